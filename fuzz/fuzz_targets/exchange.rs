@@ -93,7 +93,7 @@ fuzz_target!(|input: &[u8]| {
     run.end();
 });
 
-/// A request that is under way.
+/// A request in flight.
 struct Slot<'a> {
     exchange: Exchange<'a>,
     facts: Facts,
@@ -103,7 +103,7 @@ struct Slot<'a> {
     is_waiting: bool,
 }
 
-/// An attempt that is under way, by its place in the books.
+/// An attempt in flight, by its index.
 struct Attempt {
     entry: usize,
     server: u32,
@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
         self.tell(slot, Event::Woken);
     }
 
-    /// The attempt under way has a connection, on which all of the request is sent.
+    /// The current attempt has a connection, on which the whole request is sent.
     fn connect(&mut self, at: usize) {
         if let Some(slot) = &mut self.slots[at] {
             slot.facts.is_sent = true;
@@ -239,7 +239,7 @@ impl<'a> Run<'a> {
         self.tell(at, Event::Connected);
     }
 
-    /// The attempt under way ends so; without one, nobody has asked for that.
+    /// The current attempt ends like this; without one, the event is unexpected.
     fn end_attempt(&mut self, at: usize, outcome: Outcome) {
         let Some(slot) = &mut self.slots[at] else {
             return;
@@ -412,7 +412,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whatever is left is dropped: then nothing is held any more.
+    /// The rest is dropped, so that nothing is held any longer.
     fn end(mut self) {
         for at in 0..SLOTS {
             self.give_up(at);

@@ -1,8 +1,8 @@
-//! What is ordered about the service while its exchanges are told anything.
+//! Directives for the service during its exchanges.
 
 use std::time::Duration;
 
-use evenkeel_core::{ClosedRoute, Directive, ServerId, ServiceOrders, ShapeOrders, Verdict};
+use evenkeel_core::{ClosedRoute, Directive, ServerId, ServiceOrders, ShapeOrders, EjectionReason};
 
 use super::{Run, SERVERS};
 
@@ -15,9 +15,9 @@ impl Run<'_> {
         };
         let until = self.now + Duration::from_millis(500);
         let verdict = match detail / 32 {
-            0 => Verdict::Suspected,
-            1 => Verdict::Hung,
-            _ => Verdict::Known,
+            0 => EjectionReason::Suspected,
+            1 => EjectionReason::Hung,
+            _ => EjectionReason::Known,
         };
         let directive = match (detail / 4) % 8 {
             0..4 => Directive::Eject {

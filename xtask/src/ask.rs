@@ -1,6 +1,6 @@
-//! What the command line asks for. Apart, so that it is tested without starting anything.
+//! The parsed command line. Separate, so that it can be tested without starting anything.
 
-/// Printed by `--help` and after a mistake.
+/// Printed by `--help` and after a usage error.
 pub const USAGE: &str = "\
 cargo xtask tidy                 what must hold for the repository's text and dependencies
 cargo xtask soak [--minutes N]   awkward clients and servers for N minutes (30): nothing may leak, no server may be blamed wrongly
@@ -17,17 +17,17 @@ const HEALTHY_MINUTES: u32 = 15;
 
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Ask {
+pub enum Task {
     /// Print the usage.
     Help,
     /// Check the repository.
     Tidy,
-    /// Awkward clients and servers for so many minutes.
+    /// Awkward clients and servers for this many minutes.
     Soak {
         /// How long the load lasts.
         minutes: u32,
     },
-    /// A life with nothing wrong, for so many minutes.
+    /// A healthy life, for this many minutes.
     Healthy {
         /// How long it lasts.
         minutes: u32,
@@ -50,7 +50,7 @@ pub enum Ask {
     },
 }
 
-impl Ask {
+impl Task {
     /// Reads the arguments after the program's name.
     ///
     /// # Errors
@@ -102,30 +102,30 @@ fn minutes(arguments: &[String], default: u32) -> Result<u32, String> {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Ask, String> {
-        Ask::read(line.split_whitespace().map(str::to_owned))
+    fn read(line: &str) -> Result<Task, String> {
+        Task::read(line.split_whitespace().map(str::to_owned))
     }
 
     #[test]
     fn each_command_is_read() {
-        assert_eq!(read(""), Ok(Ask::Help));
-        assert_eq!(read("tidy"), Ok(Ask::Tidy));
-        assert_eq!(read("keepalive"), Ok(Ask::Keepalive));
-        assert_eq!(read("scorecards"), Ok(Ask::Scorecards));
-        assert_eq!(read("soak"), Ok(Ask::Soak { minutes: 30 }));
-        assert_eq!(read("healthy"), Ok(Ask::Healthy { minutes: 15 }));
-        assert_eq!(read("fuzz --minutes 9"), Ok(Ask::Fuzz { minutes: 9 }));
+        assert_eq!(read(""), Ok(Task::Help));
+        assert_eq!(read("tidy"), Ok(Task::Tidy));
+        assert_eq!(read("keepalive"), Ok(Task::Keepalive));
+        assert_eq!(read("scorecards"), Ok(Task::Scorecards));
+        assert_eq!(read("soak"), Ok(Task::Soak { minutes: 30 }));
+        assert_eq!(read("healthy"), Ok(Task::Healthy { minutes: 15 }));
+        assert_eq!(read("fuzz --minutes 9"), Ok(Task::Fuzz { minutes: 9 }));
         let arguments = vec!["--rounds".to_owned(), "2".to_owned()];
         assert_eq!(
             read("bench --rounds 2"),
-            Ok(Ask::Script {
+            Ok(Task::Script {
                 script: "bench/run",
                 arguments
             })
         );
         assert_eq!(
             read("memory"),
-            Ok(Ask::Script {
+            Ok(Task::Script {
                 script: "bench/memory",
                 arguments: vec![]
             })

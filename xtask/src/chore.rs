@@ -9,7 +9,7 @@ use std::{
 
 use crate::repository::{cargo, metadata};
 
-/// Where chores are done and with which cargo.
+/// The directory and the cargo for chores.
 #[derive(Debug)]
 pub struct Chores {
     /// The repository.
@@ -68,7 +68,7 @@ impl Chores {
     /// A healthy life at length: no restart, and at most one false alarm. Says of which commit, since what it prints is kept.
     ///
     /// # Errors
-    /// If somebody was restarted, or there were more alarms.
+    /// If a server was restarted, or there were more alarms.
     pub fn healthy(&self, minutes: u32) -> Result<(), String> {
         self.describe();
         let mut test = self.cargo(&["test", "--package", "evenkeel", "--test", "healthy"]);
@@ -80,7 +80,7 @@ impl Chores {
     /// each. Says of which commit, since what it prints is kept.
     ///
     /// # Errors
-    /// If a request failed, or the servers are not there.
+    /// If a request failed, or the servers do not exist.
     pub fn keepalive(&self) -> Result<(), String> {
         if !self.root.join(".ci/python/uvicorn").is_dir() {
             return Err("uvicorn and gunicorn are not there; `.ci/setup` brings them".to_owned());
@@ -110,7 +110,7 @@ impl Chores {
     /// Each fuzz target for its share of the minutes, from the seeds of the codec's tests.
     ///
     /// # Errors
-    /// If a target failed, or cargo-fuzz is not there.
+    /// If a target failed, or cargo-fuzz is not installed.
     pub fn fuzz(&self, minutes: u32) -> Result<(), String> {
         let folder = self.root.join("fuzz");
         let mut ask = self.cargo(&["fuzz", "--version"]);

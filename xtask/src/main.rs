@@ -3,27 +3,27 @@
 use std::{env, io, io::Write, path::Path, process::ExitCode};
 
 use xtask::{
-    ask::{Ask, USAGE},
+    ask::{Task, USAGE},
     chore::{Chores, root},
     repository::Repository,
     tidy,
 };
 
 fn main() -> ExitCode {
-    let ask = match Ask::read(env::args().skip(1)) {
+    let ask = match Task::read(env::args().skip(1)) {
         Ok(ask) => ask,
         Err(mistake) => return fail(2, &format!("{mistake}\n\n{USAGE}")),
     };
     let chores = Chores::here();
     let done = match ask {
-        Ask::Help => say(USAGE),
-        Ask::Tidy => tell_tidy(&root()),
-        Ask::Keepalive => chores.keepalive(),
-        Ask::Soak { minutes } => chores.soak(minutes),
-        Ask::Healthy { minutes } => chores.healthy(minutes),
-        Ask::Scorecards => chores.scorecards(),
-        Ask::Fuzz { minutes } => chores.fuzz(minutes),
-        Ask::Script { script, arguments } => chores.script(script, &arguments),
+        Task::Help => say(USAGE),
+        Task::Tidy => tell_tidy(&root()),
+        Task::Keepalive => chores.keepalive(),
+        Task::Soak { minutes } => chores.soak(minutes),
+        Task::Healthy { minutes } => chores.healthy(minutes),
+        Task::Scorecards => chores.scorecards(),
+        Task::Fuzz { minutes } => chores.fuzz(minutes),
+        Task::Script { script, arguments } => chores.script(script, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,7 +12,7 @@ use std::{
 
 use serde_json::Value;
 
-/// All that `tidy` looks at.
+/// Everything that `tidy` checks.
 #[derive(Debug, Default)]
 pub struct Repository {
     /// Tracked files that hold UTF-8 text.
@@ -39,7 +39,7 @@ pub struct Package {
     pub name: String,
     /// Its `Cargo.toml`, from the repository's root.
     pub manifest: String,
-    /// What it depends on, of every kind.
+    /// Its dependencies, of every kind.
     pub dependencies: Vec<Dependency>,
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// What `cargo metadata` says of the packages of one workspace, without what they depend on.
+/// The packages of one workspace by `cargo metadata`, without their dependencies.
 pub(crate) fn metadata(cargo: &OsStr, root: &Path, manifest: &str) -> Result<Value, String> {
     let mut command = Command::new(cargo);
     command.args([

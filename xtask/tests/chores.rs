@@ -1,4 +1,4 @@
-//! The chores run what they say, with a cargo of ours that only writes down how it was called.
+//! The chores run the right commands, with a fake cargo that only records its arguments.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare has failed")]
 

@@ -1,97 +1,102 @@
-//! The admin API as a function: who asks is checked first, then what is asked, then it is answered from [`Live`].
+//! The admin API as a function: check access, match the route, answer from the [`AdminBackend`].
 
 use evenkeel_core::metric::Sink as _;
-use evenkeel_fault::contract::ServerState;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::contract::ServerStatus;
+use evenkeel_fault::incident::IncidentStatus;
 
-use crate::exchange::{AdminRequest, AdminResponse, Step};
+use crate::access::AccessPolicy;
+use crate::backend::{AdminBackend, IncidentQuery, LIMIT_MAX, is_since};
+use crate::exchange::{AdminRequest, AdminResponse, StepResult};
 use crate::exposition::Exposition;
-use crate::guard::Guard;
-use crate::live::{Filter, LIMIT_MAX, Live, is_since};
 use crate::orders;
 use crate::percent::{self, parameters};
-use crate::route::Route;
+use crate::route::ApiRoute;
 
 const OPENAPI: &str = include_str!("openapi.json");
 const TEXT: &str = "text/plain; charset=utf-8";
 /// The period of a report, if nothing is said.
 const PERIOD: &str = "30d";
-const STATUSES: [Status; 6] = [
-    Status::Open,
-    Status::Recovering,
-    Status::Verifying,
-    Status::AwaitingApproval,
-    Status::Escalated,
-    Status::Closed,
+const STATUSES: [IncidentStatus; 6] = [
+    IncidentStatus::Open,
+    IncidentStatus::Recovering,
+    IncidentStatus::Verifying,
+    IncidentStatus::AwaitingApproval,
+    IncidentStatus::Escalated,
+    IncidentStatus::Closed,
 ];
 
 /// Answers a request.
 #[must_use]
-pub fn answer(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> AdminResponse {
+pub fn answer(
+    live: &dyn AdminBackend,
+    request: &AdminRequest,
+    guard: &AccessPolicy,
+) -> AdminResponse {
     attempt(live, request, guard).unwrap_or_else(|refusal| refusal)
 }
 
-fn attempt(live: &dyn Live, request: &AdminRequest, guard: &Guard) -> Step<AdminResponse> {
+fn attempt(
+    live: &dyn AdminBackend,
+    request: &AdminRequest,
+    guard: &AccessPolicy,
+) -> StepResult<AdminResponse> {
     let path = percent::path(&request.path);
-    let route = path.as_deref().and_then(Route::of);
+    let route = path.as_deref().and_then(ApiRoute::of);
     let admitted = guard.admit(request);
     // Whoever looks after the machine may know whether this lives, by any name and without a token.
-    if !matches!(route, Some(Route::Live | Route::Ready)) {
+    if !matches!(route, Some(ApiRoute::Live | ApiRoute::Ready)) {
         admitted.clone()?;
     }
     let Some(route) = route else {
         return Err(match path {
             None => AdminResponse::error(400, "the path cannot be read"),
-            Some(_) => AdminResponse::error(
-                404,
-                "nothing is here; /api/openapi.json lists what there is",
-            ),
+            Some(_) => AdminResponse::error(404, "not found; /api/openapi.json lists all paths"),
         });
     };
     if !route.takes(&request.method) {
         let allow = route.allow();
-        let refusal = AdminResponse::error(405, &format!("this takes {allow}"));
+        let refusal = AdminResponse::error(405, &format!("allowed methods: {allow}"));
         return Err(AdminResponse {
             allow: Some(allow),
             ..refusal
         });
     }
     match route {
-        Route::Services => Ok(AdminResponse::json(&live.services())),
-        Route::Service(name) => service(live, &name),
-        Route::Why(name) => live
+        ApiRoute::Services => Ok(AdminResponse::json(&live.services())),
+        ApiRoute::Service(name) => service(live, &name),
+        ApiRoute::Why(name) => live
             .why(&name)
             .map(|why| AdminResponse::json(&why))
             .ok_or_else(|| AdminResponse::no_service(&name)),
-        Route::Incidents => {
+        ApiRoute::Incidents => {
             let filter = filter(&request.query)?;
             Ok(AdminResponse::json(
                 &live.incidents(&filter).map_err(|why| unreadable(&why))?,
             ))
         }
-        Route::Incident(id) => match live.incident(&id).map_err(|why| unreadable(&why))? {
+        ApiRoute::Incident(id) => match live.incident(&id).map_err(|why| unreadable(&why))? {
             Some(incident) => Ok(AdminResponse::json(&incident)),
             None => Err(AdminResponse::no_incident(&id)),
         },
-        Route::Report => {
+        ApiRoute::Report => {
             let [since] = parameters(&request.query, ["since"])?;
             let since = checked_since(since)?.unwrap_or_else(|| PERIOD.to_owned());
             Ok(AdminResponse::json(
                 &live.report(&since).map_err(|why| unreadable(&why))?,
             ))
         }
-        Route::Metrics => Ok(metrics(live)),
-        Route::Live => Ok(health("live", live.alive(), admitted.is_ok())),
-        Route::Ready => Ok(health("ready", live.ready(), admitted.is_ok())),
-        Route::OpenApi => Ok(openapi(live)),
-        Route::Order(order) => {
+        ApiRoute::Metrics => Ok(metrics(live)),
+        ApiRoute::Live => Ok(health("live", live.alive(), admitted.is_ok())),
+        ApiRoute::Ready => Ok(health("ready", live.ready(), admitted.is_ok())),
+        ApiRoute::OpenApi => Ok(openapi(live)),
+        ApiRoute::Order(order) => {
             guard.authorize(request)?;
             orders::carry_out(live, order, &request.query)
         }
     }
 }
 
-fn service(live: &dyn Live, name: &str) -> Step<AdminResponse> {
+fn service(live: &dyn AdminBackend, name: &str) -> StepResult<AdminResponse> {
     let services = live.services();
     match services.iter().find(|service| service.name == name) {
         Some(service) => Ok(AdminResponse::json(service)),
@@ -107,7 +112,7 @@ fn health(word: &str, state: Result<(), String>, may_know_why: bool) -> AdminRes
     }
 }
 
-fn metrics(live: &dyn Live) -> AdminResponse {
+fn metrics(live: &dyn AdminBackend) -> AdminResponse {
     let mut page = Exposition::default();
     page.gauge(
         "evenkeel_build_info",
@@ -124,11 +129,11 @@ fn metrics(live: &dyn Live) -> AdminResponse {
     for service in live.services() {
         page.gauge(
             "evenkeel_service_maintenance",
-            "1 while a person has the service in maintenance, else 0.",
+            "1 while the service is in maintenance, else 0.",
             &[("service", &service.name)],
             f64::from(u8::from(service.maintenance.is_some())),
         );
-        for state in ServerState::ALL {
+        for state in ServerStatus::ALL {
             let labels = [("service", service.name.as_str()), ("state", state.word())];
             let number = service.servers_by_state.get(state.word());
             page.gauge(
@@ -141,11 +146,11 @@ fn metrics(live: &dyn Live) -> AdminResponse {
         for server in &service.servers {
             page.gauge(
                 "evenkeel_server_share_intended",
-                "The share of the service's attempts that a server is meant to get.",
+                "The intended share of the service's attempts for a server.",
                 &[("service", &service.name), ("server", &server.name)],
                 server.share_intended,
             );
-            for state in ServerState::ALL {
+            for state in ServerStatus::ALL {
                 let labels = [
                     ("service", service.name.as_str()),
                     ("server", &server.name),
@@ -158,7 +163,7 @@ fn metrics(live: &dyn Live) -> AdminResponse {
                 };
                 page.gauge(
                     "evenkeel_server_state",
-                    "1 for the state that a server is in, else 0.",
+                    "1 for the current state of a server, else 0.",
                     &labels,
                     holds,
                 );
@@ -169,7 +174,7 @@ fn metrics(live: &dyn Live) -> AdminResponse {
     AdminResponse::new(200, Exposition::CONTENT_TYPE, page.text())
 }
 
-fn openapi(live: &dyn Live) -> AdminResponse {
+fn openapi(live: &dyn AdminBackend) -> AdminResponse {
     let mut description: serde_json::Value = match serde_json::from_str(OPENAPI) {
         Ok(description) => description,
         Err(error) => return AdminResponse::error(500, &error.to_string()),
@@ -178,20 +183,20 @@ fn openapi(live: &dyn Live) -> AdminResponse {
     AdminResponse::json(&description)
 }
 
-fn filter(query: &str) -> Step<Filter> {
+fn filter(query: &str) -> StepResult<IncidentQuery> {
     let [service, since, status, limit] =
         parameters(query, ["service", "since", "status", "limit"])?;
     if let Some(given) = &status
         && !STATUSES.iter().any(|status| status.word() == given)
     {
-        let words = STATUSES.map(Status::word).join(", ");
+        let words = STATUSES.map(IncidentStatus::word).join(", ");
         return Err(AdminResponse::error(
             400,
             &format!("status is one of {words}; got {given:?}"),
         ));
     }
     let limit = match limit {
-        None => Filter::default().limit,
+        None => IncidentQuery::default().limit,
         Some(text) => text
             .parse()
             .ok()
@@ -203,7 +208,7 @@ fn filter(query: &str) -> Step<Filter> {
                 )
             })?,
     };
-    Ok(Filter {
+    Ok(IncidentQuery {
         service,
         since: checked_since(since)?,
         status,
@@ -211,7 +216,7 @@ fn filter(query: &str) -> Step<Filter> {
     })
 }
 
-fn checked_since(since: Option<String>) -> Step<Option<String>> {
+fn checked_since(since: Option<String>) -> StepResult<Option<String>> {
     match since {
         Some(text) if !is_since(&text) => {
             let why = format!(

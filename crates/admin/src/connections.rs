@@ -1,8 +1,8 @@
-//! The connections that are open, and which one is closed when there is no room for another.
+//! Open connections, and which one is closed when the limit is reached.
 //!
-//! A bound alone would let whoever opens many connections and says nothing silence everybody else until each has timed
-//! out. So a new connection is always taken, and the one that has kept evenkeel waiting for the longest makes room: it is
-//! hardly ever the one of an honest client, whose request comes within a packet.
+//! A plain limit would let a client that opens many idle connections lock out everyone else until each has timed out.
+//! So a new connection is always accepted, and the one that has kept evenkeel waiting the longest is closed: that is
+//! hardly ever an honest client, whose request arrives within one packet.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ const MOST: usize = 128;
 /// Of these, from one address. Not for loopback: all of this machine share it.
 const MOST_OF_ONE: usize = 32;
 
-/// What is counted of the admin API's connections.
+/// Counters of the admin API's connections.
 #[derive(Debug, Default)]
 pub struct AdminCounters {
     dropped: Counter,
@@ -25,7 +25,7 @@ pub struct AdminCounters {
 
 impl Source for AdminCounters {
     fn collect(&self, sink: &mut dyn Sink) {
-        let help = "Connections to the admin API that were closed to make room for newer ones.";
+        let help = "Connections to the admin API that were closed in favour of newer ones.";
         let dropped = self.dropped.value();
         sink.counter(
             "evenkeel_admin_connections_dropped_total",
@@ -36,9 +36,9 @@ impl Source for AdminCounters {
     }
 }
 
-/// What is waited for.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum ConnectionPhase {
     /// The client, to send its request.
     Reading,
     /// The answer, to be made.
@@ -47,20 +47,20 @@ pub(crate) enum Phase {
     Sending,
 }
 
-/// What a connection waits for now; it says so itself.
+/// The phase of a connection, set by the connection itself.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(AtomicU8);
+pub(crate) struct ConnectionProgress(AtomicU8);
 
-impl Progress {
-    pub(crate) fn set(&self, phase: Phase) {
+impl ConnectionProgress {
+    pub(crate) fn set(&self, phase: ConnectionPhase) {
         self.0.store(phase as u8, Relaxed);
     }
 
-    fn phase(&self) -> Phase {
+    fn phase(&self) -> ConnectionPhase {
         match self.0.load(Relaxed) {
-            0 => Phase::Reading,
-            1 => Phase::Answering,
-            _ => Phase::Sending,
+            0 => ConnectionPhase::Reading,
+            1 => ConnectionPhase::Answering,
+            _ => ConnectionPhase::Sending,
         }
     }
 }
@@ -69,15 +69,15 @@ impl Progress {
 #[derive(Debug)]
 pub(crate) struct Connections {
     tasks: JoinSet<()>,
-    open: Vec<Open>,
+    open: Vec<AdminConnection>,
     counters: Arc<AdminCounters>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct AdminConnection {
     id: Id,
     peer: IpAddr,
-    progress: Arc<Progress>,
+    progress: Arc<ConnectionProgress>,
     task: AbortHandle,
 }
 
@@ -96,7 +96,10 @@ impl Connections {
 
     /// Whether another can be taken: not if answers are being made for all that are open. Those take a bounded time.
     pub(crate) fn has_room(&self) -> bool {
-        self.open.len() < MOST || self.phases().any(|(_, phase)| phase != Phase::Answering)
+        self.open.len() < MOST
+            || self
+                .phases()
+                .any(|(_, phase)| phase != ConnectionPhase::Answering)
     }
 
     /// Waits for the end of one. Cancel safe.
@@ -110,23 +113,23 @@ impl Connections {
     }
 
     /// Takes a connection of `peer`, which `work` serves; closes another if need be, or this one.
-    pub(crate) fn take<F>(&mut self, peer: IpAddr, work: impl FnOnce(Arc<Progress>) -> F)
+    pub(crate) fn take<F>(&mut self, peer: IpAddr, work: impl FnOnce(Arc<ConnectionProgress>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let phases: Vec<_> = self.phases().collect();
         match room_for(peer, &phases) {
-            Room::Free => {}
-            Room::Instead(place) => {
+            Vacancy::Free => {}
+            Vacancy::Instead(place) => {
                 self.counters.dropped.add_one();
                 // It is gone from the bound at once; its task ends in a moment.
                 self.open.remove(place).task.abort();
             }
-            Room::None => return self.counters.dropped.add_one(),
+            Vacancy::None => return self.counters.dropped.add_one(),
         }
-        let progress = Arc::new(Progress::default());
+        let progress = Arc::new(ConnectionProgress::default());
         let task = self.tasks.spawn(work(Arc::clone(&progress)));
-        self.open.push(Open {
+        self.open.push(AdminConnection {
             id: task.id(),
             peer,
             progress,
@@ -134,16 +137,16 @@ impl Connections {
         });
     }
 
-    fn phases(&self) -> impl Iterator<Item = (IpAddr, Phase)> {
+    fn phases(&self) -> impl Iterator<Item = (IpAddr, ConnectionPhase)> {
         self.open
             .iter()
             .map(|open| (open.peer, open.progress.phase()))
     }
 }
 
-/// Where there is room for one more connection.
+/// The place for one more connection.
 #[derive(Debug, PartialEq, Eq)]
-enum Room {
+enum Vacancy {
     /// Beside those that are open.
     Free,
     /// In the place of this one.
@@ -154,19 +157,19 @@ enum Room {
 
 /// Whether there is room for one more of `peer` beside those that are `open`, the oldest first. The oldest that has not
 /// sent its request goes, else the oldest that does not take its answer; never one whose answer is being made.
-fn room_for(peer: IpAddr, open: &[(IpAddr, Phase)]) -> Room {
+fn room_for(peer: IpAddr, open: &[(IpAddr, ConnectionPhase)]) -> Vacancy {
     let of_peer = |one: IpAddr| one == peer && !peer.to_canonical().is_loopback();
     let too_many_of_peer = open.iter().filter(|(one, _)| of_peer(*one)).count() >= MOST_OF_ONE;
     if open.len() < MOST && !too_many_of_peer {
-        return Room::Free;
+        return Vacancy::Free;
     }
-    let oldest = |wanted: Phase| {
+    let oldest = |wanted: ConnectionPhase| {
         open.iter()
             .position(|&(one, phase)| phase == wanted && (!too_many_of_peer || of_peer(one)))
     };
-    oldest(Phase::Reading)
-        .or_else(|| oldest(Phase::Sending))
-        .map_or(Room::None, Room::Instead)
+    oldest(ConnectionPhase::Reading)
+        .or_else(|| oldest(ConnectionPhase::Sending))
+        .map_or(Vacancy::None, Vacancy::Instead)
 }
 
 #[cfg(test)]
@@ -181,26 +184,30 @@ mod tests {
 
     #[test]
     fn the_oldest_that_says_nothing_makes_room() {
-        let mut open = vec![(HERE, Phase::Answering); MOST - 1];
-        assert_eq!(room_for(HERE, &open), Room::Free);
-        open.push((HERE, Phase::Answering));
-        assert_eq!(room_for(HERE, &open), Room::None);
-        open[5].1 = Phase::Sending;
-        assert_eq!(room_for(HERE, &open), Room::Instead(5));
-        open[90].1 = Phase::Reading;
-        open[80].1 = Phase::Reading;
-        assert_eq!(room_for(HERE, &open), Room::Instead(80));
+        let mut open = vec![(HERE, ConnectionPhase::Answering); MOST - 1];
+        assert_eq!(room_for(HERE, &open), Vacancy::Free);
+        open.push((HERE, ConnectionPhase::Answering));
+        assert_eq!(room_for(HERE, &open), Vacancy::None);
+        open[5].1 = ConnectionPhase::Sending;
+        assert_eq!(room_for(HERE, &open), Vacancy::Instead(5));
+        open[90].1 = ConnectionPhase::Reading;
+        open[80].1 = ConnectionPhase::Reading;
+        assert_eq!(room_for(HERE, &open), Vacancy::Instead(80));
     }
 
     #[test]
     fn one_address_takes_no_more_than_its_share_except_for_this_machine() {
-        let mut open = vec![(there(9), Phase::Reading)];
-        open.extend(vec![(there(1), Phase::Sending); MOST_OF_ONE]);
-        assert_eq!(room_for(there(1), &open), Room::Instead(1), "its own goes");
-        assert_eq!(room_for(there(2), &open), Room::Free);
-        open[1..].fill((there(1), Phase::Answering));
-        assert_eq!(room_for(there(1), &open), Room::None);
-        open[1..].fill((HERE, Phase::Reading));
-        assert_eq!(room_for(HERE, &open), Room::Free);
+        let mut open = vec![(there(9), ConnectionPhase::Reading)];
+        open.extend(vec![(there(1), ConnectionPhase::Sending); MOST_OF_ONE]);
+        assert_eq!(
+            room_for(there(1), &open),
+            Vacancy::Instead(1),
+            "its own goes"
+        );
+        assert_eq!(room_for(there(2), &open), Vacancy::Free);
+        open[1..].fill((there(1), ConnectionPhase::Answering));
+        assert_eq!(room_for(there(1), &open), Vacancy::None);
+        open[1..].fill((HERE, ConnectionPhase::Reading));
+        assert_eq!(room_for(HERE, &open), Vacancy::Free);
     }
 }

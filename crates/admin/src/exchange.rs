@@ -1,17 +1,17 @@
-//! A request and a response of the admin API as values, apart from any socket.
+//! Requests and responses of the admin API as values, independent of sockets.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// A request, as far as the admin API looks at it.
+/// A request, as far as the admin API uses it.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct AdminRequest {
     /// The method's text.
     pub method: String,
     /// The path, still percent-encoded.
     pub path: String,
-    /// What comes after the question mark, still percent-encoded; may be empty.
+    /// The query, still percent-encoded; may be empty.
     pub query: String,
     /// The `Host` that was asked.
     pub host: Option<String>,
@@ -23,7 +23,7 @@ pub struct AdminRequest {
 
 impl fmt::Debug for AdminRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What it knows may be the token, which stays out of logs.
+        // Its fields may include the token, which must not be logged.
         f.debug_struct("AdminRequest")
             .field("method", &self.method)
             .field("path", &self.path)
@@ -34,8 +34,8 @@ impl fmt::Debug for AdminRequest {
     }
 }
 
-/// What comes of a step: the response if there is nothing more to do.
-pub(crate) type Step<T> = Result<T, AdminResponse>;
+/// The result of a step: the response if there is nothing more to do.
+pub(crate) type StepResult<T> = Result<T, AdminResponse>;
 
 /// A response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl AdminResponse {
             Ok(body) => Self::new(200, "application/json", body),
             Err(error) => Self::error(
                 500,
-                &format!("the answer cannot be written as JSON: {error}"),
+                &format!("the response cannot be written as JSON: {error}"),
             ),
         }
     }

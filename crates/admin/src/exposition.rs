@@ -1,7 +1,8 @@
-//! Metrics as Prometheus reads them (text format 0.0.4).
+//! Metrics in the Prometheus text format 0.0.4.
 //!
-//! Sources hand in samples as they come; the format wants the samples of a name together, under one HELP and TYPE, and
-//! none twice. Counters and histograms of the same labels (several workers) are added, of gauges the last holds.
+//! Sources emit samples in any order; the format requires the samples of a metric to be grouped under one HELP and
+//! TYPE, without duplicates. Counters and histograms with the same labels (several workers) are summed; of several
+//! gauges the last one wins.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,21 +12,21 @@ use evenkeel_core::metric::{DURATION_BOUNDS_SECONDS, DurationSnapshot, Sink};
 /// A page of metrics under construction.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    families: Vec<Family>,
+    families: Vec<MetricFamily>,
     places: HashMap<&'static str, usize>,
 }
 
 #[derive(Debug)]
-struct Family {
+struct MetricFamily {
     name: &'static str,
     help: &'static str,
     kind: &'static str,
-    samples: Vec<(String, Value)>,
+    samples: Vec<(String, SampleValue)>,
     places: HashMap<String, usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Value {
+enum SampleValue {
     Counter(u64),
     Gauge(f64),
     Durations(DurationSnapshot),
@@ -40,7 +41,7 @@ impl Exposition {
     pub fn text(&self) -> String {
         let mut out = String::new();
         for family in &self.families {
-            let Family { name, kind, .. } = family;
+            let MetricFamily { name, kind, .. } = family;
             out.push_str("# HELP ");
             out.push_str(name);
             out.push(' ');
@@ -58,7 +59,7 @@ impl Exposition {
         name: &'static str,
         help: &'static str,
         labels: &[(&str, &str)],
-        value: Value,
+        value: SampleValue,
     ) {
         debug_assert!(
             is_name(name) && labels.iter().all(|(label, _)| is_name(label)),
@@ -67,7 +68,7 @@ impl Exposition {
         let kind = value.kind();
         let place = *self.places.entry(name).or_insert_with(|| {
             let samples = Vec::new();
-            self.families.push(Family {
+            self.families.push(MetricFamily {
                 name,
                 help,
                 kind,
@@ -97,7 +98,7 @@ impl Sink for Exposition {
         labels: &[(&str, &str)],
         value: u64,
     ) {
-        self.add(name, help, labels, Value::Counter(value));
+        self.add(name, help, labels, SampleValue::Counter(value));
     }
 
     fn gauge(
@@ -107,7 +108,7 @@ impl Sink for Exposition {
         labels: &[(&str, &str)],
         value: f64,
     ) {
-        self.add(name, help, labels, Value::Gauge(value));
+        self.add(name, help, labels, SampleValue::Gauge(value));
     }
 
     fn durations(
@@ -117,11 +118,11 @@ impl Sink for Exposition {
         labels: &[(&str, &str)],
         value: &DurationSnapshot,
     ) {
-        self.add(name, help, labels, Value::Durations(*value));
+        self.add(name, help, labels, SampleValue::Durations(*value));
     }
 }
 
-impl Value {
+impl SampleValue {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Counter(_) => "counter",
@@ -141,16 +142,16 @@ impl Value {
     }
 }
 
-fn sample(out: &mut String, name: &str, labels: &str, value: &Value) {
+fn sample(out: &mut String, name: &str, labels: &str, value: &SampleValue) {
     let braced = if labels.is_empty() {
         String::new()
     } else {
         format!("{{{labels}}}")
     };
     match value {
-        Value::Counter(value) => line(out, format_args!("{name}{braced} {value}")),
-        Value::Gauge(value) => line(out, format_args!("{name}{braced} {}", number(*value))),
-        Value::Durations(snapshot) => {
+        SampleValue::Counter(value) => line(out, format_args!("{name}{braced} {value}")),
+        SampleValue::Gauge(value) => line(out, format_args!("{name}{braced} {}", number(*value))),
+        SampleValue::Durations(snapshot) => {
             let comma = if labels.is_empty() { "" } else { "," };
             let mut below = 0_u64;
             let bounds = DURATION_BOUNDS_SECONDS

@@ -1,15 +1,16 @@
-//! The admin API: status, incidents and metrics for people, scrapers and the command line, and orders from people.
+//! The admin API: status, incidents and metrics for operators, scrapers and the command line, and orders from
+//! operators.
 //!
-//! [`answer()`] is a function from a request to a response over [`Live`], which the wiring implements; it opens nothing
-//! and can be tested with a list in place of a balancer. [`serve()`] puts it on a socket, and [`text`] turns what came back
-//! into what a terminal shows. Who asks from the other side is the program's command line.
+//! [`answer()`] is a function from a request to a response over an [`AdminBackend`], which the wiring implements; it
+//! opens nothing and can be tested with a fake backend. [`serve()`] binds it to a socket, and [`text`] formats
+//! responses for a terminal. The client is the program's command line.
 
 mod answer;
 mod percent;
 mod exchange;
 mod exposition;
-mod guard;
-mod live;
+mod access;
+mod backend;
 mod orders;
 mod why;
 mod route;
@@ -18,17 +19,17 @@ mod serve;
 pub mod text;
 mod token;
 
+pub use access::AccessPolicy;
 pub use answer::answer;
+pub use backend::{
+    AdminBackend, IncidentQuery, OpenIncident, Order, OrderError, OrderProgress, RecentTraffic,
+    ServerView, ServiceReport, ServiceView, age,
+};
 pub use connections::AdminCounters;
 pub use exchange::{AdminRequest, AdminResponse};
 pub use exposition::Exposition;
-pub use guard::Guard;
-pub use live::{
-    Filter, Live, OpenIncident, Order, OrderError, Ordered, Recent, ServerView, ServiceReport,
-    ServiceView, age,
-};
 pub use orders::WAIT_MAX;
 pub use percent::escaped;
 pub use serve::serve;
 pub use token::{load_or_create_token, load_token, write_missing_token};
-pub use why::{Recovery, ServerWhy, ServiceWhy, Success};
+pub use why::{ActionSuccess, OutlookView, ServerWhy, ServiceWhy};

@@ -1,12 +1,12 @@
-//! Orders: what is said with them is read and checked, what they are about is looked up, then they are handed on.
+//! Orders: parse and check the parameters, look up the target, pass the order on.
 
 use std::time::Duration;
 
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::maintenance::{OrderTerms, REASON_MAX};
 
-use crate::exchange::{AdminResponse, Step};
-use crate::live::{Live, Order, Ordered, age};
+use crate::backend::{AdminBackend, Order, OrderProgress, age};
+use crate::exchange::{AdminResponse, StepResult};
 use crate::percent::parameters;
 
 /// The longest that an order is waited for.
@@ -22,18 +22,22 @@ struct OrderDetails {
 }
 
 /// Carries out `order` by the terms in the query.
-pub(crate) fn carry_out(live: &dyn Live, order: Order, query: &str) -> Step<AdminResponse> {
+pub(crate) fn carry_out(
+    live: &dyn AdminBackend,
+    order: Order,
+    query: &str,
+) -> StepResult<AdminResponse> {
     let OrderDetails { order, terms, wait } = understood(order, query)?;
     is_there(live, &order)?;
     match live.order(order, &terms, wait) {
-        Ok(Ordered::Done(message)) => Ok(AdminResponse::message(200, &message)),
-        Ok(Ordered::Accepted(message)) => Ok(AdminResponse::message(202, &message)),
+        Ok(OrderProgress::Done(message)) => Ok(AdminResponse::message(200, &message)),
+        Ok(OrderProgress::Accepted(message)) => Ok(AdminResponse::message(202, &message)),
         Err(why) => Err(AdminResponse::error(why.status(), why.text())),
     }
 }
 
 /// Reads what is said with the order. What an order does not take is refused.
-fn understood(order: Order, query: &str) -> Step<OrderDetails> {
+fn understood(order: Order, query: &str) -> StepResult<OrderDetails> {
     let mut terms = OrderTerms::default();
     let mut wait_for = None;
     let order = match order {
@@ -87,8 +91,8 @@ fn understood(order: Order, query: &str) -> Step<OrderDetails> {
     })
 }
 
-/// Whether what it is about is there.
-fn is_there(live: &dyn Live, order: &Order) -> Step<()> {
+/// Whether its target exists.
+fn is_there(live: &dyn AdminBackend, order: &Order) -> StepResult<()> {
     match order {
         Order::Drain { service, server }
         | Order::Restore { service, server }
@@ -104,7 +108,7 @@ fn is_there(live: &dyn Live, order: &Order) -> Step<()> {
             }
             Err(AdminResponse::error(
                 404,
-                &format!("there is no server {server:?} in a service {service:?}"),
+                &format!("there is no server {server:?} in service {service:?}"),
             ))
         }
         Order::Maintenance { service, .. } | Order::LiftQuarantine { service } => {
@@ -113,11 +117,11 @@ fn is_there(live: &dyn Live, order: &Order) -> Step<()> {
             }
             Err(AdminResponse::no_service(service))
         }
-        // A store that cannot be read does not keep a person from deciding about an incident that is under way.
+        // A store that cannot be read does not keep an operator from deciding about an open incident.
         Order::Approve(id) | Order::Reject(id) | Order::Close(id) => match live.incident(id) {
             Ok(None) => Err(AdminResponse::no_incident(id)),
-            Ok(Some(incident)) if incident.status == Status::Closed => {
-                let why = format!("incident {id} is closed: there is nothing to decide any more");
+            Ok(Some(incident)) if incident.status == IncidentStatus::Closed => {
+                let why = format!("incident {id} is closed: there is nothing left to decide");
                 Err(AdminResponse::error(409, &why))
             }
             Ok(Some(_)) | Err(_) => Ok(()),
@@ -125,18 +129,18 @@ fn is_there(live: &dyn Live, order: &Order) -> Step<()> {
     }
 }
 
-fn duration(name: &str, given: Option<String>) -> Step<Option<Duration>> {
+fn duration(name: &str, given: Option<String>) -> StepResult<Option<Duration>> {
     let Some(given) = given else { return Ok(None) };
     match age(&given).filter(|length| !length.is_zero()) {
         Some(length) => Ok(Some(length)),
         None => {
-            let why = format!("{name} is a time like 90s, 30m, 12h or 7d; got {given:?}");
+            let why = format!("{name} is a duration such as 90s, 30m, 12h or 7d; got {given:?}");
             Err(AdminResponse::error(400, &why))
         }
     }
 }
 
-fn waiting(given: Option<String>) -> Step<Option<Duration>> {
+fn waiting(given: Option<String>) -> StepResult<Option<Duration>> {
     let wait = duration("wait", given)?;
     match wait.filter(|wait| *wait > WAIT_MAX) {
         Some(_) => {
@@ -147,7 +151,7 @@ fn waiting(given: Option<String>) -> Step<Option<Duration>> {
     }
 }
 
-fn text(name: &str, given: Option<String>, most: usize) -> Step<Option<String>> {
+fn text(name: &str, given: Option<String>, most: usize) -> StepResult<Option<String>> {
     match given.as_ref().map(|given| given.chars().count()) {
         Some(length) if length > most => {
             let why = format!("{name} has at most {most} characters; got {length}");
@@ -157,7 +161,7 @@ fn text(name: &str, given: Option<String>, most: usize) -> Step<Option<String>> 
     }
 }
 
-fn flag(name: &str, given: Option<&str>) -> Step<bool> {
+fn flag(name: &str, given: Option<&str>) -> StepResult<bool> {
     match given {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

@@ -1,7 +1,7 @@
-//! Percent-encoding of paths and queries: put on by whoever asks, and taken off with a bound; what could mislead somebody
-//! later is refused.
+//! Percent-encoding of paths and queries: encoded by the client, decoded with a length limit. Characters that could
+//! mislead a reader are rejected.
 
-use crate::exchange::{AdminResponse, Step};
+use crate::exchange::{AdminResponse, StepResult};
 
 /// Bytes of a path or a query.
 const BYTES: usize = 2048;
@@ -50,20 +50,17 @@ pub(crate) fn query(text: &str) -> Option<Vec<(String, String)>> {
 pub(crate) fn parameters<const N: usize>(
     query: &str,
     names: [&str; N],
-) -> Step<[Option<String>; N]> {
+) -> StepResult<[Option<String>; N]> {
     let pairs =
         self::query(query).ok_or_else(|| AdminResponse::error(400, "the query cannot be read"))?;
     let mut values = [const { None }; N];
     for (name, value) in pairs {
         let Some(place) = names.iter().position(|known| *known == name) else {
-            let why = format!(
-                "there is no parameter {name:?}; there are {}",
-                names.join(", ")
-            );
+            let why = format!("unknown parameter {name:?}; known are {}", names.join(", "));
             return Err(AdminResponse::error(400, &why));
         };
         if !value.is_empty() && values[place].replace(value).is_some() {
-            return Err(AdminResponse::error(400, &format!("{name} is there twice")));
+            return Err(AdminResponse::error(400, &format!("{name} is given twice")));
         }
     }
     Ok(values)

@@ -1,10 +1,10 @@
-//! Which path means what.
+//! Routes of the admin API.
 
-use crate::live::Order;
+use crate::backend::Order;
 
-/// What a path asks for.
+/// The route of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum ApiRoute {
     Services,
     Service(String),
     Why(String),
@@ -18,7 +18,7 @@ pub(crate) enum Route {
     Order(Order),
 }
 
-impl Route {
+impl ApiRoute {
     /// The route of a decoded path.
     pub(crate) fn of(path: &[String]) -> Option<Self> {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();

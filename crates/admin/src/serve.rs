@@ -1,9 +1,9 @@
-//! The wire: a small HTTP/1.1 server, one request per connection.
+//! A small HTTP/1.1 server, one request per connection.
 //!
-//! Apart from the proxy's listeners, so that status can be seen while traffic is in trouble. Whoever asks gets little:
-//! so many connections, so many bytes, so much time; when there is no room for another, whoever has been waited for the
-//! longest makes it (`connections`). Answers are made on threads that may wait, so that a slow disk holds up nobody
-//! else on this one.
+//! Separate from the proxy's listeners, so that the status stays visible while traffic is in trouble. Resources are
+//! bounded: connections, bytes, time. When the connection limit is reached, the connection that has been waited for the
+//! longest is closed (see `connections`). Answers are computed on blocking threads, so that a slow disk does not delay
+//! other connections.
 
 use std::future::Future;
 use std::io;
@@ -17,15 +17,16 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::access::AccessPolicy;
 use crate::answer::answer;
-use crate::connections::{AdminCounters, Connections, Phase, Progress};
+use crate::backend::AdminBackend;
+use crate::connections::{AdminCounters, ConnectionPhase, ConnectionProgress, Connections};
 use crate::exchange::{AdminRequest, AdminResponse};
-use crate::guard::Guard;
-use crate::live::Live;
 
 /// For the request to come as a whole, and for the response to go.
 const TIME: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
-/// What a client may still send after it has its answer, and for how long, so that closing does not cost it the answer.
+/// How much a client may still send after its response, and for how long, so that closing does not destroy the
+/// response.
 const AFTERWARDS: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
 /// A request body is of no use here, but may be there.
 const BODY: u64 = 16 * 1024;
@@ -43,8 +44,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// If the listener cannot be used.
 pub async fn serve(
     listener: TcpListener,
-    live: Arc<dyn Live>,
-    guard: Guard,
+    live: Arc<dyn AdminBackend>,
+    guard: AccessPolicy,
     counters: Arc<AdminCounters>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
@@ -68,17 +69,17 @@ pub async fn serve(
     }
 }
 
-/// One connection: a request, an answer, the end. A client that breaks off is nobody's error.
+/// One connection: a request, an answer, the end. A client that disconnects is not an error.
 async fn connection(
     mut stream: TcpStream,
-    live: Arc<dyn Live>,
-    guard: Arc<Guard>,
-    progress: Arc<Progress>,
+    live: Arc<dyn AdminBackend>,
+    guard: Arc<AccessPolicy>,
+    progress: Arc<ConnectionProgress>,
 ) {
     let (response, head_only) = match timeout(TIME.0, request(&mut stream)).await {
         Ok(Ok(Some(request))) => {
             let head_only = request.method == "HEAD";
-            progress.set(Phase::Answering);
+            progress.set(ConnectionPhase::Answering);
             let answered = spawn_blocking(move || answer(&*live, &request, &guard)).await;
             (
                 answered
@@ -86,14 +87,14 @@ async fn connection(
                 head_only,
             )
         }
-        Ok(Ok(None) | Err(Broken::Connection)) => return,
-        Ok(Err(Broken::Request(status, why))) => (AdminResponse::error(status, why), false),
+        Ok(Ok(None) | Err(ReadError::Connection)) => return,
+        Ok(Err(ReadError::Request(status, why))) => (AdminResponse::error(status, why), false),
         Err(_) => (
-            AdminResponse::error(408, "the request did not come in time"),
+            AdminResponse::error(408, "the request did not arrive in time"),
             false,
         ),
     };
-    progress.set(Phase::Sending);
+    progress.set(ConnectionPhase::Sending);
     let bytes = rendered(&response, head_only);
     if let Ok(Ok(())) = timeout(TIME.1, stream.write_all(&bytes)).await {
         timeout(AFTERWARDS.1, part(&mut stream)).await.ok();
@@ -101,7 +102,7 @@ async fn connection(
 }
 
 /// Why there is no request.
-enum Broken {
+enum ReadError {
     /// The client is gone.
     Connection,
     /// It is not one: status, and why.
@@ -109,42 +110,42 @@ enum Broken {
 }
 
 /// Reads the request and its body, which is thrown away. `None` if the client only came and went.
-async fn request(stream: &mut TcpStream) -> Result<Option<AdminRequest>, Broken> {
+async fn request(stream: &mut TcpStream) -> Result<Option<AdminRequest>, ReadError> {
     let mut bytes = Vec::with_capacity(1024);
     let mut head = RequestHead::default();
     loop {
         let space = LIMITS.head_bytes + 1 - bytes.len();
         let read = (&mut *stream).take(space as u64).read_buf(&mut bytes).await;
-        if read.map_err(|_| Broken::Connection)? == 0 {
+        if read.map_err(|_| ReadError::Connection)? == 0 {
             return if bytes.is_empty() {
                 Ok(None)
             } else {
-                Err(Broken::Connection)
+                Err(ReadError::Connection)
             };
         }
         match head.parse(&bytes, &LIMITS) {
             Ok(Parsed::Complete) => break,
             Ok(Parsed::Partial) if bytes.len() <= LIMITS.head_bytes => {}
-            Ok(Parsed::Partial) => return Err(Broken::Request(431, "head-too-large")),
-            Err(error) => return Err(Broken::Request(error.status(), error.word())),
+            Ok(Parsed::Partial) => return Err(ReadError::Request(431, "head-too-large")),
+            Err(error) => return Err(ReadError::Request(error.status(), error.word())),
         }
     }
     let body = match head.framing {
         Framing::None => 0,
         Framing::Length(length) if length <= BODY => length,
-        Framing::Length(_) => return Err(Broken::Request(413, "a body is of no use here")),
+        Framing::Length(_) => return Err(ReadError::Request(413, "a body is of no use here")),
         Framing::Chunked | Framing::UntilClose => {
-            return Err(Broken::Request(411, "a body is of no use here"));
+            return Err(ReadError::Request(411, "a body is of no use here"));
         }
     };
     if head.expect_continue && body > 0 {
         let go_on = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
-        go_on.map_err(|_| Broken::Connection)?;
+        go_on.map_err(|_| ReadError::Connection)?;
     }
     let come = (bytes.len() - head.length) as u64;
     let mut rest = (&mut *stream).take(body.saturating_sub(come));
     let read = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
-    read.map_err(|_| Broken::Connection)?;
+    read.map_err(|_| ReadError::Connection)?;
     Ok(Some(understood(&head, &bytes)))
 }
 
@@ -194,8 +195,8 @@ fn rendered(response: &AdminResponse, head_only: bool) -> Vec<u8> {
     out
 }
 
-/// Says that nothing more comes, and takes what the client still sends: a connection closed over unread bytes is reset,
-/// and the answer may be lost with it.
+/// Shuts down the write side, and reads what the client still sends: closing a connection with unread bytes resets it,
+/// and the response may be lost.
 async fn part(stream: &mut TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut rest = stream.take(AFTERWARDS.0 as u64);

@@ -1,11 +1,11 @@
-//! The token's file: made once, readable by its owner only.
+//! The token file: created once, readable by its owner only.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-/// A token shorter than this is a mistake.
+/// A shorter token is rejected.
 const SHORTEST: usize = 16;
 /// A file longer than this holds something else.
 const LONGEST: u64 = 4096;
@@ -45,7 +45,7 @@ pub fn write_missing_token(path: &Path, token: &str) -> io::Result<bool> {
             .mode(0o700)
             .create(folder)?;
     }
-    // Written under another name first: whoever comes at the same time sees a whole token or none.
+    // Written under another name first, so that a concurrent reader sees a complete token or none.
     let mut draft = path.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = Path::new(&draft);
@@ -77,14 +77,14 @@ pub fn write_missing_token(path: &Path, token: &str) -> io::Result<bool> {
 pub fn load_token(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     if file.metadata()?.permissions().mode() & 0o007 != 0 {
-        let why = "anybody on this machine may read or write the token: chmod 600 it, or remove it for a new one";
+        let why = "every user of this machine can read or write the token: run chmod 600 on the file, or remove it to get a new one";
         return Err(io::Error::new(ErrorKind::PermissionDenied, why));
     }
     let mut text = String::new();
     file.take(LONGEST).read_to_string(&mut text)?;
     let token = text.trim();
     if token.len() < SHORTEST || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let why = "holds no token: at least 16 visible characters; remove it for a new one";
+        let why = "does not contain a token of at least 16 visible characters; remove the file to get a new one";
         return Err(io::Error::new(ErrorKind::InvalidData, why));
     }
     Ok(token.to_owned())

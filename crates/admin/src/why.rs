@@ -1,10 +1,10 @@
-//! Why each server of a service gets what it gets, and what recovery would do next: the view that `status --why` shows.
+//! The view behind `status --why`: why each server of a service gets its share, and what recovery would do next.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_fault::outlook::Outlook;
+use evenkeel_fault::outlook::RecoveryOutlook;
 use evenkeel_fault::recover::SuccessRate;
 use serde::{Deserialize, Serialize};
 
@@ -18,19 +18,19 @@ pub struct ServiceWhy {
     pub policy: String,
     /// The options that it follows, by their names in the configuration.
     pub options: BTreeMap<String, String>,
-    /// What a server's score is, in words.
+    /// The meaning of a server's score.
     pub score: String,
-    /// What recovery would do next about the service as a whole.
-    pub recovery: Recovery,
+    /// The outlook of the service as a whole.
+    pub recovery: OutlookView,
     /// Which costly actions have helped here, by kind of fault.
-    pub success: Vec<Success>,
+    pub success: Vec<ActionSuccess>,
     /// Whether suspected servers are used because too few others are left.
     pub panic: bool,
     /// Its servers, in the order of the configuration.
     pub servers: Vec<ServerWhy>,
 }
 
-/// What one server gets, and why.
+/// The share of one server, and why.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ServerWhy {
@@ -48,11 +48,11 @@ pub struct ServerWhy {
     pub changes_in_ms: Option<f64>,
     /// The latency estimate.
     pub latency_ms: Option<f64>,
-    /// Attempts under way.
+    /// Attempts in flight.
     pub in_flight: u64,
     /// Requests in flight by the server's own word, if it is asked and has answered in the last second.
     pub said_in_flight: Option<f64>,
-    /// What it then expects one more request to take, if it said that as well.
+    /// The latency that it expects for one more request, if reported.
     pub said_latency_ms: Option<f64>,
     /// How the policy sees it, if it is one that compares.
     pub score: Option<f64>,
@@ -66,17 +66,17 @@ pub struct ServerWhy {
     pub incident: Option<String>,
     /// Why it gets that, in a sentence.
     pub sentence: String,
-    /// What recovery would do next.
-    pub recovery: Recovery,
+    /// The next step of recovery.
+    pub recovery: OutlookView,
 }
 
-/// What recovery would do next about a server or a service.
+/// The outlook of a server or a service.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Recovery {
-    /// What it would do: `nothing`, an action of a playbook, `diagnose`, `verify`, `try`, `restore` or `close`.
+pub struct OutlookView {
+    /// The next step: `nothing`, an action of a playbook, `diagnose`, `verify`, `try`, `restore` or `close`.
     pub next: String,
-    /// What it waits for, a word of [`evenkeel_fault::outlook::Waits`]; `nothing` if all is well.
+    /// The wait reason, a word of [`evenkeel_fault::outlook::WaitReason`]; `nothing` if everything is normal.
     pub waits_for: String,
     /// After this time, if that is known.
     pub in_ms: Option<f64>,
@@ -87,7 +87,7 @@ pub struct Recovery {
 /// How often a costly action has helped against a kind of fault.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Success {
+pub struct ActionSuccess {
     /// The kind of fault.
     pub fault: String,
     /// The action's word.
@@ -100,7 +100,7 @@ pub struct Success {
     pub put_off: bool,
 }
 
-impl Success {
+impl ActionSuccess {
     /// A rate as it is shown.
     #[must_use]
     pub fn of(rate: &SuccessRate) -> Self {
@@ -114,10 +114,10 @@ impl Success {
     }
 }
 
-impl Recovery {
+impl OutlookView {
     /// The outlook as of `now`.
     #[must_use]
-    pub fn of(outlook: &Outlook, now: Instant) -> Self {
+    pub fn of(outlook: &RecoveryOutlook, now: Instant) -> Self {
         let millis = |time: Duration| (time.as_secs_f64() * 1e3).round();
         Self {
             next: outlook.next.word().to_owned(),

@@ -1,4 +1,4 @@
-//! The API over real sockets: our own client, rubbish, silence, and the end.
+//! The API over real sockets: our own client, malformed requests, idle connections, shutdown.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 #[expect(dead_code, reason = "other tests use the rest of it")]
@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use evenkeel_admin::{AdminCounters, Guard, Live, Order, ServiceView, escaped, serve, text};
+use evenkeel_admin::{
+    AccessPolicy, AdminBackend, AdminCounters, Order, ServiceView, escaped, serve, text,
+};
 use evenkeel_connect::{ClientDeadlines, ClientRequest, send_request};
 use evenkeel_core::metric::{Sink, Source as _};
 use evenkeel_runtime::{Clock, spawn};
@@ -31,13 +33,13 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let live = Arc::new(Fake::with_proposal());
         let (stop, stopped) = oneshot::channel::<()>();
-        let guard = Guard {
+        let guard = AccessPolicy {
             token: TOKEN.to_owned(),
             address,
         };
         let counters = Arc::new(AdminCounters::default());
         let counted = Arc::clone(&counters);
-        let shared: Arc<dyn Live> = Arc::clone(&live) as Arc<dyn Live>;
+        let shared: Arc<dyn AdminBackend> = Arc::clone(&live) as Arc<dyn AdminBackend>;
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

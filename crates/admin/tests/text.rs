@@ -1,4 +1,4 @@
-//! What the command line shows, compared with what it is meant to look like.
+//! The command line's output, compared with expected text.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 #[expect(dead_code, reason = "other tests use the rest of it")]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use divan::{AllocProfiler, Bencher, black_box};
 use evenkeel_balance::{BalanceOptions, Member, Picker, Policy, Pool, ServerState};
-use evenkeel_core::{Directive, Instant, Outcome, Random, ServerId, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, Outcome, Random, ServerId};
 
 /// Counts allocations; costs nothing where there are none.
 #[global_allocator]
@@ -52,16 +52,16 @@ fn cases() -> impl Iterator<Item = Case> {
 /// Servers with weights of 1 to `heaviest`, up to seven attempts in flight, and estimates of 5 to 15 ms.
 fn members(servers: u32, heaviest: u32) -> Vec<Member> {
     let mut rng = Random::seeded(7);
-    let member = |place| {
+    let member = |slot| {
         let state = Arc::new(ServerState::new());
         let took = Duration::from_micros(5_000 + rng.below(10_000) as u64);
         state.begin();
         state.end(Instant::ZERO, Outcome::Answered(200), took, Duration::ZERO);
         (0..rng.below(8)).for_each(|_| state.begin());
         Member {
-            identity: format!("10.0.{}.{}:80", place / 256, place % 256).into(),
+            identity: format!("10.0.{}.{}:80", slot / 256, slot % 256).into(),
             state,
-            weight: 1 + place % heaviest,
+            weight: 1 + slot % heaviest,
             tier: 0,
             near: false,
             max_requests: 0,
@@ -112,7 +112,7 @@ fn c_one_ejected(bencher: Bencher<'_, '_>, case: Case) {
     let pool = pool(case.policy, members(case.servers, 4));
     let directive = Directive::Eject {
         server: ServerId::new(0, 1),
-        verdict: Verdict::Known,
+        verdict: EjectionReason::Known,
         until: Instant::NEVER,
     };
     pool.members()[1].state.apply(&directive, Instant::ZERO);
@@ -132,7 +132,7 @@ fn d_one_on_trial(bencher: Bencher<'_, '_>, case: Case) {
     measure(bencher, &pool, &[], BETWEEN);
 }
 
-/// A directive about any server, and the first pick after it: everybody is looked at again.
+/// A directive for any server, and the first pick after it: all servers are re-evaluated.
 #[divan::bench(args = cases(), sample_size = 128, sample_count = 200)]
 fn e_directive_and_pick(bencher: Bencher<'_, '_>, case: Case) {
     let pool = pool(case.policy, members(case.servers, 4));
@@ -158,7 +158,8 @@ fn f_wide_weights(bencher: Bencher<'_, '_>, case: Case) {
     measure(bencher, &pool, &[], BETWEEN);
 }
 
-/// Estimates younger than 100 ms, as in a busy pool; elsewhere here nobody answers, so that all of them are older.
+/// Estimates younger than 100 ms, as in a busy pool; in the other benchmarks no attempt ends, so that all of them are
+/// older.
 #[divan::bench(
     args = SIZES.map(|servers| Case { policy: Policy::LeastResponseTime, servers }),
     sample_size = 1_024,

@@ -1,11 +1,13 @@
-//! The members of one tier that are alike near or far: the unit that traffic is shared out to before a server is picked.
+//! The members of one tier that are equally near or far: the unit to which traffic is distributed before a server is
+//! picked.
 //!
-//! What a policy can compute once for all picks is computed for each group over all of its members, also those that are out
-//! of service at present: a change of standing then costs no new tables, and moves no more than it must.
+//! Whatever a policy can precompute is computed for each group over all of its members, including those that are
+//! currently out of service. A change of availability then needs no new tables, and moves no more traffic than
+//! necessary.
 
 use crate::key::again;
 use crate::member::Member;
-use crate::tables::{Alias, Hashed, Schedule};
+use crate::tables::{AliasTable, HashTable, Schedule};
 use crate::{BalanceOptions, Policy};
 
 /// The members of a tier that are near, or those that are far.
@@ -18,8 +20,8 @@ pub(crate) struct Group {
     /// Their places in the pool, ascending.
     pub(crate) members: Vec<u32>,
     pub(crate) schedule: Option<Schedule>,
-    pub(crate) alias: Option<Alias>,
-    pub(crate) hashed: Option<Hashed>,
+    pub(crate) alias: Option<AliasTable>,
+    pub(crate) hashed: Option<HashTable>,
     /// With subsets: each member's score, in the order of `members`.
     pub(crate) scores: Vec<u64>,
 }
@@ -54,9 +56,9 @@ impl Group {
                 .then(|| Schedule::new(&weights))
                 .flatten(),
             alias: draws_by_weight(options.policy, &weights)
-                .then(|| Alias::new(&weights))
+                .then(|| AliasTable::new(&weights))
                 .flatten(),
-            hashed: Hashed::new(options, &named),
+            hashed: HashTable::new(options, &named),
             scores: options
                 .subset
                 .map_or_else(Vec::new, |subset| score(subset.key)),
@@ -88,13 +90,13 @@ fn draws_by_weight(policy: Policy, weights: &[(u32, u32)]) -> bool {
 pub(crate) fn groups(options: &BalanceOptions, members: &[Member], vacant: &[u32]) -> Vec<Group> {
     let there = || {
         let all = (0_u32..).zip(members);
-        all.filter(|(place, _)| vacant.binary_search(place).is_err())
+        all.filter(|(slot, _)| vacant.binary_search(slot).is_err())
     };
     let mut tiers: Vec<u8> = there().map(|(_, member)| member.tier).collect();
     tiers.sort_unstable();
     tiers.dedup();
     let mut groups = Vec::new();
-    for (place, &tier) in tiers.iter().enumerate() {
+    for (slot, &tier) in tiers.iter().enumerate() {
         let (near, far): (Vec<u32>, Vec<u32>) = there()
             .filter(|(_, member)| member.tier == tier)
             .map(|(index, _)| index)
@@ -102,7 +104,7 @@ pub(crate) fn groups(options: &BalanceOptions, members: &[Member], vacant: &[u32
         let split = !near.is_empty();
         for (is_far, list) in [(false, near), (split, far)] {
             if !list.is_empty() {
-                groups.push(Group::new(options, members, place, is_far, list));
+                groups.push(Group::new(options, members, slot, is_far, list));
             }
         }
     }

@@ -1,22 +1,24 @@
-//! What each member is meant to get, and when that changes by itself: for people who ask why a server gets its share.
+//! The share that each member is intended to get, and when it will change by itself: shown to operators who ask why a
+//! server gets its share.
 //!
-//! Apart from the survey because it is asked a few times a second and not per pick, so it may allocate. It asks the survey
-//! who takes attempts and adds no rule of its own; retries and what policies see of load shift shares away from it.
+//! Separate from the eligible set because it is computed a few times per second rather than per pick, so it may
+//! allocate. It takes the members from the eligible set and adds no rule of its own. Retries and load-aware policies
+//! make actual shares differ from it.
 
 use evenkeel_core::Instant;
 
-use crate::survey::Survey;
+use crate::eligible::EligibleSet;
 use crate::{Policy, Pool};
 
 impl Pool {
-    /// The share of attempts that each member is meant to get at `now`, in the order of [`Pool::members`]: by weight, if
-    /// the policy heeds weights, and by the part of its share that it takes. Sums to 1, or to 0 if nobody is usable.
+    /// The intended share of attempts for each member at `now`, in the order of [`Pool::members`]: by weight, if the
+    /// policy uses weights, and by the part of its share that it takes. Sums to 1, or to 0 if no member is usable.
     #[must_use]
     pub fn intended(&self, now: Instant) -> Vec<f64> {
-        let mut survey = Survey::default();
-        survey.renew(self, now);
+        let mut eligible = EligibleSet::default();
+        eligible.renew(self, now);
         let mut intended = vec![0.0; self.members().len()];
-        for slice in survey.slices.iter().filter(|slice| slice.share > 0.0) {
+        for slice in eligible.slices.iter().filter(|slice| slice.share > 0.0) {
             let parts: Vec<f64> = slice
                 .list
                 .iter()
@@ -39,7 +41,7 @@ impl Pool {
         } else {
             1.0
         };
-        let weight = if self.options().policy.heeds_weights() {
+        let weight = if self.options().policy.uses_weights() {
             member.weight()
         } else {
             1
@@ -58,7 +60,7 @@ impl Pool {
 impl Policy {
     /// Whether a server of twice the weight gets twice as much.
     #[must_use]
-    pub const fn heeds_weights(self) -> bool {
+    pub const fn uses_weights(self) -> bool {
         !matches!(self, Self::Random | Self::RoundRobin)
     }
 }
@@ -68,7 +70,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use evenkeel_core::{Directive, ServerId, Verdict};
+    use evenkeel_core::{Directive, EjectionReason, ServerId};
 
     use super::*;
     use crate::{BalanceOptions, Member, ServerState};
@@ -85,8 +87,8 @@ mod tests {
             overprovisioning: 1.4,
             subset: None,
         };
-        let member = |(place, &(weight, tier)): (usize, &(u32, u8))| Member {
-            identity: format!("server-{place}").into(),
+        let member = |(slot, &(weight, tier)): (usize, &(u32, u8))| Member {
+            identity: format!("server-{slot}").into(),
             state: Arc::new(ServerState::new()),
             weight,
             tier,
@@ -96,7 +98,7 @@ mod tests {
         Pool::new(options, members.iter().enumerate().map(member).collect())
     }
 
-    fn eject(pool: &Pool, index: u32, verdict: Verdict) {
+    fn eject(pool: &Pool, index: u32, verdict: EjectionReason) {
         let until = NOW + Duration::from_secs(5);
         let server = ServerId::new(0, index);
         let directive = Directive::Eject {
@@ -125,7 +127,7 @@ mod tests {
     fn by_the_part_that_each_takes() {
         let pool = pool(Policy::PowerOfTwo, &[(1, 0), (1, 0), (1, 0)]);
         pool.member(0).state.relieve(NOW, Duration::from_secs(12));
-        eject(&pool, 1, Verdict::Known);
+        eject(&pool, 1, EjectionReason::Known);
         assert_eq!(shares(&pool, NOW), [91, 0, 909], "a tenth against a whole");
         assert_eq!(
             pool.next_change(0, NOW),
@@ -138,14 +140,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_and_panic() {
+    fn no_server_and_panic() {
         let alone = pool(Policy::Random, &[(1, 0), (1, 0)]);
-        eject(&alone, 0, Verdict::Known);
-        eject(&alone, 1, Verdict::Known);
+        eject(&alone, 0, EjectionReason::Known);
+        eject(&alone, 1, EjectionReason::Known);
         assert_eq!(shares(&alone, NOW), [0, 0]);
         let panic = pool(Policy::LeastRequests, &[(1, 0), (1, 0), (2, 0)]);
-        eject(&panic, 1, Verdict::Suspected);
-        eject(&panic, 2, Verdict::Suspected);
+        eject(&panic, 1, EjectionReason::Suspected);
+        eject(&panic, 2, EjectionReason::Suspected);
         assert_eq!(shares(&panic, NOW), [250, 250, 500]);
     }
 }

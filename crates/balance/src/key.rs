@@ -1,4 +1,5 @@
-//! The one hash for keys, and what is told by a key instead of by lot: the same on every evenkeel, whatever was started when.
+//! The hash for keys, and decisions that depend on a key instead of on chance: the same on every evenkeel, independent
+//! of the order of starts.
 
 use twox_hash::XxHash64;
 

@@ -1,6 +1,6 @@
-//! The load that a server reports about itself: what no count of requests can see, such as other work on its machine.
+//! The load that a server reports about itself, which request counts cannot show, such as other work on its machine.
 //!
-//! The last word stands, with its moment; who reads it decides how long it is worth something.
+//! Only the latest report is kept, with its time; the reader decides how long it remains valid.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl ServerState {
         reported.at.store(now.as_nanos().max(1), Ordering::Release);
     }
 
-    /// What it said last, and when; nothing if it never did.
+    /// Its latest load report, and when; nothing if there was none.
     #[must_use]
     pub fn reported_load(&self) -> Option<(f64, Instant)> {
         let at = self.load.reported.at.load(Ordering::Acquire);
@@ -40,12 +40,12 @@ const BLACKOUT: Duration = Duration::from_secs(10);
 const ERROR_PENALTY: f64 = 1.0;
 /// Rates are averaged over about this long.
 const SMOOTH: Duration = Duration::from_secs(5);
-/// No server gets less than this part of its share by what it reports: it must be noticed when it is well again.
+/// No server gets less than this part of its share because of its reports: its recovery must be noticed.
 const LEAST: f64 = 0.05;
 
-/// What has been counted of a server so far.
+/// A server's attempt counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counted {
+pub struct AttemptTotals {
     /// Attempts that have ended.
     pub attempts: u64,
     /// Of these, those that count against the server.
@@ -58,29 +58,29 @@ pub struct Counted {
 /// × penalty), which is what the server could do at full load. The server that could do most for its own weight takes all of
 /// its share, the others a part. Servers without a weight count as the mean. With fewer than two weights all take their share.
 #[derive(Debug, Default)]
-pub struct Weigher {
+pub struct WeightUpdater {
     last: Option<Instant>,
     servers: Vec<Rates>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Rates {
-    counted: Counted,
+    counted: AttemptTotals,
     attempts: f64,
     failures: f64,
-    /// Since when its reports have not been too old.
+    /// The start of its current series of recent reports.
     since: Option<Instant>,
 }
 
-impl Weigher {
+impl WeightUpdater {
     /// Looks at all servers of a pool; `counted` is what has been counted of the member at a place so far.
-    pub fn step(&mut self, pool: &Pool, now: Instant, counted: impl Fn(usize) -> Counted) {
+    pub fn step(&mut self, pool: &Pool, now: Instant, counted: impl Fn(usize) -> AttemptTotals) {
         self.servers.resize(pool.members().len(), Rates::default());
         let elapsed = self.last.map_or(0.0, |last| now.since(last).as_secs_f64());
         self.last = Some(now);
         let weights: Vec<Option<f64>> = (pool.members().iter().zip(&mut self.servers).enumerate())
-            .map(|(place, (member, rates))| {
-                rates.renew(counted(place), elapsed);
+            .map(|(slot, (member, rates))| {
+                rates.renew(counted(slot), elapsed);
                 let load = member.state.reported_load();
                 rates.weight(load, now)
             })
@@ -110,7 +110,7 @@ impl Weigher {
 }
 
 impl Rates {
-    fn renew(&mut self, counted: Counted, elapsed: f64) {
+    fn renew(&mut self, counted: AttemptTotals, elapsed: f64) {
         let (before, first) = (self.counted, elapsed <= 0.0);
         self.counted = counted;
         if first {
@@ -160,8 +160,8 @@ mod tests {
             overprovisioning: 1.4,
             subset: None,
         };
-        let member = |(place, &weight): (usize, &u32)| Member {
-            identity: format!("{place}").into(),
+        let member = |(slot, &weight): (usize, &u32)| Member {
+            identity: format!("{slot}").into(),
             state: Arc::new(ServerState::new()),
             weight,
             tier: 0,
@@ -173,7 +173,7 @@ mod tests {
 
     /// Steps once a second from `from` to `to`; each server does `rate` requests in each and reports `load`.
     fn run(
-        weigher: &mut Weigher,
+        weigher: &mut WeightUpdater,
         pool: &Pool,
         (from, to): (u64, u64),
         servers: &[(u64, Option<f64>)],
@@ -185,8 +185,8 @@ mod tests {
                     member.state.report_load(now, *load);
                 }
             }
-            weigher.step(pool, now, |place| Counted {
-                attempts: servers[place].0 * second,
+            weigher.step(pool, now, |slot| AttemptTotals {
+                attempts: servers[slot].0 * second,
                 failures: 0,
             });
         }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn who_could_do_more_gets_more() {
-        let (pool, mut weigher) = (pool(&[1, 1, 1]), Weigher::default());
+        let (pool, mut weigher) = (pool(&[1, 1, 1]), WeightUpdater::default());
         let loads = [(100, Some(0.2)), (100, Some(0.8)), (100, None)];
         run(&mut weigher, &pool, (0, 9), &loads);
         assert_eq!(shares(&pool), [1.0, 1.0, 1.0], "not yet known");
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn the_weights_of_the_file_are_in_the_policy_already() {
-        let (pool, mut weigher) = (pool(&[1, 4]), Weigher::default());
+        let (pool, mut weigher) = (pool(&[1, 4]), WeightUpdater::default());
         run(
             &mut weigher,
             &pool,
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn old_reports_are_worth_nothing() {
-        let (pool, mut weigher) = (pool(&[1, 1]), Weigher::default());
+        let (pool, mut weigher) = (pool(&[1, 1]), WeightUpdater::default());
         run(
             &mut weigher,
             &pool,
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn nobody_falls_below_a_twentieth() {
-        let (pool, mut weigher) = (pool(&[1, 1]), Weigher::default());
+        let (pool, mut weigher) = (pool(&[1, 1]), WeightUpdater::default());
         run(
             &mut weigher,
             &pool,

@@ -7,7 +7,7 @@ use crate::server::ServerState;
 /// A server as a member of a pool.
 #[derive(Debug, Clone)]
 pub struct Member {
-    /// What tells it from every other server, the same wherever and whenever it is used: its address, commonly.
+    /// Its stable identity, usually its address.
     pub identity: Arc<str>,
     /// Shared by all pools that this server is in.
     pub state: Arc<ServerState>,
@@ -17,7 +17,7 @@ pub struct Member {
     pub tier: u8,
     /// Whether it is used before others of its tier: in the same zone, commonly. Where all are alike it says nothing.
     pub near: bool,
-    /// The most attempts that it may ever have in flight; 0: no bound. [`ServerState::set_bound`] and [`ServerState::break_until`] lower
+    /// The most attempts that it may ever have in flight; 0: no bound. [`ServerState::set_bound`] and [`ServerState::open_breaker`] lower
     /// it; `u32::MAX` is no bound but what these say.
     pub max_requests: u32,
 }

@@ -1,22 +1,22 @@
-//! The pick itself: who may be picked, then the policy, then the reason.
+//! The pick itself: determine the candidates, apply the policy, report the reason.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random, duration_from_seconds};
 
 use crate::Pool;
+use crate::candidates::Candidates;
+use crate::eligible::{EligibleGroup, EligibleSet};
 use crate::key::{again, unit};
-use crate::policies::{self, Places};
-use crate::survey::{Slice, Survey};
-use crate::turn::Turn;
-use crate::typical::Typical;
+use crate::policies::{self, PolicyState};
+use crate::typical::CachedMedian;
 
 /// No more servers than this are avoided, the last ones tried.
 const AVOIDED: usize = 64;
 /// Sets the share of a key's tier apart from all else that is made of a key.
 const GROUPS: u64 = 0x7469_6572;
 
-/// Where the next attempt goes, and why there.
+/// The server of the next attempt, and the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pick {
     /// The member's place in the pool.
@@ -45,7 +45,7 @@ pub enum PickReason {
     Panic,
     /// All others were tried before.
     OnlyOneLeft,
-    /// It was tried before, and so was everybody else.
+    /// It was tried before, and so were all the others.
     Again,
     /// The client said that it belongs to this server.
     Sticky,
@@ -53,7 +53,7 @@ pub enum PickReason {
     Zone,
     /// For a second attempt the policy chose it of those that were not tried.
     Retry,
-    /// What the policy would have picked was full.
+    /// The server that the policy would have picked was full.
     Overflow,
 }
 
@@ -73,7 +73,7 @@ impl PickReason {
 
     /// Its place in [`Self::WORDS`], for tables by reason.
     #[must_use]
-    pub const fn place(self) -> usize {
+    pub const fn index(self) -> usize {
         match self {
             Self::Policy => 0,
             Self::Tier => 1,
@@ -90,7 +90,7 @@ impl PickReason {
     /// The word for it in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
-        Self::WORDS[self.place()]
+        Self::WORDS[self.index()]
     }
 }
 
@@ -98,9 +98,9 @@ impl PickReason {
 #[derive(Debug)]
 pub struct Picker {
     pub(crate) rng: Random,
-    pub(crate) survey: Survey,
-    pub(crate) typical: Typical,
-    pub(crate) places: Places,
+    pub(crate) eligible: EligibleSet,
+    pub(crate) typical: CachedMedian,
+    pub(crate) policy_state: PolicyState,
 }
 
 impl Picker {
@@ -108,20 +108,20 @@ impl Picker {
     #[must_use]
     pub fn new(pool: &Pool, seed: u64) -> Self {
         let mut rng = Random::seeded(seed);
-        let places = Places::new(pool, &mut rng);
+        let policy_state = PolicyState::new(pool, &mut rng);
         let mut picker = Self {
             rng,
-            survey: Survey::default(),
-            typical: Typical::default(),
-            places,
+            eligible: EligibleSet::default(),
+            typical: CachedMedian::default(),
+            policy_state,
         };
         picker.renew(pool, Instant::ZERO);
         picker
     }
 
     fn renew(&mut self, pool: &Pool, now: Instant) {
-        self.survey.renew(pool, now);
-        self.typical.renew(pool, self.survey.candidates(), now);
+        self.eligible.renew(pool, now);
+        self.typical.renew(pool, self.eligible.candidates(), now);
     }
 
     /// The server for the next attempt, preferably none of `avoid` (tried before). Nothing if no server may be used, or all
@@ -151,36 +151,37 @@ impl Picker {
             None if hashes => self.rng.bits(),
             key => key.unwrap_or_default(),
         };
-        let chosen = match self.survey.only {
+        let chosen = match self.eligible.only {
             Some(only) => only,
-            // Told by the key and not by lot, so that equal keys stay together.
-            None if hashes => self.survey.choose(unit(again(key, GROUPS))),
-            None => self.survey.choose(self.rng.unit()),
+            // Decided by the key and not at random, so that equal keys stay together.
+            None if hashes => self.eligible.choose(unit(again(key, GROUPS))),
+            None => self.eligible.choose(self.rng.unit()),
         };
-        let (place, avoid, repeats) = self.survey.place(chosen, avoid).ok_or(NoPick::NoServer)?;
-        let slice = &self.survey.slices[place];
-        let turn = Turn {
+        let (slot, avoid, repeats) = self.eligible.slot(chosen, avoid).ok_or(NoPick::NoServer)?;
+        let slice = &self.eligible.slices[slot];
+        let candidates = Candidates {
             avoid,
             key,
-            ..self.survey.turn(pool, place, now)
+            ..self.eligible.candidates_in(pool, slot, now)
         };
         let alone = match left(slice, avoid) {
-            1 => turn.open().next(),
+            1 => candidates.open().next(),
             _ => None,
         };
         let typical = self.typical.seconds();
-        let index = alone
-            .unwrap_or_else(|| policies::pick(&turn, &mut self.places, typical, &mut self.rng));
-        if turn.is_full(index) {
-            return self.overflow(pool, place, avoid).ok_or(NoPick::Full);
+        let index = alone.unwrap_or_else(|| {
+            policies::pick(&candidates, &mut self.policy_state, typical, &mut self.rng)
+        });
+        if candidates.is_full(index) {
+            return self.overflow(pool, slot, avoid).ok_or(NoPick::Full);
         }
         let reason = if repeats {
             PickReason::Again
         } else if slice.panic {
             PickReason::Panic
-        } else if turn.group.tier > 0 {
+        } else if candidates.group.tier > 0 {
             PickReason::Tier
-        } else if turn.group.far {
+        } else if candidates.group.far {
             PickReason::Zone
         } else if avoid.is_empty() {
             PickReason::Policy
@@ -192,8 +193,8 @@ impl Picker {
         Ok(Pick { index, reason })
     }
 
-    /// At most `most` different servers (and at most 64) in the order in which attempts would be made, only of those that get
-    /// traffic now: for whoever tells clients where to go instead of sending them there.
+    /// At most `most` different servers (and at most 64) in the order in which attempts would be made, only of those
+    /// that get traffic now: for callers that direct clients instead of forwarding requests, such as DNS.
     pub fn pick_several(
         &mut self,
         pool: &Pool,
@@ -206,7 +207,7 @@ impl Picker {
             let Ok(pick) = self.pick_for(pool, now, &picked, key) else {
                 break;
             };
-            if pick.reason == PickReason::Again || !self.survey.is_used(pick.index) {
+            if pick.reason == PickReason::Again || !self.eligible.is_used(pick.index) {
                 break;
             }
             picked.push(pick.index);
@@ -215,11 +216,11 @@ impl Picker {
     }
 
     /// The server that a client belongs to, if it takes attempts and is not full.
-    pub fn stick(&mut self, pool: &Pool, now: Instant, index: u32) -> Option<Pick> {
+    pub fn sticky_server(&mut self, pool: &Pool, now: Instant, index: u32) -> Option<Pick> {
         self.renew(pool, now);
         let member = pool.members().get(index as usize)?;
         let fits =
-            self.survey.has(index) && member.state.standing(now).is_usable() && !member.is_full();
+            self.eligible.has(index) && member.state.standing(now).is_usable() && !member.is_full();
         fits.then_some(Pick {
             index,
             reason: PickReason::Sticky,
@@ -227,9 +228,9 @@ impl Picker {
     }
 
     /// Any server that is not full: of the same slice if there is one, else of the next.
-    fn overflow(&mut self, pool: &Pool, place: usize, avoid: &[u32]) -> Option<Pick> {
-        let slices = &self.survey.slices;
-        let (before, after) = slices.split_at(place);
+    fn overflow(&mut self, pool: &Pool, slot: usize, avoid: &[u32]) -> Option<Pick> {
+        let slices = &self.eligible.slices;
+        let (before, after) = slices.split_at(slot);
         for slice in after.iter().chain(before) {
             if slice.list.is_empty() {
                 continue;
@@ -246,36 +247,41 @@ impl Picker {
         None
     }
 
-    /// What the pool takes at present: the median of the servers' estimates, at most 100 ms old; zero if none has one.
-    /// Hand it to [`crate::ServerState::end`].
+    /// The pool's typical latency: the median of the servers' estimates, at most 100 ms old; zero without estimates.
+    /// Pass it to [`crate::ServerState::end`].
     #[must_use]
     pub fn typical_latency(&self) -> Duration {
         duration_from_seconds(self.typical.seconds())
     }
 }
 
-impl Survey {
-    /// A pick from the slice at `place`, which there is.
-    pub(crate) fn turn<'a>(&'a self, pool: &'a Pool, place: usize, now: Instant) -> Turn<'a> {
-        Turn {
+impl EligibleSet {
+    /// A pick from the slice at `slot`, which there is.
+    pub(crate) fn candidates_in<'a>(
+        &'a self,
+        pool: &'a Pool,
+        slot: usize,
+        now: Instant,
+    ) -> Candidates<'a> {
+        Candidates {
             pool,
-            list: &self.slices[place].list,
-            marks: &self.slices[place].marks,
+            list: &self.slices[slot].list,
+            marks: &self.slices[slot].marks,
             avoid: &[],
             now,
             uneven: self.uneven,
-            group: &pool.groups()[place],
-            place,
-            survey: self.number(),
+            group: &pool.groups()[slot],
+            slot,
+            eligible: self.number(),
             key: 0,
         }
     }
 
     /// The slice to pick from, beginning with the one that was chosen, with the servers to avoid there, and whether all were
     /// tried before: then anyone but the last one.
-    fn place<'a>(&self, chosen: usize, avoid: &'a [u32]) -> Option<(usize, &'a [u32], bool)> {
-        let has_left = |place: &usize, avoid: &[u32]| {
-            let slice = self.slices.get(*place);
+    fn slot<'a>(&self, chosen: usize, avoid: &'a [u32]) -> Option<(usize, &'a [u32], bool)> {
+        let has_left = |slot: &usize, avoid: &[u32]| {
+            let slice = self.slices.get(*slot);
             slice.is_some_and(|slice| left(slice, avoid) > 0)
         };
         if avoid.is_empty() && has_left(&chosen, avoid) {
@@ -285,12 +291,12 @@ impl Survey {
             .get(avoid.len().saturating_sub(1)..)
             .unwrap_or_default();
         for (avoid, repeats) in [(avoid, false), (last, true), (&[][..], true)] {
-            let others = || (0..self.slices.len()).filter(|&place| place != chosen);
-            let used = others().filter(|&place| self.slices[place].share > 0.0);
-            let spare = others().filter(|&place| self.slices[place].share <= 0.0);
-            let mut places = std::iter::once(chosen).chain(used).chain(spare);
-            if let Some(place) = places.find(|place| has_left(place, avoid)) {
-                return Some((place, avoid, repeats));
+            let others = || (0..self.slices.len()).filter(|&slot| slot != chosen);
+            let used = others().filter(|&slot| self.slices[slot].share > 0.0);
+            let spare = others().filter(|&slot| self.slices[slot].share <= 0.0);
+            let mut slots = std::iter::once(chosen).chain(used).chain(spare);
+            if let Some(slot) = slots.find(|slot| has_left(slot, avoid)) {
+                return Some((slot, avoid, repeats));
             }
         }
         None
@@ -298,11 +304,11 @@ impl Survey {
 }
 
 /// How many of a slice are not in `avoid` (which may repeat itself).
-fn left(slice: &Slice, avoid: &[u32]) -> usize {
-    let news = |place: usize, index: &u32| !avoid.iter().take(place).any(|other| other == index);
+fn left(slice: &EligibleGroup, avoid: &[u32]) -> usize {
+    let news = |slot: usize, index: &u32| !avoid.iter().take(slot).any(|other| other == index);
     let avoided = avoid
         .iter()
         .enumerate()
-        .filter(|&(place, index)| news(place, index) && slice.marks.has(*index));
+        .filter(|&(slot, index)| news(slot, index) && slice.marks.has(*index));
     slice.list.len() - avoided.count()
 }

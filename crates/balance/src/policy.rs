@@ -1,4 +1,4 @@
-//! What a user may choose about balancing. Defaults belong to `config`.
+//! The balancing options of a service. Defaults belong to `config`.
 
 use std::time::Duration;
 
@@ -50,14 +50,15 @@ pub struct BalanceOptions {
     /// `RingHash`: a server that would have more attempts in flight than this many times its fair part of all is passed
     /// over for the next one on the ring (consistent hashing with bounded loads, arXiv 1608.01350); at least 1.
     pub bounded_load: Option<f64>,
-    /// `Maglev`: places in the table; a hundred times as many as servers or more keep shares within 1 %. What is not a prime number, or
-    /// less than the number of servers, stands for the next one ([`crate::next_prime`]); 5,000,011 at most.
+    /// `Maglev`: the size of the table; at least a hundred times the number of servers keeps shares within 1 %. A
+    /// number that is not prime, or less than the number of servers, is rounded up to the next one
+    /// ([`crate::next_prime`]); 5,000,011 at most.
     pub maglev_table: u32,
     /// A tier carries all of its traffic until less than 1 / this of it is usable; what it cannot carry spills over to the
     /// next tier, and from near servers to far ones of the same tier, in proportion (Envoy: 1.4). At least 1.
     pub overprovisioning: f64,
-    /// Of a tier (near and far servers apart) only so many servers are used: for very many servers, so that not each
-    /// evenkeel keeps connections to each server.
+    /// The number of servers used per tier (near and far ones separately), so that with many servers not every evenkeel
+    /// keeps connections to every one.
     pub subset: Option<Subset>,
 }
 

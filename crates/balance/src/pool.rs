@@ -1,4 +1,4 @@
-//! The servers of a service as one immutable snapshot, with what a policy can compute once for all picks.
+//! The servers of a service as one immutable snapshot, with everything that a policy can precompute.
 
 use evenkeel_core::Instant;
 
@@ -7,7 +7,7 @@ use crate::group::{Group, groups};
 use crate::member::Member;
 use crate::server::note_change;
 
-/// The part of the attempts that the first tier gets while a service fails over: so many that its return shows.
+/// The share of attempts that the first tier gets while a service fails over: enough to notice its recovery.
 pub const FAILED_OVER_SHARE: f64 = 0.02;
 
 /// An immutable snapshot of a service's servers and balancing options.
@@ -29,7 +29,7 @@ impl Pool {
         Self::with_vacant(options, members, &[])
     }
 
-    /// The same with places (ascending) at which nobody is at present: they are never picked, and count nowhere.
+    /// The same with currently empty slots (ascending), which are never picked and never counted.
     #[must_use]
     pub fn with_vacant(options: BalanceOptions, members: Vec<Member>, vacant: &[u32]) -> Self {
         for member in &members {

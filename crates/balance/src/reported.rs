@@ -1,21 +1,22 @@
-//! What a server has said of itself: how loaded it is, and what it answered when it was asked how busy it is. `load` and
-//! `answer` decide what that is worth.
+//! What a server has reported: its load, and its answer to the latest load probe. `load` and `answer` decide how it is
+//! used.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-/// What a server answered when it was asked how busy it is.
+/// A server's answer to a load probe.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Answer {
-    /// Its requests in flight, whoever sent them.
+pub struct ProbedLoad {
+    /// Its requests in flight, from all senders.
     pub in_flight: f64,
-    /// What it expects one more request to take.
+    /// The latency that it expects for one more request.
     pub latency: Option<Duration>,
 }
 
-/// A server's last answer, for people who look; picks go by what each worker heard. A reader may see parts of two.
+/// A server's latest answer to a load probe, for display; picks use each worker's own pool. A reader may see parts of
+/// two answers.
 #[derive(Debug, Default)]
-pub(crate) struct Answered {
+pub(crate) struct LastProbedLoad {
     /// The bits of an `f64`.
     pub(crate) in_flight: AtomicU64,
     /// In nanoseconds, and one more; zero: it did not say.
@@ -24,12 +25,12 @@ pub(crate) struct Answered {
     pub(crate) at: AtomicU64,
 }
 
-/// What a server said last. It lies beside what is written with each attempt anyway.
+/// A server's latest report, in a cache line that each attempt writes anyway.
 #[derive(Debug, Default)]
-pub(crate) struct Reported {
+pub(crate) struct LoadCell {
     /// The bits of an `f64`.
     pub(crate) utilization: AtomicU64,
     /// In nanoseconds; zero: nothing was said yet.
     pub(crate) at: AtomicU64,
-    pub(crate) answer: Answered,
+    pub(crate) answer: LastProbedLoad,
 }

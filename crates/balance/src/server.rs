@@ -1,19 +1,20 @@
-//! What all workers know of one server: its load, and how it stands.
+//! What all workers know of one server: its load and its availability.
 //!
-//! Atomics, written by all workers and read at each pick, so they live in one file that owns every write. Load changes with
-//! each attempt and the standing hardly ever, so they lie on different cache lines: reading how a server stands costs
-//! nothing while its load is being written.
+//! These are atomics, written by all workers and read at each pick, so one file owns every write. Load changes with
+//! each attempt and availability rarely, so they are on different cache lines: reading the availability costs nothing
+//! while the load is being written.
 //!
-//! The latency estimate is a peak-EWMA: a slower sample is believed at once, faster ones pull it down over ten seconds. A
-//! failure counts as ten times what the pool takes. A fast error would otherwise make a server look good and draw more
-//! requests to it; a fixed penalty of seconds would instead keep a server of a fast pool away for minutes because of one error.
+//! The latency estimate is a peak EWMA: a slower sample takes effect at once, faster ones lower the estimate over ten
+//! seconds. A failure counts as ten times the pool's typical latency. Otherwise fast errors would make a server look
+//! good and attract more requests; a fixed penalty of seconds would keep a server of a fast pool away for minutes
+//! because of one error.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, Outcome, Verdict, duration_from_seconds};
+use evenkeel_core::{Directive, EjectionReason, Instant, Outcome, duration_from_seconds};
 
-use crate::reported::Reported;
+use crate::reported::LoadCell;
 
 /// The estimate forgets 63 % of the past in this time.
 pub(crate) const DECAY: Duration = Duration::from_secs(10);
@@ -24,14 +25,14 @@ const PENALTY_MOST: f64 = 5.0;
 /// The part of its share that a warming server gets at least.
 const WARM_LEAST: f64 = 0.1;
 
-/// The part of its share that a server gets which asked for a pause.
+/// The part of its share that a server gets after a `Retry-After`.
 const RELIEVED: f64 = 0.1;
-/// No pause is longer, whatever was asked for (linkerd's bound).
+/// The longest pause, whatever `Retry-After` says (linkerd's bound).
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
-/// A pause is prolonged in steps of at least this, so that each answer that asks for one is not a change for all workers.
+/// A pause is prolonged in steps of at least this, so that not every `Retry-After` causes a change for all workers.
 const PAUSE_STEP: Duration = Duration::from_secs(1);
 
-/// Directives and new pools so far. A picker looks at its pool again when this has moved, and only then.
+/// The number of directives and new pools so far. A picker re-evaluates its pool only when it has changed.
 static CHANGES: AtomicU64 = AtomicU64::new(1);
 
 /// How many changes there have been; never zero.
@@ -39,26 +40,26 @@ pub(crate) fn changes() -> u64 {
     CHANGES.load(Ordering::Acquire)
 }
 
-/// Says that something changed. The result is a number that nobody else gets.
+/// Announces a change. Returns a unique number.
 pub(crate) fn note_change() -> u64 {
     CHANGES.fetch_add(1, Ordering::AcqRel) + 1
 }
 
 /// How a server stands, by the directives about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Standing {
+pub enum Availability {
     /// Takes its share.
     InService,
     /// Takes a part of its share, to prove itself.
     Trial,
-    /// Takes a tenth of its share, since it asked for a pause.
+    /// Gets a tenth of its share, because of a `Retry-After`.
     Relieved,
     /// Takes a growing part of its share after it was restored.
     Warming,
     /// Takes nothing until the directive expires.
     Ejected {
         /// Why.
-        verdict: Verdict,
+        verdict: EjectionReason,
     },
     /// Takes nothing until its breaker lets something through.
     Broken,
@@ -66,7 +67,7 @@ pub enum Standing {
     Draining,
 }
 
-impl Standing {
+impl Availability {
     /// Whether it takes new attempts, all of its share or a part.
     #[must_use]
     pub const fn is_usable(self) -> bool {
@@ -94,14 +95,14 @@ impl Standing {
 /// The shared state of one server. It outlives the pools that it is a member of.
 #[derive(Debug, Default)]
 pub struct ServerState {
-    pub(crate) load: Load,
-    orders: Orders,
+    pub(crate) load: AttemptStats,
+    orders: DirectiveState,
 }
 
 /// Written with every attempt.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Load {
+pub(crate) struct AttemptStats {
     /// Signed, so that an `end` too many cannot make it look busy for ever.
     in_flight: AtomicI32,
     /// Seconds as the bits of an `f64`; zero: no sample yet.
@@ -112,16 +113,16 @@ pub(crate) struct Load {
     given_up: AtomicU32,
     /// The most attempts in flight, as found while it runs; 0: not found.
     bound: AtomicU32,
-    /// The most attempts in flight until it has shown that it is well; 0: it has.
+    /// The maximum number of attempts in flight until its breaker has closed; 0 if it is closed.
     trials: AtomicU32,
     /// Written with each answer, as the others are.
-    pub(crate) reported: Reported,
+    pub(crate) reported: LoadCell,
 }
 
-/// Written by directives. A moment of zero stands for none.
+/// Written by directives. A time of zero means none.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Orders {
+struct DirectiveState {
     drained: AtomicBool,
     known_until: AtomicU64,
     suspected_until: AtomicU64,
@@ -207,7 +208,7 @@ impl ServerState {
         u32::try_from(self.load.in_flight.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
-    /// The most attempts that it may have in flight at present, found by who looks at how it does; nothing if nobody does.
+    /// Its current adaptive limit on attempts in flight; nothing without an adaptive limit.
     #[must_use]
     pub fn bound(&self) -> Option<u32> {
         let bound = |bound: &AtomicU32| match bound.load(Ordering::Relaxed) {
@@ -218,17 +219,17 @@ impl ServerState {
         (bound < u32::MAX).then_some(bound)
     }
 
-    /// Says how many attempts it may have in flight from now on. Only heeded for members with [`Member::max_requests`], which stays
-    /// the most that there can be.
+    /// Sets the adaptive limit on attempts in flight. Applies only to members with [`Member::max_requests`], which
+    /// remains the upper bound.
     ///
     /// [`Member::max_requests`]: crate::Member::max_requests
     pub fn set_bound(&self, most: u32) {
         self.load.bound.store(most, Ordering::Relaxed);
     }
 
-    /// Its breaker has opened: it takes nothing until then, and afterwards at most so many attempts at once, until [`ServerState::mend`].
-    /// Directives do not change that.
-    pub fn break_until(&self, until: Instant, trials: u32) {
+    /// Its circuit breaker has opened: no attempts until then, and afterwards at most this many concurrent ones, until
+    /// [`ServerState::close_breaker`]. Directives do not change that.
+    pub fn open_breaker(&self, until: Instant, trials: u32) {
         self.load.trials.store(trials.max(1), Ordering::Relaxed);
         self.orders
             .broken_until
@@ -236,8 +237,8 @@ impl ServerState {
         note_change();
     }
 
-    /// Its breaker has closed.
-    pub fn mend(&self) {
+    /// Its circuit breaker has closed.
+    pub fn close_breaker(&self) {
         self.orders.broken_until.store(0, Ordering::Release);
         self.load.trials.store(0, Ordering::Relaxed);
         note_change();
@@ -304,9 +305,9 @@ impl ServerState {
         match *directive {
             Directive::Eject { verdict, until, .. } => {
                 let slot = match verdict {
-                    Verdict::Known => &orders.known_until,
-                    Verdict::Suspected => &orders.suspected_until,
-                    Verdict::Hung => &orders.hung_until,
+                    EjectionReason::Known => &orders.known_until,
+                    EjectionReason::Suspected => &orders.suspected_until,
+                    EjectionReason::Hung => &orders.hung_until,
                 };
                 slot.store(until.as_nanos(), Ordering::Release);
                 orders.trial_until.store(0, Ordering::Release);
@@ -325,7 +326,7 @@ impl ServerState {
                 orders.warm_since.store(0, Ordering::Release);
                 orders.end_ejections();
             }
-            // About attempts under way, of which nothing is known here.
+            // Concerns attempts in flight, which are not tracked here.
             Directive::Rescue { .. } => return,
             Directive::Repair { until, .. } => {
                 let until = until.as_nanos();
@@ -363,8 +364,8 @@ impl ServerState {
         note_change();
     }
 
-    /// It answered 429 or 503 and asked to be left alone for `pause` (RFC 9110, section 10.2.3): for so long, 300 s at most,
-    /// it takes a tenth of its share, so that it is noticed when it is well again.
+    /// It answered 429 or 503 with a `Retry-After` of `pause` (RFC 9110, section 10.2.3): for that long, at most 300 s,
+    /// it gets a tenth of its share, so that its recovery is noticed.
     pub fn relieve(&self, now: Instant, pause: Duration) {
         let until = (now + pause.min(LONGEST_PAUSE)).as_nanos();
         let known = self.orders.relieved_until.load(Ordering::Acquire);
@@ -380,37 +381,37 @@ impl ServerState {
 
     /// How it stands at `now`.
     #[must_use]
-    pub fn standing(&self, now: Instant) -> Standing {
+    pub fn standing(&self, now: Instant) -> Availability {
         let orders = &self.orders;
         let now = now.as_nanos();
         if orders.drained.load(Ordering::Acquire) {
-            Standing::Draining
+            Availability::Draining
         } else if now < orders.known_until.load(Ordering::Acquire) {
-            Standing::Ejected {
-                verdict: Verdict::Known,
+            Availability::Ejected {
+                verdict: EjectionReason::Known,
             }
         } else if now < orders.broken_until.load(Ordering::Acquire) {
-            Standing::Broken
+            Availability::Broken
         } else if now < orders.hung_until.load(Ordering::Acquire) {
-            Standing::Ejected {
-                verdict: Verdict::Hung,
+            Availability::Ejected {
+                verdict: EjectionReason::Hung,
             }
         } else if now < orders.suspected_until.load(Ordering::Acquire) {
-            Standing::Ejected {
-                verdict: Verdict::Suspected,
+            Availability::Ejected {
+                verdict: EjectionReason::Suspected,
             }
         } else if now < orders.trial_until.load(Ordering::Acquire) {
-            Standing::Trial
+            Availability::Trial
         } else if now < orders.relieved_until.load(Ordering::Acquire) {
-            Standing::Relieved
+            Availability::Relieved
         } else if now < orders.warm_until() {
-            Standing::Warming
+            Availability::Warming
         } else {
-            Standing::InService
+            Availability::InService
         }
     }
 
-    /// Whether it is out of service and somebody is about to bring it back.
+    /// Whether it is out of service and being repaired.
     #[must_use]
     pub fn is_being_repaired(&self, now: Instant) -> bool {
         now.as_nanos() < self.orders.repaired_until.load(Ordering::Acquire)
@@ -426,17 +427,17 @@ impl ServerState {
     #[must_use]
     pub fn share(&self, now: Instant) -> f64 {
         let of_standing = match self.standing(now) {
-            Standing::InService => 1.0,
-            Standing::Trial => f64::from_bits(self.orders.trial_share.load(Ordering::Acquire)),
-            Standing::Relieved => RELIEVED,
-            Standing::Warming => {
+            Availability::InService => 1.0,
+            Availability::Trial => f64::from_bits(self.orders.trial_share.load(Ordering::Acquire)),
+            Availability::Relieved => RELIEVED,
+            Availability::Warming => {
                 let since = Instant::from_nanos(self.orders.warm_since.load(Ordering::Acquire));
                 let whole = Duration::from_nanos(self.orders.warm_for.load(Ordering::Acquire))
                     .as_secs_f64();
                 // Nothing of nothing is no number.
                 (now.since(since).as_secs_f64() / whole.max(1e-9)).clamp(WARM_LEAST, 1.0)
             }
-            Standing::Ejected { .. } | Standing::Broken | Standing::Draining => 0.0,
+            Availability::Ejected { .. } | Availability::Broken | Availability::Draining => 0.0,
         };
         of_standing * self.load_share()
     }
@@ -489,7 +490,7 @@ impl ServerState {
     }
 }
 
-impl Orders {
+impl DirectiveState {
     /// Whether it was ordered to take nothing and not yet ordered otherwise, even if the order has expired.
     fn is_out(&self) -> bool {
         self.drained.load(Ordering::Acquire)

@@ -1,4 +1,4 @@
-//! What the pool takes at present: the median of its members' latency estimates, kept by each worker for 100 ms.
+//! The pool's typical latency: the median of its members' estimates, cached by each worker for 100 ms.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ const KEPT_PICKS: u32 = 1_024;
 
 /// The median, and when to compute it again.
 #[derive(Debug, Default)]
-pub(crate) struct Typical {
+pub(crate) struct CachedMedian {
     /// Zero: no member has an estimate.
     seconds: f64,
     until: Instant,
@@ -23,7 +23,7 @@ pub(crate) struct Typical {
     scratch: Vec<f64>,
 }
 
-impl Typical {
+impl CachedMedian {
     /// The median in seconds, zero if no member has an estimate.
     pub(crate) const fn seconds(&self) -> f64 {
         self.seconds

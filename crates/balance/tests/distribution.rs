@@ -1,5 +1,5 @@
-//! How picks are spread, for every policy: at 1, 2, 3, 10 and 1,000 servers, with weights 1 and 100, and while servers come and
-//! go. Fixed seeds; bounds from the standard deviation of what is drawn, or from what the policy promises.
+//! The distribution of picks for every policy: with 1, 2, 3, 10 and 1,000 servers, with weights 1 and 100, and while
+//! servers come and go. Fixed seeds; bounds from the standard deviation of the draws, or from the policy's guarantee.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 
 use common::*;
 use evenkeel_balance::{Member, Picker, Policy, Pool};
-use evenkeel_core::{Instant, Outcome, Verdict};
+use evenkeel_core::{EjectionReason, Instant, Outcome};
 
 const SIZES: [usize; 5] = [1, 2, 3, 10, 1_000];
 /// What each attempt takes, on every server.
 const TOOK: u64 = 10;
 
-/// A world where attempts end in the order in which they began, always so many being in flight.
+/// A simulation in which attempts end in the order in which they began, with a constant number in flight.
 struct World {
     picker: Picker,
     in_flight: VecDeque<u32>,
@@ -76,7 +76,7 @@ impl World {
 fn bound(policy: Policy, expected: f64, picks: usize) -> f64 {
     let deviation = (1.0 / (expected * picks as f64)).sqrt();
     match policy {
-        // In turn, but for the turns that are under way.
+        // In turn, except for turns in progress.
         Policy::RoundRobin | Policy::WeightedRoundRobin => 2.5 / (expected * picks as f64) + 0.02,
         // The ring's arcs differ by 1 / √160 for a server of the usual weight, and by more where it has few points.
         Policy::RingHash => 5.0 * (deviation + 1.0 / 160.0_f64.sqrt()),
@@ -194,7 +194,7 @@ fn servers_that_come_and_go_take_their_part_with_them() {
         let pool = pool(policy, 10);
         let mut world = World::new(&pool, 40, 13);
         for gone in 0..10 {
-            eject(&pool, gone, Verdict::Known, 1 << 40);
+            eject(&pool, gone, EjectionReason::Known, 1 << 40);
             world.run(&pool, 500);
             world.parts();
             world.run(&pool, 20_000);

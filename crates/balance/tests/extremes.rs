@@ -1,4 +1,4 @@
-//! Options and moments at the ends of what can be written: nothing panics, hangs, or leaves a server out that is well.
+//! Extreme options and times: nothing panics, hangs, or ignores a healthy server.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{ALL, at, member, options};
 use evenkeel_balance::{BalanceOptions, Picker, Pool, Subset};
-use evenkeel_core::{Directive, Instant, Outcome, ServerId, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, Outcome, ServerId};
 use proptest::prelude::*;
 
 fn number() -> impl Strategy<Value = f64> + Clone {
@@ -70,7 +70,7 @@ proptest! {
             }
             let state = &pool.members()[0].state;
             let server = ServerId::new(0, 0);
-            let eject = Directive::Eject { server, verdict: Verdict::Suspected, until: now + pause };
+            let eject = Directive::Eject { server, verdict: EjectionReason::Suspected, until: now + pause };
             state.apply(&eject, now);
             state.apply(&Directive::Restore { server, slowly: true }, now);
             prop_assert!((0.0..=1.0).contains(&state.share(now)));

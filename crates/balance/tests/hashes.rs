@@ -1,10 +1,10 @@
-//! Policies that hash: the same key, the same server; who comes or goes moves few keys.
+//! Hashing policies: the same key gets the same server, and a change of members moves few keys.
 
 mod common;
 
 use common::{at, drain, eject, member, options, pool, restore, tiered, weighted};
 use evenkeel_balance::{BalanceOptions, Picker, Policy, Pool, key};
-use evenkeel_core::{Instant, Verdict};
+use evenkeel_core::{EjectionReason, Instant};
 
 const HASHES: [Policy; 2] = [Policy::RingHash, Policy::Maglev];
 const KEYS: u64 = 20_000;
@@ -78,7 +78,7 @@ fn a_server_that_is_out_moves_its_own_keys_and_gets_them_back() {
     for policy in HASHES {
         let pool = pool(policy, 10);
         let before = owners(&pool, at(1));
-        eject(&pool, 3, Verdict::Known, 1_000);
+        eject(&pool, 3, EjectionReason::Known, 1_000);
         let during = owners(&pool, at(10));
         let others = moved(&before, &during, |owner| owner != 3);
         assert!(others <= 0.0, "{policy:?}: {others}");
@@ -157,7 +157,7 @@ fn a_server_in_slow_start_gets_its_keys_one_after_the_other() {
     for policy in HASHES {
         let pool = pool(policy, 5);
         let before = owners(&pool, at(1));
-        eject(&pool, 2, Verdict::Known, 1_000);
+        eject(&pool, 2, EjectionReason::Known, 1_000);
         restore(&pool, 2, true, 100);
         let own = |owners: &[u32]| owners.iter().filter(|owner| **owner == 2).count();
         let (early, late) = (owners(&pool, at(2_100)), owners(&pool, at(7_100)));

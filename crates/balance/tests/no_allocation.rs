@@ -1,6 +1,6 @@
-//! Picking and counting an attempt in and out allocates nothing, for any policy, pool and standing.
+//! Picking, and counting an attempt in and out, allocates nothing, for any policy, pool and availability.
 //!
-//! A pool that has grown is the exception: a picker makes room for it once, at its first pick.
+//! A pool that has grown is the exception: a picker allocates once for it, at its first pick.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::time::Duration;
 use allocation_counter::measure;
 use common::*;
 use evenkeel_balance::{Picker, Policy, Pool};
-use evenkeel_core::{Outcome, Verdict};
+use evenkeel_core::{EjectionReason, Outcome};
 
 /// Attempts one after the other, ten per millisecond: the survey and the median are renewed on the way.
 fn allocations(picker: &mut Picker, pool: &Pool, from: u64, avoid: &[u32]) -> u64 {
@@ -77,7 +77,7 @@ fn directives_make_no_pick_allocate() {
         if servers < 3 {
             return;
         }
-        eject(pool, 0, Verdict::Known, 100);
+        eject(pool, 0, EjectionReason::Known, 100);
         trial(pool, 1, 0.1, 200);
         assert_eq!(
             allocations(picker, pool, 0, &[]),
@@ -86,7 +86,7 @@ fn directives_make_no_pick_allocate() {
         );
         // Panic: most are suspected.
         for index in 0..servers - 1 {
-            eject(pool, index, Verdict::Suspected, 10_000);
+            eject(pool, index, EjectionReason::Suspected, 10_000);
         }
         assert_eq!(
             allocations(picker, pool, 300, &[]),

@@ -1,4 +1,4 @@
-//! What each policy promises, with fixed seeds.
+//! The guarantees of each policy, with fixed seeds.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::*;
 use evenkeel_balance::{Picker, Policy, Pool};
-use evenkeel_core::{Instant, Outcome, Random, Verdict};
+use evenkeel_core::{EjectionReason, Instant, Outcome, Random};
 
 fn next(picker: &mut Picker, pool: &Pool, now: Instant) -> u32 {
     picker
@@ -38,7 +38,7 @@ fn random_is_uniform_also_among_what_is_left() {
         &[1.0 / 3.0, 0.0, 1.0 / 3.0, 0.0, 1.0 / 3.0],
         0.01,
     );
-    eject(&pool, 0, Verdict::Known, 100);
+    eject(&pool, 0, EjectionReason::Known, 100);
     assert_close(
         &shares(&mut picker, &pool, at(1), &[]),
         &[0.0, 0.25, 0.25, 0.25, 0.25],
@@ -71,7 +71,7 @@ fn round_robin_goes_round_and_gives_nobody_double_turns() {
     );
     let mut picker = Picker::new(&pool, 2);
     assert!(is_rotation_of(&letters(&mut picker, &pool, 3), "abc"));
-    eject(&pool, 0, Verdict::Known, 100);
+    eject(&pool, 0, EjectionReason::Known, 100);
     drain(&pool, 0);
     assert_eq!(counts(&mut picker, &pool, at(1), &[], 100), [0, 50, 50]);
 }
@@ -150,7 +150,7 @@ fn weighted_random_follows_the_weights() {
         &[0.0, 0.2, 0.6, 0.2],
         0.01,
     );
-    eject(&pool, 2, Verdict::Known, 100);
+    eject(&pool, 2, EjectionReason::Known, 100);
     assert_close(
         &shares(&mut picker, &pool, at(1), &[]),
         &[5.0 / 7.0, 1.0 / 7.0, 0.0, 1.0 / 7.0],

@@ -1,10 +1,10 @@
-//! What holds for every policy, pool and history.
+//! Properties of every policy, pool and history.
 
 mod common;
 
 use common::*;
-use evenkeel_balance::{BalanceOptions, Member, PickReason, Picker, Policy, Pool, Standing};
-use evenkeel_core::{Directive, Outcome, Verdict};
+use evenkeel_balance::{Availability, BalanceOptions, Member, PickReason, Picker, Policy, Pool};
+use evenkeel_core::{Directive, EjectionReason, Outcome};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ enum Step {
         avoid: Vec<u32>,
     },
     End {
-        place: usize,
+        slot: usize,
         outcome: Outcome,
         millis: u64,
     },
@@ -33,9 +33,9 @@ fn directive() -> impl Strategy<Value = Directive> {
         (any::<bool>(), 0_u64..5_000).prop_map(move |(known, until)| Directive::Eject {
             server,
             verdict: if known {
-                Verdict::Known
+                EjectionReason::Known
             } else {
-                Verdict::Suspected
+                EjectionReason::Suspected
             },
             until: at(until),
         }),
@@ -61,7 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => vec(0_u32..8, 0..5).prop_map(|avoid| Step::Pick { avoid }),
         2 => (0_usize..8, outcome, 0_u64..1_000)
-            .prop_map(|(place, outcome, millis)| Step::End { place, outcome, millis }),
+            .prop_map(|(slot, outcome, millis)| Step::End { slot, outcome, millis }),
         2 => (0_usize..8, directive()).prop_map(|(server, directive)| Step::Order { server, directive }),
         1 => (0_u64..800).prop_map(|millis| Step::Wait { millis }),
     ]
@@ -94,8 +94,8 @@ fn allowed(pool: &Pool, now: u64) -> (Vec<u32>, bool) {
     if (0..=2).any(is_enough) || total >= 1.0 - 1e-6 || pool.options().panic_below <= 0.0 {
         return (usable, false);
     }
-    let suspected = Standing::Ejected {
-        verdict: Verdict::Suspected,
+    let suspected = Availability::Ejected {
+        verdict: EjectionReason::Suspected,
     };
     let any = all
         .filter(|&i| standing(i).is_usable() || standing(i) == suspected)
@@ -107,8 +107,8 @@ fn allowed(pool: &Pool, now: u64) -> (Vec<u32>, bool) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
-    /// Never a drained or known-down server; never an ejected one but in panic; never one tried before while another is
-    /// there; never nothing while somebody is usable.
+    /// Never a drained or known-down server; never an ejected one except in panic; never one tried before while another
+    /// is available; never none while one is usable.
     #[test]
     fn picks_keep_to_the_rules(
         policy in 0_usize..ALL.len(), seed: u64,
@@ -127,8 +127,8 @@ proptest! {
                 Step::Order { server, directive } => {
                     pool.members()[server % servers.len()].state.apply(&directive, at(now));
                 }
-                Step::End { place, outcome, millis } => {
-                    let state = &pool.members()[place % servers.len()].state;
+                Step::End { slot, outcome, millis } => {
+                    let state = &pool.members()[slot % servers.len()].state;
                     answer(state, at(now), outcome, millis, picker.typical_latency());
                 }
                 Step::Pick { avoid } => {

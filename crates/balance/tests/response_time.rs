@@ -1,4 +1,4 @@
-//! Least response time: the estimate, and the traps of the idea.
+//! Least response time: the estimate, and the pitfalls of the policy.
 
 mod common;
 

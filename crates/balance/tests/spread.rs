@@ -1,4 +1,4 @@
-//! How traffic is shared out before a server is picked: tiers that spill over, near before far, subsets, bounds.
+//! The distribution of traffic before a server is picked: overflow to other tiers, near before far, subsets, limits.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -6,7 +6,7 @@ mod common;
 
 use common::*;
 use evenkeel_balance::{BalanceOptions, Member, NoPick, PickReason, Picker, Policy, Pool, Subset};
-use evenkeel_core::Verdict;
+use evenkeel_core::EjectionReason;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -36,7 +36,7 @@ fn a_tier_spills_over_in_proportion() {
             (9, 0.14),
             (10, 0.0),
         ] {
-            (0..out).for_each(|index| eject(&pool, index, Verdict::Known, 1_000_000));
+            (0..out).for_each(|index| eject(&pool, index, EjectionReason::Known, 1_000_000));
             let (first, second) = parts(&pool, 10);
             assert!(
                 (first - kept).abs() < 0.012 && (second - (1.0 - kept)).abs() < 0.012,
@@ -50,7 +50,7 @@ fn a_tier_spills_over_in_proportion() {
 fn what_no_tier_carries_is_shared_out_by_what_they_can() {
     let pool = tiered(Policy::Random, &[0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
     for index in [0, 1, 2, 5, 6, 7, 9, 10, 11] {
-        eject(&pool, index, Verdict::Known, 1_000);
+        eject(&pool, index, EjectionReason::Known, 1_000);
     }
     // A quarter of each tier: 35 % + 35 % + the rest.
     let measured = shares(&mut Picker::new(&pool, 1), &pool, at(10), &[]);
@@ -59,7 +59,7 @@ fn what_no_tier_carries_is_shared_out_by_what_they_can() {
         &[0.35, 0.35, 0.3],
         0.01,
     );
-    eject(&pool, 8, Verdict::Known, 1_000);
+    eject(&pool, 8, EjectionReason::Known, 1_000);
     let measured = shares(&mut Picker::new(&pool, 1), &pool, at(10), &[]);
     assert_close(&[measured[3], measured[4]], &[0.5, 0.5], 0.01);
 }
@@ -81,7 +81,7 @@ fn spilling_over_moves_as_few_keys_as_it_must() {
             (0..20_000).map(of).collect::<Vec<u32>>()
         };
         let before = all();
-        (0..4).for_each(|index| eject(&pool, index, Verdict::Known, 1_000));
+        (0..4).for_each(|index| eject(&pool, index, EjectionReason::Known, 1_000));
         let after = all();
         let moved = before
             .iter()
@@ -123,12 +123,12 @@ fn near_servers_take_everything_while_they_can() {
             &[true, true, true, true, false, false, false, false],
         );
         assert!(parts(&pool, 4).0 > 0.9999, "{policy:?}");
-        eject(&pool, 0, Verdict::Known, 1_000);
+        eject(&pool, 0, EjectionReason::Known, 1_000);
         assert!(
             parts(&pool, 4).0 > 0.9999,
             "{policy:?}: three of four are enough"
         );
-        eject(&pool, 1, Verdict::Known, 1_000);
+        eject(&pool, 1, EjectionReason::Known, 1_000);
         let (near, far) = parts(&pool, 4);
         assert!(
             (near - 0.7).abs() < 0.012 && (far - 0.3).abs() < 0.012,
@@ -145,7 +145,7 @@ fn near_servers_take_everything_while_they_can() {
                 .all(|(far, reason)| *far == (*reason == PickReason::Zone))
         );
         for index in 2..4 {
-            eject(&pool, index, Verdict::Known, 1_000);
+            eject(&pool, index, EjectionReason::Known, 1_000);
         }
         assert!(parts(&pool, 4).1 > 0.9999, "{policy:?}");
     }
@@ -160,8 +160,8 @@ fn who_is_idle_far_away_draws_no_more_than_is_left_over() {
             policy,
             &[true, true, true, true, false, false, false, false],
         );
-        eject(&pool, 0, Verdict::Known, 1_000);
-        eject(&pool, 1, Verdict::Known, 1_000);
+        eject(&pool, 0, EjectionReason::Known, 1_000);
+        eject(&pool, 1, EjectionReason::Known, 1_000);
         for member in &pool.members()[..4] {
             (0..5).for_each(|_| member.state.begin());
         }
@@ -211,7 +211,7 @@ fn a_subset_is_used_and_what_goes_is_replaced() {
         let other = used(&subsets(1_000, 8, policy));
         let common = before.iter().filter(|index| other.contains(index)).count();
         assert!(common < 5, "{policy:?}: another key uses others, {common}");
-        eject(&pool, before[3], Verdict::Known, 1_000);
+        eject(&pool, before[3], EjectionReason::Known, 1_000);
         let after = used(&pool);
         let kept = before.iter().filter(|index| after.contains(index)).count();
         assert_eq!((kept, after.len()), (19, 20), "{policy:?}");
@@ -295,13 +295,17 @@ fn who_sticks_gets_its_server_while_that_takes_attempts() {
     members[1].max_requests = 1;
     let pool = Pool::new(options(Policy::RoundRobin), members);
     let mut picker = Picker::new(&pool, 1);
-    let pick = picker.stick(&pool, at(1), 1).unwrap();
+    let pick = picker.sticky_server(&pool, at(1), 1).unwrap();
     assert_eq!((pick.index, pick.reason), (1, PickReason::Sticky));
     assert!(pool.members()[1].begin());
-    assert_eq!(picker.stick(&pool, at(1), 1), None, "full");
+    assert_eq!(picker.sticky_server(&pool, at(1), 1), None, "full");
     drain(&pool, 0);
-    assert_eq!(picker.stick(&pool, at(1), 0), None, "draining");
-    assert_eq!(picker.stick(&pool, at(1), 7), None, "no such server");
+    assert_eq!(picker.sticky_server(&pool, at(1), 0), None, "draining");
+    assert_eq!(
+        picker.sticky_server(&pool, at(1), 7),
+        None,
+        "no such server"
+    );
 }
 
 #[test]
@@ -339,7 +343,7 @@ proptest! {
         let (mut first, mut left, mut expected) = (0, 1.0_f64, Vec::new());
         for (size, out) in &tiers {
             let out = *out.min(size);
-            (first..first + out).for_each(|index| eject(&pool, index, Verdict::Known, 1_000_000));
+            (first..first + out).for_each(|index| eject(&pool, index, EjectionReason::Known, 1_000_000));
             let carried = (factor * (size - out) as f64 / *size as f64).min(1.0).min(left);
             expected.push(carried);
             left -= carried;

@@ -122,7 +122,7 @@ fn is_within(moment: Instant, (from, to): (Instant, Instant)) -> bool {
     from <= moment && moment < to
 }
 
-/// The requests of a seed, whoever balances them.
+/// The requests of a seed, the same for every policy.
 fn requests(world: &World, seed: u64) -> Vec<Request> {
     let mut rng = Random::seeded(seed);
     let mut exponential = |mean: f64| Duration::from_secs_f64(-(1.0 - rng.unit()).ln() * mean);

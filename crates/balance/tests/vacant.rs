@@ -1,10 +1,10 @@
-//! Places where nobody is: never picked, and not counted, whatever the policy.
+//! Empty slots: never picked and not counted, whatever the policy.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_balance::{BalanceOptions, Member, Picker, Policy, Pool, ServerState, Standing};
-use evenkeel_core::{Directive, Instant, ServerId, Verdict};
+use evenkeel_balance::{Availability, BalanceOptions, Member, Picker, Policy, Pool, ServerState};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
 
 const POLICIES: [Policy; 9] = [
     Policy::Random,
@@ -19,8 +19,8 @@ const POLICIES: [Policy; 9] = [
 ];
 
 fn members(number: usize) -> Vec<Member> {
-    let member = |place| Member {
-        identity: format!("10.0.0.{place}:80").into(),
+    let member = |slot| Member {
+        identity: format!("10.0.0.{slot}:80").into(),
         state: Arc::new(ServerState::new()),
         weight: 1,
         tier: 0,
@@ -77,7 +77,7 @@ fn vacant_places_do_not_count_for_panic() {
     let pool = Pool::with_vacant(options(Policy::RoundRobin), members(8), &[3, 4, 5, 6, 7]);
     let eject = Directive::Eject {
         server: ServerId::new(0, 0),
-        verdict: Verdict::Suspected,
+        verdict: EjectionReason::Suspected,
         until: Instant::NEVER,
     };
     pool.members()[0].state.apply(&eject, now);
@@ -94,11 +94,11 @@ fn who_joins_starts_slowly() {
     let pool = Pool::new(options(Policy::RoundRobin), members(1));
     let state = &pool.members()[0].state;
     state.join(now);
-    assert_eq!(state.standing(now), Standing::Warming);
+    assert_eq!(state.standing(now), Availability::Warming);
     let restore = Directive::Restore {
         server: ServerId::new(0, 0),
         slowly: true,
     };
     state.apply(&restore, now);
-    assert_eq!(state.standing(now), Standing::Warming, "it goes on");
+    assert_eq!(state.standing(now), Availability::Warming, "it goes on");
 }

@@ -1,4 +1,4 @@
-//! Shares follow weights with few requests at a time as with many, for every policy that heeds weights.
+//! Shares follow weights with few requests at a time as well as with many, for every policy that uses weights.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -14,8 +14,8 @@ use evenkeel_core::{Outcome, Random};
 
 const PICKS: usize = 20_000;
 
-/// The part of the attempts that each server gets of a client that has always `concurrency` of them under way. All servers are alike:
-/// an attempt takes 9 to 11 ms.
+/// The share of attempts per server, for a client that always has `concurrency` of them in flight. All servers are
+/// equal: an attempt takes 9 to 11 ms.
 fn parts(pool: &Pool, concurrency: usize) -> Vec<f64> {
     let mut picker = Picker::new(pool, 7);
     let mut random = Random::seeded(11);
@@ -47,9 +47,9 @@ fn parts(pool: &Pool, concurrency: usize) -> Vec<f64> {
 #[test]
 fn shares_honour_weights_at_any_concurrency() {
     let mut wrong = Vec::new();
-    let heeding = ALL.into_iter().filter(|policy| policy.heeds_weights());
+    let heeding = ALL.into_iter().filter(|policy| policy.uses_weights());
     for policy in heeding {
-        // Prequal goes by what it remembers, which is a few picks old.
+        // Prequal uses samples that are a few picks old.
         let within = if policy == Policy::Prequal { 0.1 } else { 0.06 };
         for weights in [&[2, 1][..], &[1, 4], &[3, 1, 1], &[5, 5, 1, 1, 1, 1]] {
             let sum = f64::from(weights.iter().sum::<u32>());

@@ -1,10 +1,10 @@
-//! The configuration file: as typed → resolved → validated → a plan that cannot be wrong.
+//! The configuration file: as typed → resolved → validated → a plan without errors.
 //!
-//! [`load`] is all that a program needs; [`render`] shows what is wrong, [mod@schema] and [mod@reference] say what is right.
-//! There is no input or output here: the text, the folders and the resolver of host names are arguments.
+//! [`load`] is all that a program needs; [`render`] formats diagnostics, [mod@schema] and [mod@reference] describe
+//! valid files. There is no I/O here: the text, the directories and the host name resolver are arguments.
 
 pub mod plan;
-pub mod mistake;
+pub mod diagnostic;
 pub mod nearest;
 pub mod defaults;
 pub mod file;
@@ -18,78 +18,78 @@ pub mod reference;
 
 use toml::de::{DeTable, DeValue};
 
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 pub use log_format::log_format;
-pub use mistake::{Code, Mistake, Mistakes, Severity};
 pub use plan::Plan;
-pub use resolve::Surroundings;
+pub use resolve::Environment;
 pub use schema::schema;
 
-use file::{File, Kind};
+use file::{ConfigFile, FileValue};
 
 /// A configuration that can be used.
 #[derive(Debug)]
 pub struct Loaded {
     /// The plan.
     pub plan: Plan,
-    /// What probably does not do what its writer wants.
-    pub warnings: Mistakes,
+    /// The file is valid, but probably does not do what its author wants.
+    pub warnings: Diagnostics,
 }
 
-/// The plan that the file `name` with this text stands for.
+/// The plan of the file `name` with this text.
 ///
 /// # Errors
-/// All mistakes of the file, if one of them is an error.
-pub fn load(text: &str, name: &str, around: &Surroundings<'_>) -> Result<Loaded, Mistakes> {
-    let mut mistakes = Mistakes::new(name, text);
-    let Some(file) = read(text, &mut mistakes) else {
-        mistakes.sort();
-        return Err(mistakes);
+/// All diagnostics of the file, if one of them is an error.
+pub fn load(text: &str, name: &str, around: &Environment<'_>) -> Result<Loaded, Diagnostics> {
+    let mut diagnostics = Diagnostics::new(name, text);
+    let Some(file) = read(text, &mut diagnostics) else {
+        diagnostics.sort();
+        return Err(diagnostics);
     };
-    let draft = resolve::resolve(&file, around, &mut mistakes);
-    validate::validate(&file, &draft, &mut mistakes);
-    if mistakes.errors() == 0 {
-        lint::lint(&file, &draft, around.descriptors, &mut mistakes);
+    let draft = resolve::resolve(&file, around, &mut diagnostics);
+    validate::validate(&file, &draft, &mut diagnostics);
+    if diagnostics.errors() == 0 {
+        lint::lint(&file, &draft, around.descriptors, &mut diagnostics);
     }
-    mistakes.sort();
-    if mistakes.errors() > 0 {
-        return Err(mistakes);
+    diagnostics.sort();
+    if diagnostics.errors() > 0 {
+        return Err(diagnostics);
     }
     Ok(Loaded {
         plan: draft.plan,
-        warnings: mistakes,
+        warnings: diagnostics,
     })
 }
 
 /// The file as typed; nothing if the text is not TOML.
-fn read(text: &str, mistakes: &mut Mistakes) -> Option<File> {
+fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ConfigFile> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let span = table.span();
     let document = toml::Spanned::new(span, DeValue::Table(table.into_inner()));
-    let file = File::read(&document, mistakes)?;
+    let file = ConfigFile::read(&document, diagnostics)?;
     if errors.is_empty() {
         return Some(file);
     }
-    syntax_errors(&errors, mistakes);
+    syntax_errors(&errors, diagnostics);
     None
 }
 
-/// Adds what is wrong with the text, and keeps of the other mistakes those that a broken line cannot have caused. A list
-/// that is not closed breaks all lines that follow, and is reported once.
-fn syntax_errors(errors: &[toml::de::Error], mistakes: &mut Mistakes) {
-    let line_of = |mistakes: &Mistakes, offset: usize| mistakes.position(offset).0;
+/// Adds the syntax errors, and keeps only those other diagnostics that a syntax error cannot have caused. An unclosed
+/// list breaks all lines that follow, and is reported once.
+fn syntax_errors(errors: &[toml::de::Error], diagnostics: &mut Diagnostics) {
+    let line_of = |diagnostics: &Diagnostics, offset: usize| diagnostics.position(offset).0;
     let broken: Vec<usize> = errors
         .iter()
-        .map(|error| line_of(mistakes, error.span().map_or(0, |span| span.start)))
+        .map(|error| line_of(diagnostics, error.span().map_or(0, |span| span.start)))
         .collect();
-    let lines: Vec<usize> = mistakes
+    let lines: Vec<usize> = diagnostics
         .list()
         .iter()
-        .map(|mistake| line_of(mistakes, mistake.span.start))
+        .map(|diagnostic| line_of(diagnostics, diagnostic.span.start))
         .collect();
     let mut lines = lines.into_iter();
-    mistakes.retain(|mistake| {
+    diagnostics.retain(|diagnostic| {
         let line = lines.next().unwrap_or_default();
-        mistake.code != Code::Missing && !broken.contains(&line)
+        diagnostic.code != Code::Missing && !broken.contains(&line)
     });
     let mut errors: Vec<_> = errors
         .iter()
@@ -99,25 +99,26 @@ fn syntax_errors(errors: &[toml::de::Error], mistakes: &mut Mistakes) {
     let mut last = (0, false);
     for (span, message) in errors {
         let in_array = message.contains("array");
-        let line = line_of(mistakes, span.start);
+        let line = line_of(diagnostics, span.start);
         let follows = last.0 == line || (last.1 && in_array);
         last = (line, in_array);
         if !follows {
-            mistakes.push(
-                Mistake::new(Code::Syntax, span, message, "here").maybe_help(syntax_help(message)),
+            diagnostics.push(
+                Diagnostic::new(Code::Syntax, span, message, "here")
+                    .maybe_help(syntax_help(message)),
             );
         }
     }
 }
 
-/// What would be right, for the commonest slips.
+/// Suggestions for the most common errors.
 fn syntax_help(message: &str) -> Option<String> {
     let help = if message.starts_with("string values must be quoted") {
         "a value is missing, or text without quotes: key = \"text\""
     } else if message.contains("between array elements") {
         "a comma between two items; or the list above has no `]`"
     } else if message.starts_with("duplicate key") {
-        "a key stands once in its table; a table has one heading"
+        "each key may be in a table once, and each table may have one heading"
     } else {
         return None;
     };

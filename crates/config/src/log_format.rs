@@ -1,8 +1,8 @@
-//! The form of log lines that a file asks for although it cannot be used: its mistakes are told in that form.
+//! The log format that an invalid file asks for: its diagnostics are printed in that format.
 
 use crate::plan::LogFormat;
 
-/// `log.format` of the file with this text, whatever else is wrong with it; `None` if it is not there or cannot be read.
+/// `log.format` of the file with this text, whatever else is wrong with it; `None` if it is absent or cannot be read.
 #[must_use]
 pub fn log_format(text: &str) -> Option<LogFormat> {
     let table: toml::Table = text.parse().ok()?;

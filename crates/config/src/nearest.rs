@@ -1,4 +1,4 @@
-//! The nearest known word to one that is not known, for suggestions.
+//! The known word nearest to an unknown one, for "did you mean" suggestions.
 
 /// The candidate with the fewest typing errors between it and `word`, if that is few enough to be meant.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

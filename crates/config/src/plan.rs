@@ -1,4 +1,4 @@
-//! The plan: a configuration that cannot be wrong any more. Everything that runs is built from it.
+//! The plan: a fully validated configuration. Everything that runs is built from it.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,42 +18,42 @@ use evenkeel_tolerate::{BreakerOptions, Class, LimitOptions, QueueOptions, ShedO
 pub struct Plan {
     /// Worker threads of the data plane; at least 1.
     pub workers: usize,
-    /// Where status, API and metrics are served.
+    /// The admin API: status and metrics.
     pub admin: AdminPlan,
-    /// Where incidents are kept.
+    /// The incident store.
     pub store: StorePlan,
-    /// What is logged, and how.
+    /// Logging.
     pub log: LogPlan,
-    /// Where traffic is accepted.
+    /// The listeners.
     pub listeners: Vec<ListenerPlan>,
-    /// Where DNS queries are answered.
+    /// The DNS listeners.
     pub dns: Vec<DnsPlan>,
     /// The services; the place in the list is the [`ServiceId`].
     pub services: Vec<ServicePlan>,
 }
 
-/// Where status, API and metrics are served.
+/// The admin API: status and metrics.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminPlan {
-    /// The address. Port 0 takes a free one.
+    /// The address. Port 0 selects a free port.
     pub address: SocketAddr,
-    /// Where the token for changes is kept; made with mode 0600 if it is not there.
+    /// The file with the token for changes; created with mode 0600 if it does not exist.
     pub token_file: PathBuf,
 }
 
-/// Where incidents are kept.
+/// The incident store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorePlan {
     /// The SQLite file; `None` keeps them in memory only.
     pub file: Option<PathBuf>,
 }
 
-/// What is logged, and how.
+/// Logging.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogPlan {
-    /// The form of a line.
+    /// The format of a line.
     pub format: LogFormat,
-    /// The least important level that is logged.
+    /// The lowest level that is logged.
     pub level: LogLevel,
     /// Whether each request is logged.
     pub access: bool,
@@ -77,9 +77,9 @@ pub enum LogLevel {
     Warn,
     /// Something changed.
     Info,
-    /// What is done.
+    /// Details of what evenkeel does.
     Debug,
-    /// How it is done.
+    /// All details.
     Trace,
 }
 
@@ -101,11 +101,11 @@ pub struct DnsPlan {
 pub struct DnsNamePlan {
     /// The name, without a dot at its end, in lower case.
     pub name: String,
-    /// Whose servers.
+    /// The service.
     pub service: ServiceId,
     /// For how long an answer may be kept.
     pub ttl: Duration,
-    /// The most servers in an answer.
+    /// The maximum number of servers in an answer.
     pub answers: usize,
 }
 
@@ -116,31 +116,31 @@ pub struct ListenerPlan {
     pub name: String,
     /// The address.
     pub address: SocketAddr,
-    /// Where what matches no route goes.
+    /// The service for requests that no route matches.
     pub default_service: Option<ServiceId>,
     /// The rules, first match wins.
     pub routes: Vec<Route>,
-    /// Limits on what a client may send and how slowly.
+    /// Limits on the size and the pace of clients' requests.
     pub limits: ListenerLimits,
 }
 
-/// Limits on what a client may send and how slowly.
+/// Limits on the size and the pace of clients' requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerLimits {
     /// The whole request head, in bytes.
     pub head_bytes: usize,
     /// Header fields.
     pub headers: usize,
-    /// From the first byte of a request's head to its last.
+    /// The timeout from the first byte of a request head to its last.
     pub head_time: Duration,
-    /// Without a request on a kept-alive connection.
+    /// The idle timeout of a kept-alive connection.
     pub idle_time: Duration,
     /// Connections at the same time, over all workers.
     pub connections: usize,
 }
 
-/// The most clients that can be connected with so many descriptors: each may need a second one, to a server, and 64 are for
-/// what is neither: the store, the log, probes, the admin API, pipes of processes.
+/// The maximum number of connected clients with this many descriptors: each may need a second one for its server, and
+/// 64 are reserved for everything else: the store, the log, probes, the admin API, pipes of processes.
 #[must_use]
 pub const fn most_clients(descriptors: u64) -> u64 {
     const OVERHEAD: u64 = 64;
@@ -148,7 +148,7 @@ pub const fn most_clients(descriptors: u64) -> u64 {
     if most == 0 { 1 } else { most }
 }
 
-/// A service: servers that can answer the same requests, and how they are looked after.
+/// A service: a group of equivalent servers, and how they are balanced, monitored and repaired.
 #[derive(Debug, Clone)]
 pub struct ServicePlan {
     /// Its name.
@@ -159,7 +159,7 @@ pub struct ServicePlan {
     pub discover: Vec<DiscoverPlan>,
     /// Which server takes the next attempt.
     pub balance: BalanceOptions,
-    /// What requests are hashed on, if the policy hashes.
+    /// The hash key of requests, for hashing policies.
     pub hash_on: HashOn,
     /// How clients stay with their servers, if they do.
     pub sticky: Option<StickyPlan>,
@@ -170,16 +170,16 @@ pub struct ServicePlan {
     /// The field of responses in which servers say how busy they are, in lower case.
     pub load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.
-    pub ask: Option<AskPlan>,
-    /// What its requests go by, unless a route has something of its own.
+    pub ask: Option<LoadProbePlan>,
+    /// The policies of its requests, unless a route overrides them.
     pub policies: Policies,
     /// When a server is not asked because it has failed lately, if ever.
     pub breaker: Option<BreakerOptions>,
-    /// What is changed in the header of each request.
+    /// Changes of each request header.
     pub request_headers: HeaderChanges,
-    /// What is changed in the header of each response.
+    /// Changes of each response header.
     pub response_headers: HeaderChanges,
-    /// Which requests are sent to another service as well.
+    /// Mirroring of requests to another service.
     pub mirror: Option<Mirror>,
     /// Detection, diagnosis, recovery, objective.
     pub fault: FaultOptions,
@@ -206,7 +206,7 @@ pub struct ServerPlan {
 
 /// How servers are asked how busy they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AskPlan {
+pub struct LoadProbePlan {
     /// The path of the request.
     pub path: String,
     /// The `Host` header: the same as that of the service's HTTP probes.
@@ -218,9 +218,9 @@ pub struct AskPlan {
 /// How clients stay with their servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StickyPlan {
-    /// Where the client says to which server it belongs.
+    /// The cookie or header field with the client's server.
     pub by: StickyBy,
-    /// Where the key is kept.
+    /// The file with the key.
     pub key_file: PathBuf,
     /// The key; empty until the file has been read, which is not this crate's work.
     pub key: StickyKey,
@@ -231,7 +231,7 @@ pub struct StickyPlan {
 pub struct LimitPlan {
     /// How each server's bound is found while it runs, if it is.
     pub adaptive: Option<LimitOptions>,
-    /// Who waits when all servers have as many requests as they may.
+    /// The queue while all servers are at their limit.
     pub queue: QueueOptions,
     /// The field of requests that says how much they matter, in lower case.
     pub class_header: Option<String>,
@@ -247,7 +247,7 @@ pub struct LimitPlan {
 
 /// How the waits before retries grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Grows {
+pub enum BackoffGrowth {
     /// Doubled each time.
     Exponential,
     /// By the first one each time.
@@ -258,7 +258,7 @@ pub enum Grows {
 
 /// How the waits before retries are spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spreads {
+pub enum BackoffJitter {
     /// Not at all.
     None,
     /// From nothing to the whole wait.
@@ -269,9 +269,9 @@ pub enum Spreads {
     Decorrelated,
 }
 
-/// How an adaptive bound is found.
+/// How an adaptive limit is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
+pub enum LimitAlgorithm {
     /// By how long answers take, compared with the long run.
     Gradient2,
     /// By how long answers take, compared with the fastest.
@@ -283,11 +283,11 @@ pub enum Algorithm {
 /// A group of servers that come from DNS: slots in the list of a service's servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiscoverPlan {
-    /// The name that is asked for.
+    /// The queried name.
     pub name: String,
-    /// The port of all of them; without one, SRV records are asked for.
+    /// The port of all of them; without one, SRV records are queried.
     pub port: Option<u16>,
-    /// What the servers are called, with their number behind it if there are several.
+    /// The name of the servers, with a number appended if there are several.
     pub label: String,
     /// The first slot, as the index of a server.
     pub first: u32,
@@ -295,8 +295,8 @@ pub struct DiscoverPlan {
     pub slots: u32,
     /// The name servers; those of the machine if empty.
     pub resolver: Vec<SocketAddr>,
-    /// Which addresses are asked for.
-    pub family: Family,
+    /// Which address records are queried.
+    pub family: AddressFamily,
     /// A shorter time to live is taken as this.
     pub least: Duration,
     /// A longer one as this.
@@ -329,7 +329,7 @@ impl DiscoverPlan {
 
 /// Kinds of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Family {
+pub enum AddressFamily {
     /// Both.
     Any,
     /// A records.
@@ -338,7 +338,7 @@ pub enum Family {
     Ipv6,
 }
 
-/// How restart and stop reach a server.
+/// How a server is restarted and stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManagedPlan {
     /// evenkeel runs it.

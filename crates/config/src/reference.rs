@@ -1,9 +1,9 @@
-//! The reference of the configuration, as Markdown: a section for each table, with every key. It is written from the
-//! same declarations that read the file, so it cannot be out of date; a test compares the committed page with it.
+//! The configuration reference as Markdown: a section per table, with every key. Generated from the same declarations
+//! that read the file, so it cannot be outdated; a test compares the committed page with it.
 
-use crate::file::shape::{Key, Shape, Table};
-use crate::file::{File, Kind};
-use crate::mistake::{Code, Severity};
+use crate::diagnostic::{Code, Severity};
+use crate::file::shape::{Key, Table, ValueShape};
+use crate::file::{ConfigFile, FileValue};
 
 const HEAD: &str = "\
 # Configuration reference
@@ -37,7 +37,7 @@ A table may be written with its own heading or inside braces: `[service.shop.tim
 #[must_use]
 pub fn reference_markdown() -> String {
     let mut page = HEAD.to_owned();
-    if let Shape::Table(table) = File::shape() {
+    if let ValueShape::Table(table) = ConfigFile::shape() {
         section(&mut page, "", false, &table);
     }
     codes(&mut page);
@@ -76,14 +76,14 @@ fn section(page: &mut String, path: &str, list: bool, table: &Table) {
     }
 }
 
-fn below(page: &mut String, path: &str, list: bool, shape: &Shape) {
+fn below(page: &mut String, path: &str, list: bool, shape: &ValueShape) {
     match shape {
-        Shape::Table(table) => section(page, path, list, table),
-        Shape::List { item, .. } => below(page, path, true, item),
-        Shape::Map { value, .. } => below(page, &format!("{path}.NAME"), false, value),
-        Shape::Any(forms) => {
+        ValueShape::Table(table) => section(page, path, list, table),
+        ValueShape::List { item, .. } => below(page, path, true, item),
+        ValueShape::Map { value, .. } => below(page, &format!("{path}.NAME"), false, value),
+        ValueShape::Any(forms) => {
             let mut tables = forms.iter().filter_map(|form| {
-                if let Shape::Table(table) = form {
+                if let ValueShape::Table(table) = form {
                     Some(table)
                 } else {
                     None
@@ -95,21 +95,21 @@ fn below(page: &mut String, path: &str, list: bool, shape: &Shape) {
                 _ => {}
             }
         }
-        Shape::Text { .. }
-        | Shape::Whole { .. }
-        | Shape::Number { .. }
-        | Shape::Flag
-        | Shape::Choice(_) => {}
+        ValueShape::Text { .. }
+        | ValueShape::Whole { .. }
+        | ValueShape::Number { .. }
+        | ValueShape::Flag
+        | ValueShape::Choice(_) => {}
     }
 }
 
 /// A value with several table forms: one line for each form.
-fn forms_of(page: &mut String, path: &str, forms: &[Shape]) {
+fn forms_of(page: &mut String, path: &str, forms: &[ValueShape]) {
     page.push_str(&format!(
         "\n## Each item of `{path}`\n\nOne of these forms:\n\n"
     ));
     for form in forms {
-        if let Shape::Table(table) = form {
+        if let ValueShape::Table(table) = form {
             for key in &table.keys {
                 let item = format!(
                     "- `{{ {} = … }}`, {}: {}",
@@ -125,7 +125,7 @@ fn forms_of(page: &mut String, path: &str, forms: &[Shape]) {
         }
     }
     let later = forms.iter().filter_map(|form| {
-        if let Shape::Table(table) = form {
+        if let ValueShape::Table(table) = form {
             Some(&table.later)
         } else {
             None
@@ -181,25 +181,25 @@ fn wrapped(text: &str, indent: &str) -> String {
     lines
 }
 
-/// What a shape takes, in words.
-fn takes(shape: &Shape) -> String {
+/// The accepted values of a shape, in words.
+fn takes(shape: &ValueShape) -> String {
     match shape {
-        Shape::Text { what, .. } => (*what).to_owned(),
-        Shape::Whole { min, max } => format!("whole number, {min} to {max}"),
-        Shape::Number { min, max } => format!("number, {min} to {max}"),
-        Shape::Flag => "`true` or `false`".to_owned(),
-        Shape::Choice(words) => {
+        ValueShape::Text { what, .. } => (*what).to_owned(),
+        ValueShape::Whole { min, max } => format!("whole number, {min} to {max}"),
+        ValueShape::Number { min, max } => format!("number, {min} to {max}"),
+        ValueShape::Flag => "`true` or `false`".to_owned(),
+        ValueShape::Choice(words) => {
             let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(" or ")
         }
-        Shape::List { item, .. } => format!("list of: {}", takes(item)),
-        Shape::Map {
+        ValueShape::List { item, .. } => format!("list of: {}", takes(item)),
+        ValueShape::Map {
             names: Some(_),
             value,
         } => format!("tables by name; each a {}", takes(value)),
-        Shape::Map { names: None, value } => format!("table of names with {}", takes(value)),
-        Shape::Table(_) => "table".to_owned(),
-        Shape::Any(forms) => {
+        ValueShape::Map { names: None, value } => format!("table of names with {}", takes(value)),
+        ValueShape::Table(_) => "table".to_owned(),
+        ValueShape::Any(forms) => {
             let mut words: Vec<String> = forms.iter().map(takes).collect();
             words.dedup();
             words.join(", or ")

@@ -1,14 +1,16 @@
-//! Mistakes for people, with the line and a caret, and for machines, as JSON. Printing is the caller's.
+//! Formats diagnostics: for people with the source line and a caret, for programs as JSON. Printing is up to the
+//! caller.
 
 use std::fmt;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError,
-    MietteSpanContents, SourceCode, SourceSpan, SpanContents, ThemeCharacters, ThemeStyles,
+    Diagnostic as MietteDiagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan,
+    MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents, ThemeCharacters,
+    ThemeStyles,
 };
 use serde_json::{Value as Json, json};
 
-use crate::mistake::{Mistake, Mistakes, Severity};
+use crate::diagnostic::{Diagnostic, Diagnostics, Severity};
 
 /// More are counted, not shown.
 const MOST_SHOWN: usize = 100;
@@ -16,7 +18,7 @@ const MOST_SHOWN: usize = 100;
 /// The room that a help text does not have.
 const HELP_INDENT: usize = 8;
 
-/// How mistakes are shown to people.
+/// How diagnostics are formatted for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Style {
     /// With colours. The caller asks whether it is a terminal, and honours `NO_COLOR`.
@@ -34,9 +36,9 @@ impl Default for Style {
     }
 }
 
-/// The mistakes for people: each with its line, a caret and what would be right, and a count at the end.
+/// The diagnostics for people: each with its line, a caret and a suggestion, and a count at the end.
 #[must_use]
-pub fn human(mistakes: &Mistakes, style: Style) -> String {
+pub fn human(diagnostics: &Diagnostics, style: Style) -> String {
     let width = style.width.max(40);
     let styles = if style.colour {
         ThemeStyles::ansi()
@@ -54,48 +56,48 @@ pub fn human(mistakes: &Mistakes, style: Style) -> String {
         .with_context_lines(1)
         .without_syntax_highlighting();
     let mut text = String::new();
-    for mistake in mistakes.list().iter().take(MOST_SHOWN) {
-        let help = mistake
+    for diagnostic in diagnostics.list().iter().take(MOST_SHOWN) {
+        let help = diagnostic
             .help
             .as_deref()
             .map(|help| wrap(help, width - HELP_INDENT));
-        let shown = Shown {
-            mistake,
-            mistakes,
+        let shown = RenderedDiagnostic {
+            diagnostic,
+            diagnostics,
             help,
         };
         if handler.render_report(&mut text, &shown).is_err() {
-            // Never lose a mistake because it could not be drawn.
-            let (line, column) = mistakes.position(mistake.span.start);
+            // Never lose a diagnostic because it could not be drawn.
+            let (line, column) = diagnostics.position(diagnostic.span.start);
             text.push_str(&format!(
                 "{}:{line}:{column}: {}: {}\n",
-                mistakes.name(),
-                mistake.code.text(),
-                mistake.message
+                diagnostics.name(),
+                diagnostic.code.text(),
+                diagnostic.message
             ));
         }
         text.push('\n');
     }
-    let hidden = mistakes.list().len().saturating_sub(MOST_SHOWN);
+    let hidden = diagnostics.list().len().saturating_sub(MOST_SHOWN);
     if hidden > 0 {
         text.push_str(&format!("… and {hidden} more\n"));
     }
-    text.push_str(&summary(mistakes));
+    text.push_str(&summary(diagnostics));
     text.push('\n');
     trim_lines(&text)
 }
 
-/// How many mistakes there are, in words.
+/// The number of diagnostics, in words.
 #[must_use]
-pub fn summary(mistakes: &Mistakes) -> String {
+pub fn summary(diagnostics: &Diagnostics) -> String {
     let count = |number: usize, what: &str| match number {
         0 => None,
         1 => Some(format!("1 {what}")),
         n => Some(format!("{n} {what}s")),
     };
     let parts: Vec<String> = [
-        count(mistakes.errors(), "error"),
-        count(mistakes.warnings(), "warning"),
+        count(diagnostics.errors(), "error"),
+        count(diagnostics.warnings(), "warning"),
     ]
     .into_iter()
     .flatten()
@@ -105,39 +107,39 @@ pub fn summary(mistakes: &Mistakes) -> String {
     } else {
         parts.join(" and ")
     };
-    format!("{}: {counts}", mistakes.name())
+    format!("{}: {counts}", diagnostics.name())
 }
 
-/// The mistakes for machines: `valid`, the counts, and each mistake with its place (lines and columns from 1).
+/// The diagnostics as JSON: `valid`, the counts, and each diagnostic with its location (lines and columns from 1).
 #[must_use]
-pub fn json(mistakes: &Mistakes) -> Json {
-    let list: Vec<Json> = mistakes
+pub fn json(diagnostics: &Diagnostics) -> Json {
+    let list: Vec<Json> = diagnostics
         .list()
         .iter()
-        .map(|mistake| one(mistakes, mistake))
+        .map(|diagnostic| one(diagnostics, diagnostic))
         .collect();
     json!({
-        "file": mistakes.name(),
-        "valid": mistakes.errors() == 0,
-        "errors": mistakes.errors(),
-        "warnings": mistakes.warnings(),
+        "file": diagnostics.name(),
+        "valid": diagnostics.errors() == 0,
+        "errors": diagnostics.errors(),
+        "warnings": diagnostics.warnings(),
         "mistakes": list,
     })
 }
 
-fn one(mistakes: &Mistakes, mistake: &Mistake) -> Json {
-    let (line, column) = mistakes.position(mistake.span.start);
-    let (end_line, end_column) = mistakes.position(mistake.span.end);
+fn one(diagnostics: &Diagnostics, diagnostic: &Diagnostic) -> Json {
+    let (line, column) = diagnostics.position(diagnostic.span.start);
+    let (end_line, end_column) = diagnostics.position(diagnostic.span.end);
     json!({
-        "code": mistake.code.text(),
-        "severity": match mistake.severity() {
+        "code": diagnostic.code.text(),
+        "severity": match diagnostic.severity() {
             Severity::Error => "error",
             Severity::Warning => "warning",
         },
-        "message": mistake.message,
-        "label": mistake.label,
-        "help": mistake.help,
-        "text": mistakes.text().get(mistake.span.clone()),
+        "message": diagnostic.message,
+        "label": diagnostic.label,
+        "help": diagnostic.help,
+        "text": diagnostics.text().get(diagnostic.span.clone()),
         "line": line,
         "column": column,
         "end_line": end_line,
@@ -175,27 +177,27 @@ fn trim_lines(text: &str) -> String {
 }
 
 #[derive(Debug)]
-struct Shown<'a> {
-    mistake: &'a Mistake,
-    mistakes: &'a Mistakes,
+struct RenderedDiagnostic<'a> {
+    diagnostic: &'a Diagnostic,
+    diagnostics: &'a Diagnostics,
     help: Option<String>,
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for RenderedDiagnostic<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.mistake.message)
+        f.write_str(&self.diagnostic.message)
     }
 }
 
-impl std::error::Error for Shown<'_> {}
+impl std::error::Error for RenderedDiagnostic<'_> {}
 
-impl Diagnostic for Shown<'_> {
+impl MietteDiagnostic for RenderedDiagnostic<'_> {
     fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(self.mistake.code.text()))
+        Some(Box::new(self.diagnostic.code.text()))
     }
 
     fn severity(&self) -> Option<miette::Severity> {
-        Some(match self.mistake.severity() {
+        Some(match self.diagnostic.severity() {
             Severity::Error => miette::Severity::Error,
             Severity::Warning => miette::Severity::Warning,
         })
@@ -211,32 +213,32 @@ impl Diagnostic for Shown<'_> {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = self.mistake.span.clone();
+        let span = self.diagnostic.span.clone();
         let first_line = self
-            .mistakes
+            .diagnostics
             .text()
             .get(span.clone())
             .and_then(|text| text.find('\n'))
             .unwrap_or(span.len());
         let label = LabeledSpan::new_primary_with_span(
-            Some(self.mistake.label.clone()),
+            Some(self.diagnostic.label.clone()),
             span.start..span.start + first_line,
         );
         Some(Box::new(std::iter::once(label)))
     }
 }
 
-/// The whole line in which a mistake begins, and no other: the reader has the file.
-impl SourceCode for Shown<'_> {
+/// Only the line in which the span begins: the reader has the file.
+impl SourceCode for RenderedDiagnostic<'_> {
     fn read_span<'a>(
         &'a self,
         span: &SourceSpan,
         lines_before: usize,
         _lines_after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let text = self.mistakes.text();
+        let text = self.diagnostics.text();
         let offset = span.offset().min(text.len());
-        let (line, column) = self.mistakes.position(offset);
+        let (line, column) = self.diagnostics.position(offset);
         let (start, column) = if lines_before == 0 {
             (offset, column - 1) // asked for the position only
         } else {
@@ -252,7 +254,7 @@ impl SourceCode for Shown<'_> {
             .ok_or(MietteError::OutOfBounds)?
             .as_bytes();
         let place = SourceSpan::new(start.into(), end - start);
-        let name = self.mistakes.name().to_owned();
+        let name = self.diagnostics.name().to_owned();
         Ok(Box::new(MietteSpanContents::new_named(
             name,
             data,

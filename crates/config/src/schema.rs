@@ -1,15 +1,15 @@
-//! The JSON Schema of the file, for completion and checks in editors. It is written from the same declarations that
+//! The JSON Schema of the file, for completion and validation in editors. Generated from the same declarations that
 //! read the file (`file::shape`), in draft 7, which every editor's TOML support understands.
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::file::shape::{Shape, Table};
-use crate::file::{File, Kind};
+use crate::file::shape::{Table, ValueShape};
+use crate::file::{ConfigFile, FileValue};
 
 /// The JSON Schema of the configuration file.
 #[must_use]
 pub fn schema() -> Json {
-    let mut schema = of(&File::shape());
+    let mut schema = of(&ConfigFile::shape());
     schema["$schema"] = "http://json-schema.org/draft-07/schema#".into();
     schema["title"] = "evenkeel.toml".into();
     // Two things without defaults: the reader says so in words of its own.
@@ -17,31 +17,35 @@ pub fn schema() -> Json {
     schema
 }
 
-fn of(shape: &Shape) -> Json {
+fn of(shape: &ValueShape) -> Json {
     match shape {
-        Shape::Text {
+        ValueShape::Text {
             pattern: Some(pattern),
             ..
         } => json!({ "type": "string", "pattern": pattern }),
-        Shape::Text { pattern: None, .. } => json!({ "type": "string" }),
-        Shape::Whole { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
-        Shape::Number { min, max } => json!({ "type": "number", "minimum": min, "maximum": max }),
-        Shape::Flag => json!({ "type": "boolean" }),
-        Shape::Choice(words) => json!({ "type": "string", "enum": words }),
-        Shape::List { item, filled } => {
+        ValueShape::Text { pattern: None, .. } => json!({ "type": "string" }),
+        ValueShape::Whole { min, max } => {
+            json!({ "type": "integer", "minimum": min, "maximum": max })
+        }
+        ValueShape::Number { min, max } => {
+            json!({ "type": "number", "minimum": min, "maximum": max })
+        }
+        ValueShape::Flag => json!({ "type": "boolean" }),
+        ValueShape::Choice(words) => json!({ "type": "string", "enum": words }),
+        ValueShape::List { item, filled } => {
             json!({ "type": "array", "items": of(item), "minItems": u8::from(*filled) })
         }
-        Shape::Map {
+        ValueShape::Map {
             names: Some(pattern),
             value,
         } => {
             json!({ "type": "object", "patternProperties": { *pattern: of(value) }, "additionalProperties": false })
         }
-        Shape::Map { names: None, value } => {
+        ValueShape::Map { names: None, value } => {
             json!({ "type": "object", "additionalProperties": of(value) })
         }
-        Shape::Table(table) => of_table(table),
-        Shape::Any(forms) => json!({ "anyOf": forms.iter().map(of).collect::<Vec<_>>() }),
+        ValueShape::Table(table) => of_table(table),
+        ValueShape::Any(forms) => json!({ "anyOf": forms.iter().map(of).collect::<Vec<_>>() }),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Whole files with many mistakes, and what is printed about them: `mistakes/NAME.toml` beside `mistakes/NAME.txt`.
-//! `EVENKEEL_WRITE=1 cargo test -p evenkeel-config` writes the outputs anew; read the difference before you commit it.
+//! Whole files with many errors, and the printed diagnostics: `diagnostics/NAME.toml` beside `diagnostics/NAME.txt`.
+//! `EVENKEEL_WRITE=1 cargo test -p evenkeel-config` rewrites the outputs; read the difference before you commit it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use evenkeel_config::render::{self, Style};
-use evenkeel_config::{Code, Mistakes, Severity, Surroundings, load};
+use evenkeel_config::{Code, Diagnostics, Environment, Severity, load};
 use evenkeel_core::Random;
 
 fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
@@ -23,8 +23,8 @@ fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
 }
 
 /// What is said about a file; a plan that comes out of it must be one that can be carried out.
-fn mistakes_of(text: &str, name: &str) -> Mistakes {
-    let around = Surroundings {
+fn diagnostics_of(text: &str, name: &str) -> Diagnostics {
+    let around = Environment {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
@@ -57,7 +57,7 @@ fn mistakes_of(text: &str, name: &str) -> Mistakes {
             );
             loaded.warnings
         }
-        Err(mistakes) => mistakes,
+        Err(diagnostics) => diagnostics,
     }
 }
 
@@ -89,9 +89,9 @@ fn what_is_printed_is_what_was_agreed() {
     let mut seen = Vec::new();
     for (path, text) in files() {
         let name = Path::new(&path).file_name().unwrap().to_str().unwrap();
-        let mistakes = mistakes_of(&text, name);
-        seen.extend(mistakes.list().iter().map(|mistake| mistake.code));
-        let printed = render::human(&mistakes, Style::default());
+        let diagnostics = diagnostics_of(&text, name);
+        seen.extend(diagnostics.list().iter().map(|diagnostic| diagnostic.code));
+        let printed = render::human(&diagnostics, Style::default());
         let beside = Path::new(&path).with_extension("txt");
         if std::env::var_os("EVENKEEL_WRITE").is_some() {
             fs::write(&beside, &printed).unwrap();
@@ -111,8 +111,8 @@ fn what_is_printed_is_what_was_agreed() {
 
 #[test]
 fn machines_get_lines_columns_and_texts() {
-    let mistakes = mistakes_of("[listen.web]\nadress = \"ä\"\n", "x.toml");
-    let json = render::json(&mistakes);
+    let diagnostics = diagnostics_of("[listen.web]\nadress = \"ä\"\n", "x.toml");
+    let json = render::json(&diagnostics);
     assert_eq!(json["valid"], false);
     assert_eq!(json["errors"], 4);
     let first = &json["mistakes"][1];
@@ -135,11 +135,11 @@ fn machines_get_lines_columns_and_texts() {
 
 #[test]
 fn colour_is_only_there_when_asked_for() {
-    let mistakes = mistakes_of("a = 1", "x.toml");
-    assert!(!render::human(&mistakes, Style::default()).contains('\u{1b}'));
+    let diagnostics = diagnostics_of("a = 1", "x.toml");
+    assert!(!render::human(&diagnostics, Style::default()).contains('\u{1b}'));
     assert!(
         render::human(
-            &mistakes,
+            &diagnostics,
             Style {
                 colour: true,
                 width: 80
@@ -179,16 +179,16 @@ fn no_text_makes_it_panic() {
             }
         }
         let text = String::from_utf8_lossy(&bytes);
-        let mistakes = mistakes_of(&text, "x.toml");
-        for mistake in mistakes.list() {
+        let diagnostics = diagnostics_of(&text, "x.toml");
+        for diagnostic in diagnostics.list() {
             assert!(
-                text.get(mistake.span.clone()).is_some(),
-                "round {round}: {mistake:?}"
+                text.get(diagnostic.span.clone()).is_some(),
+                "round {round}: {diagnostic:?}"
             );
         }
         if round % 10 == 0 {
-            assert!(!render::human(&mistakes, Style::default()).is_empty());
-            assert!(render::json(&mistakes).is_object());
+            assert!(!render::human(&diagnostics, Style::default()).is_empty());
+            assert!(render::json(&diagnostics).is_object());
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What routes say of their own about timeouts, retries, hedges and fallbacks.
+//! Overrides of timeouts, retries, hedging and fallbacks by routes.
 
 use std::path::Path;
 use std::time::Duration;
 
-use evenkeel_config::{Code, Loaded, Mistakes, Surroundings, load};
+use evenkeel_config::{Code, Diagnostics, Environment, Loaded, load};
 use evenkeel_request::{FallbackTo, Policies};
 use evenkeel_tolerate::{Growth, HedgeAfter, Jitter};
 
@@ -22,8 +22,8 @@ servers = ["127.0.0.1:9101", "127.0.0.1:9102"]
 servers = ["127.0.0.1:9201", "127.0.0.1:9202"]
 "#;
 
-fn read(routes: &str) -> Result<Loaded, Mistakes> {
-    let around = Surroundings {
+fn read(routes: &str) -> Result<Loaded, Diagnostics> {
+    let around = Environment {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
@@ -38,7 +38,7 @@ fn read(routes: &str) -> Result<Loaded, Mistakes> {
 
 /// What the third route says for each service.
 fn policies(route: &str) -> Vec<Policies> {
-    let loaded = read(route).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    let loaded = read(route).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
     assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
     let route = &loaded.plan.listeners[0].routes[2];
     let all = route.policies.iter();
@@ -49,18 +49,18 @@ fn one(own: &str) -> Policies {
     policies(&format!("{{ path = \"/x\", service = \"shop\", {own} }}")).remove(0)
 }
 
-/// Code, and the text at the place of each mistake.
+/// The code of each diagnostic, and the text at its location.
 fn wrong(route: &str) -> Vec<(Code, String)> {
-    let mistakes = match read(route) {
+    let diagnostics = match read(route) {
         Ok(loaded) => loaded.warnings,
-        Err(mistakes) => mistakes,
+        Err(diagnostics) => diagnostics,
     };
-    let text = mistakes.text();
-    let all = mistakes.list().iter();
-    all.map(|mistake| {
+    let text = diagnostics.text();
+    let all = diagnostics.list().iter();
+    all.map(|diagnostic| {
         (
-            mistake.code,
-            text.get(mistake.span.clone())
+            diagnostic.code,
+            text.get(diagnostic.span.clone())
                 .unwrap_or_default()
                 .to_owned(),
         )
@@ -232,11 +232,11 @@ fn what_makes_no_sense_is_said_of_routes_too() {
     );
 }
 
-/// What a service is told already is not said of its routes again.
+/// What was already reported for a service is not repeated for its routes.
 #[test]
 fn nothing_is_said_twice() {
     let text = SERVICES.replace("methods = [\"GET\"]", "methods = [\"POST\"]");
-    let around = Surroundings {
+    let around = Environment {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
@@ -252,7 +252,7 @@ fn nothing_is_said_twice() {
     )
     .unwrap();
     let codes: Vec<_> = (loaded.warnings.list().iter())
-        .map(|mistake| mistake.code)
+        .map(|diagnostic| diagnostic.code)
         .collect();
     assert_eq!(codes, [Code::UnsafeMethodRetried]);
 }

@@ -1,4 +1,4 @@
-//! The schema describes what is read, the committed reference is up to date, and the examples hold.
+//! The schema matches the reader, the committed reference is up to date, and the examples are valid.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use evenkeel_config::reference::reference_markdown;
-use evenkeel_config::{Surroundings, load, schema};
+use evenkeel_config::{Environment, load, schema};
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -19,8 +19,8 @@ fn resolver(_: &str) -> Result<Vec<SocketAddr>, String> {
     Err("no names in tests".to_owned())
 }
 
-fn around() -> Surroundings<'static> {
-    Surroundings {
+fn around() -> Environment<'static> {
+    Environment {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
@@ -138,7 +138,8 @@ fn as_json(toml: &str) -> Json {
 fn examples_load_without_a_word_and_fit_the_schema() {
     let schema = schema();
     for (name, text) in examples() {
-        let loaded = load(&text, &name, &around()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        let loaded =
+            load(&text, &name, &around()).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
         check(&schema, &as_json(&text), &name).unwrap();
         assert!(text.starts_with('#'), "{name} does not say what it shows");
@@ -227,8 +228,8 @@ fn defaults_can_be_typed() {
             continue;
         }
         let text = format!("{plain}{path} = {default}\n");
-        let loaded =
-            load(&text, "typed", &around()).unwrap_or_else(|mistakes| panic!("{path}: {mistakes}"));
+        let loaded = load(&text, "typed", &around())
+            .unwrap_or_else(|diagnostics| panic!("{path}: {diagnostics}"));
         assert_eq!(
             format!("{:?}", loaded.plan),
             expected,

@@ -1,5 +1,6 @@
-//! The snippets of the documentation hold. A TOML snippet is a complete configuration, or its first line says that it is a
-//! part of one; a part is read inside the smallest file that has what it leaves out. JSON snippets are JSON.
+//! The snippets in the documentation are valid. A TOML snippet is a complete configuration, or its first line says that
+//! it is a part of one; a part is read inside the smallest file that supplies what it leaves out. JSON snippets are
+//! JSON.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -8,7 +9,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use evenkeel_config::{Surroundings, load};
+use evenkeel_config::{Environment, load};
 use toml::{Table, Value};
 
 /// A code block of a document.
@@ -73,14 +74,15 @@ fn snippets(language: &str) -> Vec<Snippet> {
 
 fn read(text: &str, place: &str) -> evenkeel_config::Loaded {
     let resolver = |_: &str| -> Result<Vec<SocketAddr>, String> { Err("no names".to_owned()) };
-    let around = Surroundings {
+    let around = Environment {
         base_dir: Path::new("/b"),
         state_dir: Path::new("/s"),
         cores: 2,
         descriptors: 65_536,
         resolver: &resolver,
     };
-    load(text, place, &around).unwrap_or_else(|mistakes| panic!("{place}\n{text}\n{mistakes}"))
+    load(text, place, &around)
+        .unwrap_or_else(|diagnostics| panic!("{place}\n{text}\n{diagnostics}"))
 }
 
 /// The names of all services that `value` mentions.

@@ -1,40 +1,39 @@
-//! What an error of the operating system says of the server, of the network, or of evenkeel itself.
+//! What an error of the operating system says about the server, the network, or evenkeel itself.
 
 use std::io;
 
 use evenkeel_core::Outcome;
-use evenkeel_core::blame::{Event, Facts, Limit, Peer, judge};
+use evenkeel_core::blame::{EndContext, EndEvent, Peer, TimeLimit, judge};
 use rustix::io::Errno;
 
-/// What an error of connecting says of the server.
+/// What a connect error says about the server.
 #[must_use]
 pub fn outcome_of(error: &io::Error) -> Outcome {
-    judge(event_of(error), Facts::CONNECTING).outcome
+    judge(event_of(error), EndContext::CONNECTING).outcome
 }
 
-/// What has happened, by an error of connecting; [`judge`] says whose fault that is.
+/// The event for a connect error; [`judge`] decides who is to blame.
 #[must_use]
-pub fn event_of(error: &io::Error) -> Event {
+pub fn event_of(error: &io::Error) -> EndEvent {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Event::Refused,
-        io::ErrorKind::TimedOut => Event::Late(Limit::Attempt),
+        io::ErrorKind::ConnectionRefused => EndEvent::Refused,
+        io::ErrorKind::TimedOut => EndEvent::Late(TimeLimit::Attempt),
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::NotConnected => Event::Closed(Peer::Server),
-        _ if is_local(error) => Event::Exhausted,
+        | io::ErrorKind::NotConnected => EndEvent::Closed(Peer::Server),
+        _ if is_local(error) => EndEvent::Exhausted,
         // No route, no network: the request cannot have left this machine.
-        _ => Event::Unreachable,
+        _ => EndEvent::Unreachable,
     }
 }
 
-/// What has happened, by an error of reading from or writing to a server: it ended the connection, unless evenkeel's machine has
-/// no memory left for it.
+/// The event for a read or write error: the server ended the connection, unless evenkeel's machine is out of memory.
 #[must_use]
-pub fn stream_event(error: &io::Error) -> Event {
+pub fn stream_event(error: &io::Error) -> EndEvent {
     if is_local(error) {
-        Event::Exhausted
+        EndEvent::Exhausted
     } else {
-        Event::Closed(Peer::Server)
+        EndEvent::Closed(Peer::Server)
     }
 }
 
@@ -48,9 +47,9 @@ pub fn is_out_of_descriptors(error: &io::Error) -> bool {
     )
 }
 
-/// What evenkeel's own process or machine has run out of.
+/// A resource of evenkeel's own process or machine that is exhausted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lack {
+pub enum ExhaustedResource {
     /// Descriptors.
     Descriptors,
     /// Local ports.
@@ -59,13 +58,13 @@ pub enum Lack {
     Memory,
 }
 
-/// What was lacking, by an error of which [`is_local`] holds.
+/// The exhausted resource, for an error for which [`is_local`] holds.
 #[must_use]
-pub fn lack_of(error: &io::Error) -> Lack {
+pub fn lack_of(error: &io::Error) -> ExhaustedResource {
     match Errno::from_io_error(error) {
-        Some(Errno::MFILE | Errno::NFILE) => Lack::Descriptors,
-        Some(Errno::NOBUFS | Errno::NOMEM) => Lack::Memory,
-        _ => Lack::Ports,
+        Some(Errno::MFILE | Errno::NFILE) => ExhaustedResource::Descriptors,
+        Some(Errno::NOBUFS | Errno::NOMEM) => ExhaustedResource::Memory,
+        _ => ExhaustedResource::Ports,
     }
 }
 
@@ -110,13 +109,13 @@ mod tests {
     #[test]
     fn what_was_lacking_is_told_apart() {
         for (errno, lack) in [
-            (Errno::MFILE, Lack::Descriptors),
-            (Errno::NFILE, Lack::Descriptors),
-            (Errno::NOMEM, Lack::Memory),
-            (Errno::NOBUFS, Lack::Memory),
-            (Errno::ADDRNOTAVAIL, Lack::Ports),
-            (Errno::ADDRINUSE, Lack::Ports),
-            (Errno::AGAIN, Lack::Ports),
+            (Errno::MFILE, ExhaustedResource::Descriptors),
+            (Errno::NFILE, ExhaustedResource::Descriptors),
+            (Errno::NOMEM, ExhaustedResource::Memory),
+            (Errno::NOBUFS, ExhaustedResource::Memory),
+            (Errno::ADDRNOTAVAIL, ExhaustedResource::Ports),
+            (Errno::ADDRINUSE, ExhaustedResource::Ports),
+            (Errno::AGAIN, ExhaustedResource::Ports),
         ] {
             assert_eq!(lack_of(&io::Error::from(errno)), lack, "{errno}");
         }

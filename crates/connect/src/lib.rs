@@ -1,7 +1,7 @@
-//! Connections to servers, and what evenkeel asks over them of its own accord.
+//! Connections to servers, and requests that evenkeel sends on its own behalf.
 //!
-//! One [`Stream`] whatever carries it, one reading of the operating system's errors, and one small HTTP/1.1 client
-//! ([`send_request`]). Requests and probes share them, so that a probe sees what a request would.
+//! One [`Stream`] type for every transport, one interpretation of the operating system's errors, and one small HTTP/1.1
+//! client ([`send_request`]). Requests and probes share them, so that a probe sees what a request would see.
 
 mod error;
 mod stream;
@@ -12,6 +12,6 @@ pub use client::{
     send_request,
 };
 pub use error::{
-    Lack, event_of, is_local, is_out_of_descriptors, lack_of, outcome_of, stream_event,
+    ExhaustedResource, event_of, is_local, is_out_of_descriptors, lack_of, outcome_of, stream_event,
 };
 pub use stream::{Endpoint, IdleState, Stream};

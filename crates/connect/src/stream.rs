@@ -1,7 +1,7 @@
-//! A connection to a server as one type, whatever carries it.
+//! A connection to a server as one type, whatever its transport.
 //!
-//! An enum and not a trait object: each call is a predicted branch, and a worker's kept connections stay plain values. What is
-//! carried inside TLS becomes a variant beside the others.
+//! An enum and not a trait object: each call is a predicted branch, and a worker's idle connections stay plain values.
+//! TLS will be one more variant.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Where connections are accepted.
+/// An address that accepts connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// An IP address and a port.
@@ -35,14 +35,14 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
-/// What is to be read on a connection on which no response is due.
+/// The state of a connection on which no response is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdleState {
     /// Nothing: it may carry a request.
     Quiet,
     /// Its end, or an error.
     Closed,
-    /// Bytes that nobody asked for.
+    /// Unsolicited bytes.
     Unsolicited,
 }
 
@@ -63,8 +63,8 @@ impl Stream {
             Endpoint::Unix(path) => {
                 let opened = tokio::time::timeout(timeout, UnixStream::connect(path)).await?;
                 opened.map(Self::Unix).map_err(|error| match error.kind() {
-                    // There is no socket file, or its accept queue is full: nobody accepts there. As numbers these errors
-                    // would say that evenkeel itself has run out of something.
+                    // There is no socket file, or its accept queue is full: nothing accepts there. By their numbers
+                    // alone, these errors would mean that evenkeel itself lacks resources.
                     io::ErrorKind::NotFound | io::ErrorKind::WouldBlock => {
                         io::ErrorKind::ConnectionRefused.into()
                     }
@@ -108,7 +108,7 @@ impl Stream {
         .map(drop)
     }
 
-    /// The same for whoever polls.
+    /// The same for pollers.
     ///
     /// # Errors
     /// As [`Self::readable`].
@@ -265,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn where_nobody_accepts_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        // Bound, and nobody listens: else the port could be another test's by now.
+        // Bound, but not listening: otherwise another test could have taken the port by now.
         let bound = TcpSocket::new_v4().unwrap();
         bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = bound.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! How orders of the keeper are carried out by the supervisor, and how long each may take.
+//! Execution of the keeper's actions by the supervisor, and the time limit of each.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ManagedPlan;
 use evenkeel_core::ServerId;
-use evenkeel_fault::contract::{ActionOrder, Examination, Pace};
+use evenkeel_fault::contract::{ActionOrder, Examination, ProbePace};
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::policy::Action;
 use evenkeel_supervise::Supervisor;
 
-use crate::world::Hands;
+use crate::world::ActionExecutor;
 
 /// How long a command of the user's may take.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -23,13 +23,13 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// The supervisor as the loop uses it.
 #[derive(Debug)]
-pub struct Crew {
+pub struct SupervisorExecutor {
     supervisor: Supervisor,
     /// How long the children may take to stop.
     stop_waits: BTreeMap<ServerId, Duration>,
 }
 
-impl Crew {
+impl SupervisorExecutor {
     /// The supervisor of the servers of `plan`.
     #[must_use]
     pub fn new(plan: &Plan, supervisor: Supervisor) -> Self {
@@ -47,8 +47,8 @@ impl Crew {
         }
     }
 
-    /// How long the work itself may take. A child's own limit is that of its stop: whoever gave up before would leave it
-    /// to end and start while another order begins.
+    /// How long the work itself may take. A child's own limit is that of its stop: giving up earlier would let it exit
+    /// and start while another order begins.
     fn time(&self, order: &ActionOrder) -> Duration {
         match (&order.action, self.stop_waits.get(&order.server)) {
             (Action::Restart | Action::Stop, Some(_)) if order.at_once => REPLACE,
@@ -67,7 +67,7 @@ pub(crate) fn order_limit(managed: &ManagedPlan) -> Duration {
     work + GRACE
 }
 
-impl Hands for Crew {
+impl ActionExecutor for SupervisorExecutor {
     fn act(
         &self,
         order: ActionOrder,
@@ -84,7 +84,7 @@ impl Hands for Crew {
                         .run_command(order.server, command, &more, limit)
                         .await
                 }
-                // These move traffic, wait, or tell a person: the keeper does them by itself.
+                // These move traffic, wait, or notify an operator: the keeper executes them itself.
                 Action::Eject
                 | Action::Drain
                 | Action::Restore
@@ -117,7 +117,7 @@ impl Hands for Crew {
         self.supervisor.keep_program(server);
     }
 
-    fn pace(&self, server: ServerId, pace: Pace) {
+    fn pace(&self, server: ServerId, pace: ProbePace) {
         self.supervisor.set_pace(server, pace);
     }
 

@@ -1,6 +1,6 @@
-//! What the fault's way counts: incidents, how long their phases took, actions.
+//! Counters of the fault path: incidents, the durations of their phases, actions.
 //!
-//! Kept under one lock by the loop, which is their only writer and counts a few times a second.
+//! Under one lock, written by the loop only, a few times per second.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use evenkeel_core::metric::{DurationHistogram, Sink, Source};
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 
 /// Incidents of which is known what has been counted. Ids grow, so the oldest goes first.
 const REMEMBERED: usize = 1000;
 
-/// The counters of the fault's way.
+/// The counters of the fault path.
 #[derive(Debug, Default)]
-pub struct Counters {
-    numbers: Mutex<Numbers>,
+pub struct ControlCounters {
+    numbers: Mutex<CounterValues>,
 }
 
 #[derive(Debug, Default)]
-struct Numbers {
+struct CounterValues {
     /// By service, fault, status.
     incidents: BTreeMap<(String, &'static str, &'static str), u64>,
     /// By service, action, outcome.
@@ -33,22 +33,22 @@ struct Numbers {
     vetoes: BTreeMap<(String, &'static str), u64>,
     /// Contradictions in records that were mended.
     inconsistencies: u64,
-    /// For how long evenkeel itself stood still, by stalls.
+    /// How long evenkeel itself was stalled, by stalls.
     stalls: DurationHistogram,
     /// Incidents whose server was back in service before that was proven, by service and fault.
     unproven: BTreeMap<(String, &'static str), u64>,
     /// Of the latest incidents: what has been counted already.
-    counted: BTreeMap<String, Counted>,
+    counted: BTreeMap<String, CountedIncident>,
 }
 
 #[derive(Debug, Default)]
-struct Counted {
-    status: Option<Status>,
+struct CountedIncident {
+    status: Option<IncidentStatus>,
     actions: usize,
     is_unproven: bool,
 }
 
-impl Counters {
+impl ControlCounters {
     /// Counts what is new in `incident` since it was last seen.
     pub(crate) fn incident(&self, incident: &Incident) {
         let mut guard = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +81,7 @@ impl Counters {
             );
             *numbers.actions.entry(key).or_default() += 1;
         }
-        if is_new && incident.status == Status::Closed {
+        if is_new && incident.status == IncidentStatus::Closed {
             let phases = numbers.phases.entry(incident.service.clone()).or_default();
             let durations = &incident.durations_ms;
             let took = [
@@ -99,14 +99,14 @@ impl Counters {
     }
 }
 
-impl Counters {
-    /// Counts what came of a person's order.
+impl ControlCounters {
+    /// Counts the outcome of an operator's order.
     pub(crate) fn order(&self, order: &'static str, outcome: &'static str) {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         *numbers.orders.entry((order, outcome)).or_default() += 1;
     }
 
-    /// evenkeel itself stood still for so long.
+    /// evenkeel itself was stalled for this long.
     pub(crate) fn stalled(&self, lasted: Duration) {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.stalls.add_from_owner(lasted);
@@ -130,7 +130,7 @@ impl Counters {
     }
 }
 
-impl Source for Counters {
+impl Source for ControlCounters {
     fn collect(&self, sink: &mut dyn Sink) {
         let numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         for ((service, fault, status), &count) in &numbers.incidents {
@@ -141,7 +141,7 @@ impl Source for Counters {
             ];
             sink.counter(
                 "evenkeel_incidents_total",
-                "Incidents that reached a status.",
+                "Incidents that have reached a status.",
                 &labels,
                 count,
             );
@@ -161,7 +161,7 @@ impl Source for Counters {
                 .zip(phases)
             {
                 let labels = [("service", service.as_str()), ("phase", phase)];
-                let help = "How long the phases of closed incidents took.";
+                let help = "Durations of the phases of closed incidents.";
                 sink.durations(
                     "evenkeel_incident_seconds",
                     help,
@@ -172,7 +172,7 @@ impl Source for Counters {
         }
         sink.durations(
             "evenkeel_stall_seconds",
-            "How long evenkeel itself stood still, by its own timers that were late by half a second or more.",
+            "How long evenkeel itself was stalled, by its own timers that fired half a second or more late.",
             &[],
             &numbers.stalls.snapshot(),
         );
@@ -180,14 +180,14 @@ impl Source for Counters {
             let labels = [("order", *order), ("outcome", *outcome)];
             sink.counter(
                 "evenkeel_orders_total",
-                "Orders of people, by what came of them.",
+                "Operators' orders, by outcome.",
                 &labels,
                 count,
             );
         }
         sink.counter(
             "evenkeel_incident_inconsistencies_total",
-            "Contradictions in incident records that were mended before they were written. Each is a mistake of evenkeel.",
+            "Contradictions in incident records, corrected before they were written. Each is a bug in evenkeel.",
             &[],
             numbers.inconsistencies,
         );
@@ -195,14 +195,14 @@ impl Source for Counters {
     }
 }
 
-impl Numbers {
-    /// What was done, and what was refused.
+impl CounterValues {
+    /// Actions taken, and actions refused.
     fn collect_actions(&self, sink: &mut dyn Sink) {
         for ((service, reason), &count) in &self.vetoes {
             let labels = [("service", service.as_str()), ("reason", *reason)];
             sink.counter(
                 "evenkeel_vetoes_total",
-                "Plans of recovery that the second check refused, by reason.",
+                "Recovery plans refused by the second check, by reason.",
                 &labels,
                 count,
             );
@@ -215,7 +215,7 @@ impl Numbers {
             ];
             sink.counter(
                 "evenkeel_actions_total",
-                "Actions of recovery that ended.",
+                "Completed recovery actions.",
                 &labels,
                 count,
             );

@@ -1,4 +1,4 @@
-//! Whether the loop turns: it says so after each turn, and readers on other threads see how long ago that was.
+//! The loop's heartbeat: updated after each turn, and read on other threads to detect a stalled loop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

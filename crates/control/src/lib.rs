@@ -1,27 +1,27 @@
-//! The loop that drives the fault's way.
+//! The loop that drives the fault path.
 //!
-//! It gathers signals, steps the keeper, passes directives to the balancer, has orders carried out, keeps the incidents
-//! and shows what is known. It decides nothing: that is the keeper's. It touches neither sockets nor processes: those
-//! are behind [`Traffic`], [`Hands`] and [`Books`], which the program (or a test) hands in.
+//! It gathers signals, steps the keeper, passes directives to the balancer, has actions executed, stores incidents and
+//! publishes the current state. All decisions are the keeper's. Sockets and processes are behind [`RequestPath`],
+//! [`ActionExecutor`] and [`IncidentStore`], which the program (or a test) provides.
 
 pub mod world;
-pub mod view;
+pub mod status;
 pub mod counters;
 pub mod act;
-mod asked;
-mod books;
+mod pending_orders;
+mod incident_store;
 mod heartbeat;
 mod lateness;
-mod again;
+mod keeper_setup;
 mod specs;
 mod drive;
 mod timeline;
 
-pub use act::Crew;
-pub use asked::OrderRequest;
-pub use books::memory;
-pub use counters::Counters;
-pub use drive::{Control, Parts};
+pub use act::SupervisorExecutor;
+pub use counters::ControlCounters;
+pub use drive::{Control, ControlParts};
 pub use heartbeat::Heartbeat;
-pub use view::{Event, Events, Outlooks, View, Views};
-pub use world::{Books, Hands, Traffic};
+pub use incident_store::memory;
+pub use pending_orders::OrderRequest;
+pub use status::{ControlEvent, EventSource, Outlooks, StatusReader, StatusSnapshot};
+pub use world::{ActionExecutor, IncidentStore, RequestPath};

@@ -1,6 +1,6 @@
-//! The plan as the keeper knows it: services and servers by their names, and who manages each.
+//! The plan as the keeper sees it: services and servers by name, and who manages each.
 //!
-//! Apart from the loop because a new keeper is made of it, too.
+//! Separate from the loop because a rebuilt keeper needs it too.
 
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ManagedPlan;

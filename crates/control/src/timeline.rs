@@ -1,18 +1,18 @@
-//! What is new in an incident's timeline, in the log.
+//! Logs new entries of an incident's timeline.
 
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Entry;
+use evenkeel_fault::incident::TimelineEntry;
 
 /// The entries of the timeline that came since the record was last seen. A long timeline drops entries from its middle, so
 /// they are counted from the last one that was seen.
-pub(crate) fn fresh<'a>(known: Option<&Incident>, incident: &'a Incident) -> &'a [Entry] {
+pub(crate) fn fresh<'a>(known: Option<&Incident>, incident: &'a Incident) -> &'a [TimelineEntry] {
     let last = known.and_then(|known| known.timeline.last());
     let place = last.and_then(|last| incident.timeline.iter().rposition(|entry| entry == last));
     &incident.timeline[place.map_or(0, |place| place + 1)..]
 }
 
-/// An entry of a timeline as a log line: a warning where a person is needed.
-pub(crate) fn log(incident: &Incident, entry: &Entry) {
+/// An entry of a timeline as a log line: a warning where an operator is needed.
+pub(crate) fn log(incident: &Incident, entry: &TimelineEntry) {
     let (id, service, kind) = (&incident.id, &incident.service, &entry.kind);
     let server = incident.servers.join(" ");
     if kind == "escalation" {

@@ -1,4 +1,4 @@
-//! What the loop needs of the world, as three small traits, so that a test can be the world.
+//! What the loop needs from its environment, as three small traits that tests can implement.
 
 use std::future::Future;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use evenkeel_core::{
     Directive, Exposure, Instant, RequestShape, ServerId, ServiceId, ServiceOrders, ShapeOrders,
     ShapeText, Signal,
 };
-use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerLoad, Totals};
+use evenkeel_fault::contract::{ActionOrder, Examination, ProbePace, ServerLoad, Totals};
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::self_check::SelfReading;
 use evenkeel_fault::{Incident, Maintenance};
 
-/// The request's way, seen from the fault's way: signals come from it, directives go to it.
-pub trait Traffic {
+/// The request path as seen from the fault path: it produces signals and receives directives.
+pub trait RequestPath {
     /// Tells the balancer.
     fn apply(&self, directive: &Directive, now: Instant);
     /// Whether requests of this service are sent to its servers, or answered for them.
@@ -26,17 +26,17 @@ pub trait Traffic {
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize;
     /// Takes the words for requests that failed lately.
     fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)>;
-    /// Takes what was observed lately of requests that may bring servers down.
+    /// Takes the latest observations of requests that may crash servers.
     fn drain_exposures(&mut self) -> Vec<Exposure>;
     /// Keeps certain requests of a service from its servers, and has others told of.
     fn set_shapes(&self, orders: &ShapeOrders);
-    /// What holds for a service as a whole from now on.
+    /// The new directives for a service as a whole.
     fn set_service(&self, orders: &ServiceOrders);
-    /// What evenkeel read of itself, if that is due at `now`.
+    /// A reading of evenkeel's own resources, if it is due at `now`.
     fn self_reading(&mut self, _now: Instant) -> Option<SelfReading> {
         None
     }
-    /// By how much timers of the request's way were late at most since this was asked last.
+    /// The largest delay of the request path's timers since the last call.
     fn take_lateness(&mut self) -> Duration {
         Duration::ZERO
     }
@@ -44,8 +44,8 @@ pub trait Traffic {
     fn wait(&mut self) -> impl Future<Output = ()>;
 }
 
-/// What acts on servers and looks at them.
-pub trait Hands {
+/// Executes actions on servers, and examines them.
+pub trait ActionExecutor {
     /// Carries out a restart, a stop or a command. Says how it ended, and more about it in words.
     fn act(
         &self,
@@ -60,13 +60,13 @@ pub trait Hands {
     /// The server was verified to be well.
     fn verified(&self, _server: ServerId) {}
     /// Probes the server at this pace from now on.
-    fn pace(&self, server: ServerId, pace: Pace);
+    fn pace(&self, server: ServerId, pace: ProbePace);
     /// How long carrying out this order may take.
     fn limit(&self, order: &ActionOrder) -> Duration;
 }
 
-/// Where incidents, and what a person has taken out, are kept.
-pub trait Books {
+/// Storage for incidents and maintenance.
+pub trait IncidentStore {
     /// Keeps a maintenance by the names of its service and server, or forgets it. Never waits.
     fn maintenance(&self, service: &str, server: Option<&str>, maintenance: Option<Maintenance>);
     /// Keeps the incident as it is now. Never waits.

@@ -1,5 +1,5 @@
-//! The loop closes: with a world of test doubles around the real keeper, an exit becomes a restart, a verified return
-//! and a closed incident, and readers see it happen.
+//! The loop end to end: with test doubles around the real keeper, an exit becomes a restart, a verified return and a
+//! closed incident, and readers see it happen.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may stop the test")]
 
@@ -9,15 +9,20 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evenkeel_config::{Plan, Surroundings};
-use evenkeel_control::{Books, Control, Event, Hands, Heartbeat, Parts, Traffic, Views};
+use evenkeel_config::{Environment, Plan};
+use evenkeel_control::{
+    ActionExecutor, Control, ControlEvent, ControlParts, Heartbeat, IncidentStore, RequestPath,
+    StatusReader,
+};
 use evenkeel_core::{
     Directive, Exit, Exposure, Instant, Observation, Outcome, ProbeOutcome, RequestShape, ServerId,
     ServiceId, ServiceOrders, ShapeOrders, ShapeText, Signal,
 };
-use evenkeel_fault::contract::{ActionOrder, Examination, Pace, ServerLoad, ServerState, Totals};
-use evenkeel_fault::incident::{ActionOutcome, Status};
-use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::contract::{
+    ActionOrder, Examination, ProbePace, ServerLoad, ServerStatus, Totals,
+};
+use evenkeel_fault::incident::{ActionOutcome, IncidentStatus};
+use evenkeel_fault::keeper::PersistedState;
 use evenkeel_fault::{FaultKind, Incident, Maintenance};
 use evenkeel_runtime::{Clock, TaskEntry};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -43,9 +48,9 @@ struct World {
     clock: Clock,
     log: Arc<Mutex<Log>>,
     signals: mpsc::Sender<Signal>,
-    /// The next look at the totals panics.
+    /// The next read of the totals panics.
     panics: Arc<AtomicBool>,
-    /// The next action makes the loop panic while it is under way.
+    /// The next action makes the loop panic while it is in progress.
     panics_in_action: Arc<AtomicBool>,
     /// The next new pace of a server panics.
     panics_in_pace: Arc<AtomicBool>,
@@ -87,7 +92,7 @@ impl World {
     }
 }
 
-impl Traffic for World {
+impl RequestPath for World {
     fn apply(&self, directive: &Directive, _now: Instant) {
         let mut log = self.log.lock().unwrap();
         log.directives.push(*directive);
@@ -146,7 +151,7 @@ impl Traffic for World {
     }
 }
 
-impl Hands for World {
+impl ActionExecutor for World {
     fn act(
         &self,
         order: ActionOrder,
@@ -179,12 +184,12 @@ impl Hands for World {
         std::future::ready(Examination::default())
     }
 
-    fn pace(&self, server: ServerId, pace: Pace) {
+    fn pace(&self, server: ServerId, pace: ProbePace) {
         assert!(
             !self.panics_in_pace.swap(false, SeqCst),
             "as the test wants it"
         );
-        if pace != Pace::Paused {
+        if pace != ProbePace::Paused {
             for _ in 0..3 {
                 self.pass(server);
             }
@@ -196,7 +201,7 @@ impl Hands for World {
     }
 }
 
-impl Books for World {
+impl IncidentStore for World {
     fn save(&self, incident: &Incident) {
         self.log.lock().unwrap().saved.push(incident.clone());
     }
@@ -217,7 +222,7 @@ fn plan() -> Plan {
     "#;
     let resolver = |_: &str| Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 1))]);
     let here = std::path::Path::new(".");
-    let around = Surroundings {
+    let around = Environment {
         base_dir: here,
         state_dir: here,
         cores: 1,
@@ -231,8 +236,8 @@ fn plan() -> Plan {
 #[derive(Debug)]
 struct Running {
     world: World,
-    views: Views,
-    events: broadcast::Receiver<Event>,
+    views: StatusReader,
+    events: broadcast::Receiver<ControlEvent>,
     task_entry: TaskEntry,
     heartbeat: Heartbeat,
     stop: oneshot::Sender<()>,
@@ -252,13 +257,13 @@ fn start() -> Running {
         panics_in_pace: Arc::default(),
     };
     let task_entry = TaskEntry::default();
-    let parts = Parts {
+    let parts = ControlParts {
         clock,
         seed: 1,
         traffic: world.clone(),
-        hands: world.clone(),
-        books: world.clone(),
-        memory: Memory::default(),
+        executor: world.clone(),
+        incident_store: world.clone(),
+        memory: PersistedState::default(),
         signals,
         orders,
         task: task_entry.clone(),
@@ -301,7 +306,7 @@ impl Running {
 
     async fn until_all_up(&self) {
         let all_up = async {
-            let up = |index| self.views.now().state(ServerId::new(0, index)) == ServerState::Up;
+            let up = |index| self.views.now().state(ServerId::new(0, index)) == ServerStatus::Up;
             while !(0..3).all(up) {
                 tokio::task::yield_now().await;
             }
@@ -312,8 +317,8 @@ impl Running {
     async fn closed(&mut self) -> Arc<Incident> {
         let closed = async {
             loop {
-                if let Event::Incident { incident, .. } = self.events.recv().await.unwrap()
-                    && incident.status == Status::Closed
+                if let ControlEvent::Incident { incident, .. } = self.events.recv().await.unwrap()
+                    && incident.status == IncidentStatus::Closed
                 {
                     return incident;
                 }
@@ -357,7 +362,7 @@ async fn an_exit_becomes_a_restart_and_a_closed_incident() {
     assert!(log.ejected.is_empty(), "{:?}", log.directives);
     assert_eq!(
         log.saved.last().map(|saved| saved.status),
-        Some(Status::Closed)
+        Some(IncidentStatus::Closed)
     );
 }
 
@@ -403,10 +408,10 @@ async fn a_panic_outside_of_a_turn_ends_nothing_either() {
         }
     };
     tokio::time::timeout(LONG, both).await.unwrap();
-    let again = running.world.clock.now();
+    let keeper_setup = running.world.clock.now();
     let turned = async {
         let now = || running.world.clock.now();
-        while running.heartbeat.silent_for(now()) >= now().since(again) {
+        while running.heartbeat.silent_for(now()) >= now().since(keeper_setup) {
             tokio::task::yield_now().await;
         }
     };

@@ -1,25 +1,25 @@
-//! Whose fault the end of an attempt is, and what may follow from it: one function, so that requests, hedged attempts,
-//! copies, background requests, tunnels and probes cannot disagree.
+//! Who is to blame for the end of an attempt, and what follows from it. A single function decides, so that requests,
+//! hedged attempts, mirrored copies, background requests, tunnels and probes cannot disagree.
 //!
-//! The rule behind the table: a server is blamed only for what it did itself, while it had all the time that it was
-//! promised. What the client did, what a limit of the configuration did (idle timeout, total timeout, the client's own
-//! deadline), and what evenkeel lacked itself is never held against it. A server that hangs is therefore found by
-//! attempts that had their full attempt timeout, and by probes.
+//! The rule behind the table: a server is blamed only for what it did itself, and only if it had all the time it was
+//! promised. Actions of the client, limits of the configuration (idle timeout, total timeout, the client's own
+//! deadline) and shortages of evenkeel itself are never held against a server. A server that hangs is therefore
+//! detected by attempts that had their full attempt timeout, and by probes.
 
 use crate::{Blame, Outcome};
 
 /// One of the two sides of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Peer {
-    /// Who asked.
+    /// The client.
     Client,
-    /// Who is to answer.
+    /// The server.
     Server,
 }
 
 /// How far the exchange with the server had come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub enum AttemptPhase {
     /// The connection is being established.
     Connecting,
     /// The request is being written, or the response's head is waited for.
@@ -45,7 +45,7 @@ pub enum Sent {
 
 /// Which limit of time has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Limit {
+pub enum TimeLimit {
     /// The time that the server was promised for this phase: `timeout.connect` or `timeout.attempt`, in full.
     Attempt,
     /// `timeout.total`, or the client's own deadline, before the server had the time that it was promised.
@@ -56,8 +56,8 @@ pub enum Limit {
 
 /// What ended the attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    /// The response has come to its proper end; in [`Phase::AwaitingHead`], its head has come.
+pub enum EndEvent {
+    /// The response has come to its proper end; in [`AttemptPhase::AwaitingHead`], its head has come.
     Answered(u16),
     /// Nothing listens at the server's address.
     Refused,
@@ -71,16 +71,16 @@ pub enum Event {
     /// This peer sent something that is not HTTP, or not a body.
     Malformed(Peer),
     /// A limit of time has passed.
-    Late(Limit),
+    Late(TimeLimit),
     /// evenkeel's own process or machine lacked a descriptor, a local port or memory.
     Exhausted,
 }
 
 /// The circumstances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Facts {
+pub struct EndContext {
     /// How far it had come.
-    pub phase: Phase,
+    pub phase: AttemptPhase,
     /// How much of the request was written.
     pub sent: Sent,
     /// Whether the connection had carried a request before this one.
@@ -89,22 +89,22 @@ pub struct Facts {
     pub clean: bool,
 }
 
-impl Facts {
+impl EndContext {
     /// Before there is a connection to the server.
     pub const CONNECTING: Self = Self {
-        phase: Phase::Connecting,
+        phase: AttemptPhase::Connecting,
         sent: Sent::Nothing,
         reused: false,
         clean: false,
     };
 }
 
-/// What is to be made of it.
+/// The judgement on the end of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Judgement {
     /// The outcome, as metrics, logs and signals have it.
     pub outcome: Outcome,
-    /// Whose doing it was.
+    /// Who is to blame.
     pub blame: Blame,
     /// Whether another attempt can stand in for this one as far as its end goes: nothing has reached the client, and there is
     /// a client that waits. Method, body, limits and budget are for `tolerate` to decide.
@@ -115,70 +115,76 @@ pub struct Judgement {
 
 /// Judges how an attempt ended.
 ///
-/// An idle timeout has the same outcome whoever was to act; [`Judgement::blame`] says whether it was the client.
+/// An idle timeout has the same outcome whichever side was to act; [`Judgement::blame`] says whether it was the client.
 #[must_use]
-pub const fn judge(event: Event, facts: Facts) -> Judgement {
+pub const fn judge(event: EndEvent, facts: EndContext) -> Judgement {
     let outcome = outcome(event, facts);
     let blame = match event {
-        Event::Closed(Peer::Client)
-        | Event::Malformed(Peer::Client)
-        | Event::Late(Limit::Idle(Peer::Client)) => Blame::Client,
-        Event::Late(Limit::Total) => Blame::Nobody,
-        Event::Exhausted => Blame::Local,
-        Event::Answered(_)
-        | Event::Refused
-        | Event::StreamRefused
-        | Event::Unreachable
-        | Event::Closed(Peer::Server)
-        | Event::Malformed(Peer::Server)
-        | Event::Late(Limit::Attempt | Limit::Idle(Peer::Server)) => outcome.blame(),
+        EndEvent::Closed(Peer::Client)
+        | EndEvent::Malformed(Peer::Client)
+        | EndEvent::Late(TimeLimit::Idle(Peer::Client)) => Blame::Client,
+        EndEvent::Late(TimeLimit::Total) => Blame::Nobody,
+        EndEvent::Exhausted => Blame::Local,
+        EndEvent::Answered(_)
+        | EndEvent::Refused
+        | EndEvent::StreamRefused
+        | EndEvent::Unreachable
+        | EndEvent::Closed(Peer::Server)
+        | EndEvent::Malformed(Peer::Server)
+        | EndEvent::Late(TimeLimit::Attempt | TimeLimit::Idle(Peer::Server)) => outcome.blame(),
     };
-    let committed = matches!(facts.phase, Phase::Streaming | Phase::Tunnel);
+    let committed = matches!(facts.phase, AttemptPhase::Streaming | AttemptPhase::Tunnel);
     // Another server would need the same descriptor, port or memory.
-    let is_over = matches!(event, Event::Late(Limit::Total) | Event::Exhausted);
+    let is_over = matches!(
+        event,
+        EndEvent::Late(TimeLimit::Total) | EndEvent::Exhausted
+    );
     Judgement {
         outcome,
         blame,
         may_repeat: !committed && !is_over && !matches!(blame, Blame::Client),
-        may_keep: matches!(event, Event::Answered(_))
+        may_keep: matches!(event, EndEvent::Answered(_))
             && matches!(facts.sent, Sent::Whole)
-            && !matches!(facts.phase, Phase::Tunnel)
+            && !matches!(facts.phase, AttemptPhase::Tunnel)
             && facts.clean,
     }
 }
 
-const fn outcome(event: Event, facts: Facts) -> Outcome {
+const fn outcome(event: EndEvent, facts: EndContext) -> Outcome {
     const SWITCHED: u16 = 101;
     match (event, facts.phase) {
-        (Event::Answered(status), _) => Outcome::Answered(status),
-        (Event::Refused, _) => Outcome::ConnectRefused,
-        (Event::Unreachable, _) => Outcome::Unreachable,
-        (Event::Exhausted, _) => Outcome::LocalError,
-        (Event::Late(Limit::Idle(_)), Phase::Streaming | Phase::Tunnel) => Outcome::IdleTimeout,
-        (Event::Closed(Peer::Client) | Event::Malformed(Peer::Client), _)
-        | (Event::Late(Limit::Total | Limit::Idle(Peer::Client)), _) => Outcome::Cancelled,
-        (Event::StreamRefused, Phase::Connecting | Phase::AwaitingHead) => Outcome::StreamRefused,
+        (EndEvent::Answered(status), _) => Outcome::Answered(status),
+        (EndEvent::Refused, _) => Outcome::ConnectRefused,
+        (EndEvent::Unreachable, _) => Outcome::Unreachable,
+        (EndEvent::Exhausted, _) => Outcome::LocalError,
+        (EndEvent::Late(TimeLimit::Idle(_)), AttemptPhase::Streaming | AttemptPhase::Tunnel) => Outcome::IdleTimeout,
+        (EndEvent::Closed(Peer::Client) | EndEvent::Malformed(Peer::Client), _)
+        | (EndEvent::Late(TimeLimit::Total | TimeLimit::Idle(Peer::Client)), _) => Outcome::Cancelled,
+        (EndEvent::StreamRefused, AttemptPhase::Connecting | AttemptPhase::AwaitingHead) => Outcome::StreamRefused,
         // What goes through a tunnel has no end that could be missed.
         (
-            Event::Closed(Peer::Server) | Event::Malformed(Peer::Server) | Event::StreamRefused,
-            Phase::Tunnel,
+            EndEvent::Closed(Peer::Server) | EndEvent::Malformed(Peer::Server) | EndEvent::StreamRefused,
+            AttemptPhase::Tunnel,
         ) => Outcome::Answered(SWITCHED),
-        (Event::Malformed(Peer::Server), _) => Outcome::BadResponse,
+        (EndEvent::Malformed(Peer::Server), _) => Outcome::BadResponse,
         // A server that has answered has processed the request, whatever it says of it.
-        (Event::Closed(Peer::Server) | Event::StreamRefused, Phase::Holding | Phase::Streaming) => {
+        (EndEvent::Closed(Peer::Server) | EndEvent::StreamRefused, AttemptPhase::Holding | AttemptPhase::Streaming) => {
             Outcome::Truncated
         }
-        (Event::Closed(Peer::Server), Phase::Connecting | Phase::AwaitingHead) => {
+        (EndEvent::Closed(Peer::Server), AttemptPhase::Connecting | AttemptPhase::AwaitingHead) => {
             match (facts.sent, facts.reused) {
                 (Sent::Nothing, true) => Outcome::Stale,
                 (Sent::Nothing, false) => Outcome::Reset { sent: false },
                 (Sent::Part | Sent::Whole, _) => Outcome::Reset { sent: true },
             }
         }
-        (Event::Late(Limit::Attempt | Limit::Idle(Peer::Server)), Phase::Connecting) => {
-            Outcome::ConnectTimeout
+        (
+            EndEvent::Late(TimeLimit::Attempt | TimeLimit::Idle(Peer::Server)),
+            AttemptPhase::Connecting,
+        ) => Outcome::ConnectTimeout,
+        (EndEvent::Late(TimeLimit::Attempt | TimeLimit::Idle(Peer::Server)), _) => {
+            Outcome::AttemptTimeout
         }
-        (Event::Late(Limit::Attempt | Limit::Idle(Peer::Server)), _) => Outcome::AttemptTimeout,
     }
 }
 
@@ -187,41 +193,41 @@ mod tests {
     use super::*;
 
     const PEERS: [Peer; 2] = [Peer::Client, Peer::Server];
-    const PHASES: [Phase; 5] = [
-        Phase::Connecting,
-        Phase::AwaitingHead,
-        Phase::Holding,
-        Phase::Streaming,
-        Phase::Tunnel,
+    const PHASES: [AttemptPhase; 5] = [
+        AttemptPhase::Connecting,
+        AttemptPhase::AwaitingHead,
+        AttemptPhase::Holding,
+        AttemptPhase::Streaming,
+        AttemptPhase::Tunnel,
     ];
     const SENT: [Sent; 3] = [Sent::Nothing, Sent::Part, Sent::Whole];
 
-    fn events() -> Vec<Event> {
+    fn events() -> Vec<EndEvent> {
         let mut events = vec![
-            Event::Answered(200),
-            Event::Answered(413),
-            Event::Answered(503),
-            Event::Late(Limit::Attempt),
-            Event::Late(Limit::Total),
-            Event::Refused,
-            Event::StreamRefused,
-            Event::Unreachable,
-            Event::Exhausted,
+            EndEvent::Answered(200),
+            EndEvent::Answered(413),
+            EndEvent::Answered(503),
+            EndEvent::Late(TimeLimit::Attempt),
+            EndEvent::Late(TimeLimit::Total),
+            EndEvent::Refused,
+            EndEvent::StreamRefused,
+            EndEvent::Unreachable,
+            EndEvent::Exhausted,
         ];
         for peer in PEERS {
             events.extend([
-                Event::Closed(peer),
-                Event::Malformed(peer),
-                Event::Late(Limit::Idle(peer)),
+                EndEvent::Closed(peer),
+                EndEvent::Malformed(peer),
+                EndEvent::Late(TimeLimit::Idle(peer)),
             ]);
         }
         events
     }
 
-    fn all() -> impl Iterator<Item = (Event, Facts)> {
+    fn all() -> impl Iterator<Item = (EndEvent, EndContext)> {
         let facts = PHASES.into_iter().flat_map(|phase| {
             SENT.into_iter().flat_map(move |sent| {
-                (0..4).map(move |bits| Facts {
+                (0..4).map(move |bits| EndContext {
                     phase,
                     sent,
                     reused: bits & 1 == 0,
@@ -232,8 +238,8 @@ mod tests {
         facts.flat_map(|facts| events().into_iter().map(move |event| (event, facts)))
     }
 
-    const fn at(phase: Phase, sent: Sent) -> Facts {
-        Facts {
+    const fn at(phase: AttemptPhase, sent: Sent) -> EndContext {
+        EndContext {
             phase,
             sent,
             reused: false,
@@ -241,63 +247,71 @@ mod tests {
         }
     }
 
-    const fn part(phase: Phase) -> Facts {
+    const fn part(phase: AttemptPhase) -> EndContext {
         at(phase, Sent::Part)
     }
 
-    const fn whole(phase: Phase) -> Facts {
+    const fn whole(phase: AttemptPhase) -> EndContext {
         at(phase, Sent::Whole)
     }
 
-    const fn nothing(phase: Phase) -> Facts {
+    const fn nothing(phase: AttemptPhase) -> EndContext {
         at(phase, Sent::Nothing)
     }
 
-    const KEPT: Facts = Facts {
+    const KEPT: EndContext = EndContext {
         reused: true,
-        ..nothing(Phase::AwaitingHead)
+        ..nothing(AttemptPhase::AwaitingHead)
     };
 
-    type Row = (&'static str, Event, Facts, Outcome, Blame, bool, bool);
+    type Row = (
+        &'static str,
+        EndEvent,
+        EndContext,
+        Outcome,
+        Blame,
+        bool,
+        bool,
+    );
 
-    /// What ended, under which circumstances; then outcome, blame, whether it may be repeated, whether the connection is kept.
+    /// The event and its context; then outcome, blame, whether it may be repeated, whether the connection is reusable.
     #[rustfmt::skip] // A table is read row by row.
     const TABLE: [Row; 35] = [
-        ("answered", Event::Answered(200), whole(Phase::Streaming), Outcome::Answered(200), Blame::Nobody, false, true),
-        ("answered before the request was written", Event::Answered(200), part(Phase::Streaming), Outcome::Answered(200), Blame::Nobody, false, false),
-        ("too large, told early", Event::Answered(413), part(Phase::AwaitingHead), Outcome::Answered(413), Blame::Nobody, true, false),
-        ("an error to be put aside", Event::Answered(503), whole(Phase::AwaitingHead), Outcome::Answered(503), Blame::Server, true, true),
-        ("put aside while its body was written", Event::Answered(503), part(Phase::AwaitingHead), Outcome::Answered(503), Blame::Server, true, false),
-        ("refused by a closed kept connection", Event::Closed(Peer::Server), KEPT, Outcome::Stale, Blame::Nobody, true, false),
-        ("closed before anything", Event::Closed(Peer::Server), nothing(Phase::AwaitingHead), Outcome::Reset { sent: false }, Blame::Server, true, false),
-        ("closed while written", Event::Closed(Peer::Server), part(Phase::AwaitingHead), Outcome::Reset { sent: true }, Blame::Server, true, false),
-        ("closed without an answer", Event::Closed(Peer::Server), whole(Phase::AwaitingHead), Outcome::Reset { sent: true }, Blame::Server, true, false),
-        ("broken off while held back", Event::Closed(Peer::Server), whole(Phase::Holding), Outcome::Truncated, Blame::Server, true, false),
-        ("broken off", Event::Closed(Peer::Server), whole(Phase::Streaming), Outcome::Truncated, Blame::Server, false, false),
-        ("no HTTP", Event::Malformed(Peer::Server), whole(Phase::AwaitingHead), Outcome::BadResponse, Blame::Server, true, false),
-        ("a bad chunk before the commit", Event::Malformed(Peer::Server), whole(Phase::Holding), Outcome::BadResponse, Blame::Server, true, false),
-        ("a bad chunk after it", Event::Malformed(Peer::Server), whole(Phase::Streaming), Outcome::BadResponse, Blame::Server, false, false),
-        ("nobody listens", Event::Refused, Facts::CONNECTING, Outcome::ConnectRefused, Blame::Server, true, false),
-        ("a refused stream", Event::StreamRefused, part(Phase::AwaitingHead), Outcome::StreamRefused, Blame::Nobody, true, false),
-        ("a stream refused after the whole request", Event::StreamRefused, whole(Phase::AwaitingHead), Outcome::StreamRefused, Blame::Nobody, true, false),
-        ("a stream refused after its head, held back", Event::StreamRefused, whole(Phase::Holding), Outcome::Truncated, Blame::Server, true, false),
-        ("a stream refused after its head", Event::StreamRefused, whole(Phase::Streaming), Outcome::Truncated, Blame::Server, false, false),
-        ("a tunnel whose stream was refused", Event::StreamRefused, whole(Phase::Tunnel), Outcome::Answered(101), Blame::Nobody, false, false),
-        ("no way there", Event::Unreachable, Facts::CONNECTING, Outcome::Unreachable, Blame::Path, true, false),
-        ("no descriptor left", Event::Exhausted, nothing(Phase::Connecting), Outcome::LocalError, Blame::Local, false, false),
-        ("no connection in time", Event::Late(Limit::Attempt), nothing(Phase::Connecting), Outcome::ConnectTimeout, Blame::Path, true, false),
-        ("no connection in what was left", Event::Late(Limit::Total), nothing(Phase::Connecting), Outcome::Cancelled, Blame::Nobody, false, false),
-        ("no head in time", Event::Late(Limit::Attempt), whole(Phase::AwaitingHead), Outcome::AttemptTimeout, Blame::Server, true, false),
-        ("no head in what was left", Event::Late(Limit::Total), whole(Phase::AwaitingHead), Outcome::Cancelled, Blame::Nobody, false, false),
-        ("the server does not read", Event::Late(Limit::Idle(Peer::Server)), part(Phase::AwaitingHead), Outcome::AttemptTimeout, Blame::Server, true, false),
-        ("the client does not send", Event::Late(Limit::Idle(Peer::Client)), part(Phase::AwaitingHead), Outcome::Cancelled, Blame::Client, false, false),
-        ("silence between events", Event::Late(Limit::Idle(Peer::Server)), whole(Phase::Streaming), Outcome::IdleTimeout, Blame::Nobody, false, false),
-        ("the client does not read", Event::Late(Limit::Idle(Peer::Client)), whole(Phase::Streaming), Outcome::IdleTimeout, Blame::Client, false, false),
-        ("the client went away", Event::Closed(Peer::Client), whole(Phase::AwaitingHead), Outcome::Cancelled, Blame::Client, false, false),
-        ("the client went away later", Event::Closed(Peer::Client), whole(Phase::Streaming), Outcome::Cancelled, Blame::Client, false, false),
-        ("the client's body is none", Event::Malformed(Peer::Client), part(Phase::AwaitingHead), Outcome::Cancelled, Blame::Client, false, false),
-        ("a silent tunnel", Event::Late(Limit::Idle(Peer::Server)), whole(Phase::Tunnel), Outcome::IdleTimeout, Blame::Nobody, false, false),
-        ("a tunnel that the server reset", Event::Closed(Peer::Server), whole(Phase::Tunnel), Outcome::Answered(101), Blame::Nobody, false, false),
+        ("answered", EndEvent::Answered(200), whole(AttemptPhase::Streaming), Outcome::Answered(200), Blame::Nobody, false, true),
+        ("answered before the request was written", EndEvent::Answered(200), part(AttemptPhase::Streaming), Outcome::Answered(200), Blame::Nobody, false, false),
+        ("too large, told early", EndEvent::Answered(413), part(AttemptPhase::AwaitingHead), Outcome::Answered(413), Blame::Nobody, true, false),
+        ("an error to be put aside", EndEvent::Answered(503), whole(AttemptPhase::AwaitingHead), Outcome::Answered(503), Blame::Server, true, true),
+        ("put aside while its body was written", EndEvent::Answered(503), part(AttemptPhase::AwaitingHead), Outcome::Answered(503), Blame::Server, true, false),
+        ("refused by a closed kept connection", EndEvent::Closed(Peer::Server), KEPT, Outcome::Stale, Blame::Nobody, true, false),
+        ("closed before anything", EndEvent::Closed(Peer::Server), nothing(AttemptPhase::AwaitingHead), Outcome::Reset { sent: false }, Blame::Server, true, false),
+        ("closed while written", EndEvent::Closed(Peer::Server), part(AttemptPhase::AwaitingHead), Outcome::Reset { sent: true }, Blame::Server, true, false),
+        ("closed without an answer", EndEvent::Closed(Peer::Server), whole(AttemptPhase::AwaitingHead), Outcome::Reset { sent: true }, Blame::Server, true, false),
+        ("broken off while held back", EndEvent::Closed(Peer::Server), whole(AttemptPhase::Holding), Outcome::Truncated, Blame::Server, true, false),
+        ("broken off", EndEvent::Closed(Peer::Server), whole(AttemptPhase::Streaming), Outcome::Truncated, Blame::Server, false, false),
+        ("no HTTP", EndEvent::Malformed(Peer::Server), whole(AttemptPhase::AwaitingHead), Outcome::BadResponse, Blame::Server, true, false),
+        ("a bad chunk before the commit", EndEvent::Malformed(Peer::Server), whole(AttemptPhase::Holding), Outcome::BadResponse, Blame::Server, true, false),
+        ("a bad chunk after it", EndEvent::Malformed(Peer::Server), whole(AttemptPhase::Streaming), Outcome::BadResponse, Blame::Server, false, false),
+        ("nobody listens", EndEvent::Refused, EndContext::CONNECTING, Outcome::ConnectRefused, Blame::Server, true, false),
+        ("a refused stream", EndEvent::StreamRefused, part(AttemptPhase::AwaitingHead), Outcome::StreamRefused, Blame::Nobody, true, false),
+        ("a stream refused after the whole request", EndEvent::StreamRefused, whole(AttemptPhase::AwaitingHead), Outcome::StreamRefused, Blame::Nobody, true, false),
+        ("a stream refused after its head, held back", EndEvent::StreamRefused, whole(AttemptPhase::Holding), Outcome::Truncated, Blame::Server, true, false),
+        ("a stream refused after its head", EndEvent::StreamRefused, whole(AttemptPhase::Streaming), Outcome::Truncated, Blame::Server, false, false),
+        ("a tunnel whose stream was refused", EndEvent::StreamRefused, whole(AttemptPhase::Tunnel), Outcome::Answered(101), Blame::Nobody, false, false),
+        ("no way there", EndEvent::Unreachable, EndContext::CONNECTING, Outcome::Unreachable, Blame::Path, true, false),
+        ("no descriptor left", EndEvent::Exhausted, nothing(AttemptPhase::Connecting), Outcome::LocalError, Blame::Local, false, false),
+        ("no connection in time", EndEvent::Late(TimeLimit::Attempt), nothing(AttemptPhase::Connecting), Outcome::ConnectTimeout, Blame::Path, true, false),
+        ("no connection in what was left", EndEvent::Late(TimeLimit::Total), nothing(AttemptPhase::Connecting), Outcome::Cancelled, Blame::Nobody, false, false),
+        ("no head in time", EndEvent::Late(TimeLimit::Attempt), whole(AttemptPhase::AwaitingHead), Outcome::AttemptTimeout, Blame::Server, true, false),
+        ("no head in what was left", EndEvent::Late(TimeLimit::Total), whole(AttemptPhase::AwaitingHead), Outcome::Cancelled, Blame::Nobody, false, false),
+        ("the server does not read", EndEvent::Late(TimeLimit::Idle(Peer::Server)), part(AttemptPhase::AwaitingHead), Outcome::AttemptTimeout, Blame::Server, true, false),
+        ("the client does not send", EndEvent::Late(TimeLimit::Idle(Peer::Client)), part(AttemptPhase::AwaitingHead), Outcome::Cancelled, Blame::Client, false, false),
+        ("silence between events", EndEvent::Late(TimeLimit::Idle(Peer::Server)), whole(AttemptPhase::Streaming), Outcome::IdleTimeout, Blame::Nobody, false, false),
+        ("the client does not read", EndEvent::Late(TimeLimit::Idle(Peer::Client)), whole(AttemptPhase::Streaming), Outcome::IdleTimeout, Blame::Client, false, false),
+        ("the client went away", EndEvent::Closed(Peer::Client), whole(AttemptPhase::AwaitingHead), Outcome::Cancelled, Blame::Client, false, false),
+        ("the client went away later", EndEvent::Closed(Peer::Client), whole(AttemptPhase::Streaming), Outcome::Cancelled, Blame::Client, false, false),
+        ("the client's body is none", EndEvent::Malformed(Peer::Client), part(AttemptPhase::AwaitingHead), Outcome::Cancelled, Blame::Client, false, false),
+        ("a silent tunnel", EndEvent::Late(TimeLimit::Idle(Peer::Server)), whole(AttemptPhase::Tunnel), Outcome::IdleTimeout, Blame::Nobody, false, false),
+        ("a tunnel that the server reset", EndEvent::Closed(Peer::Server), whole(AttemptPhase::Tunnel), Outcome::Answered(101), Blame::Nobody, false, false),
     ];
 
     #[test]
@@ -327,10 +341,10 @@ mod tests {
         for (event, facts) in all() {
             let of_client = matches!(
                 event,
-                Event::Closed(Peer::Client)
-                    | Event::Malformed(Peer::Client)
-                    | Event::Late(Limit::Total | Limit::Idle(Peer::Client))
-                    | Event::Exhausted
+                EndEvent::Closed(Peer::Client)
+                    | EndEvent::Malformed(Peer::Client)
+                    | EndEvent::Late(TimeLimit::Total | TimeLimit::Idle(Peer::Client))
+                    | EndEvent::Exhausted
             );
             let judged = judge(event, facts);
             assert!(
@@ -344,10 +358,10 @@ mod tests {
     fn nothing_is_repeated_after_the_commit_and_nothing_is_kept_half_way() {
         for (event, facts) in all() {
             let judged = judge(event, facts);
-            let committed = matches!(facts.phase, Phase::Streaming | Phase::Tunnel);
+            let committed = matches!(facts.phase, AttemptPhase::Streaming | AttemptPhase::Tunnel);
             assert!(!(committed && judged.may_repeat), "{event:?} {facts:?}");
             let whole = facts.sent == Sent::Whole && facts.clean;
-            let answered = matches!(event, Event::Answered(_));
+            let answered = matches!(event, EndEvent::Answered(_));
             assert!(
                 !judged.may_keep || (whole && answered),
                 "{event:?} {facts:?}"

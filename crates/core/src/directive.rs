@@ -1,14 +1,14 @@
-//! Directives: what a fault's way asks of the balancer. They expire, so that a fault's way which stops leaves plain
-//! balancing behind.
+//! Directives: what the fault path asks of the balancer. They expire, so that the balancer falls back to plain
+//! balancing if the fault path stops.
 
 use crate::{Instant, ServerId};
 
-/// Why a server takes nothing, which decides whether the panic rule may use it all the same.
+/// Why a server takes no requests, which decides whether panic may use it nevertheless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum EjectionReason {
     /// Probes or outcomes speak against it. Panic ignores this verdict.
     Suspected,
-    /// It answers nothing: what is sent to it ends by its time limit. Panic ignores this only where nobody is left who answers anything.
+    /// It answers nothing: requests to it time out. Panic ignores this only if no server is left that answers anything.
     Hung,
     /// It is known not to serve: its process ended or is being replaced. Panic does not ignore this.
     Known,
@@ -22,7 +22,7 @@ pub enum Directive {
         /// The server.
         server: ServerId,
         /// Why.
-        verdict: Verdict,
+        verdict: EjectionReason,
         /// When the directive expires.
         until: Instant,
     },

@@ -1,28 +1,29 @@
-//! Requests that may bring servers down: what is observed of them, and what is ordered about them.
+//! Requests that may crash servers: what is observed of them, and what is ordered about them.
 //!
-//! Apart from signals and directives, which are about servers and of which there is one per attempt: these are about requests,
-//! and there are hardly ever any.
+//! Separate from signals and directives, which concern servers and are produced for every attempt. Exposures concern
+//! single requests and are rare.
 
 use std::time::Duration;
 
 use crate::{ExactShape, ExactText, Instant, RequestShape, ServerId, ServiceId};
 
-/// What became of one attempt of one exact request on one server.
+/// The fate of one attempt of one exact request on one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exposure {
     /// When it was observed.
     pub at: Instant,
     /// The server.
     pub server: ServerId,
-    /// What was asked for.
+    /// The request.
     pub shape: ExactShape,
-    /// What was observed.
-    pub what: Exposed,
+    /// The observation.
+    pub what: ExposureEvent,
 }
 
-/// What can be observed of such an attempt. Only [`Exposed::Broke`] is told of all requests, the others of those that are watched.
+/// What can be observed of such an attempt. Only [`ExposureEvent::Broke`] is reported for all requests, the others for
+/// watched ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exposed {
+pub enum ExposureEvent {
     /// It began.
     Began,
     /// It ended, and the server went on: it was answered, or given up.
@@ -40,15 +41,15 @@ pub enum Exposed {
     },
 }
 
-/// All that is ordered about requests of one service. Replaces what was ordered before, and expires as a whole, so that a
-/// fault's way which stops leaves plain balancing behind.
+/// All directives for single requests of one service. Replaces the previous ones, and expires as a whole, so that the
+/// balancer falls back to plain balancing if the fault path stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShapeOrders {
     /// The service.
     pub service: ServiceId,
     /// Hashes, of path or target ([`ExactShape`]), of requests that no server gets, and until when each.
     pub refused: Vec<(u64, Instant)>,
-    /// Hashes, of path or target, of requests whose attempts are told of.
+    /// Hashes, of path or target, of requests whose attempts are reported.
     pub watched: Vec<u64>,
     /// When the orders expire, unless they are renewed.
     pub until: Instant,

@@ -1,4 +1,4 @@
-//! Ids: small copyable numbers for what the configuration names.
+//! Ids: small `Copy` numbers for the services and servers of the configuration.
 
 /// A service, by its place in the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -1,7 +1,8 @@
-//! The words of evenkeel: time as a value, seeded randomness, ids, outcomes, signals, directives, statistics.
+//! The shared vocabulary of evenkeel: time as a value, seeded randomness, ids, outcomes, signals, directives,
+//! statistics.
 //!
-//! Nothing here opens a socket, reads a clock or knows a policy. Every other crate speaks in these types, so the two
-//! ways of the program (of a request, of a fault) meet here and nowhere else.
+//! Nothing here opens a socket, reads a clock or implements a policy. The request path and the fault path communicate
+//! through these types only.
 
 pub mod time;
 pub mod random;
@@ -18,8 +19,8 @@ pub mod stat;
 pub mod metric;
 pub mod text;
 
-pub use directive::{Directive, Verdict};
-pub use exposure::{Exposed, Exposure, ShapeOrders};
+pub use directive::{Directive, EjectionReason};
+pub use exposure::{Exposure, ExposureEvent, ShapeOrders};
 pub use id::{ServerId, ServiceId};
 pub use outcome::{Blame, Outcome};
 pub use random::Random;
@@ -28,4 +29,4 @@ pub use service_orders::{ClosedRoute, LimitHint, ServiceOrders};
 pub use shape::{ExactShape, ExactText, RequestShape, ShapeText};
 pub use signal::{Exit, Observation, ProbeOutcome, ProgramChange, Signal, StartFailure};
 pub use text::is_control_or_bidi;
-pub use time::{Calendar, Epoch, Instant, Wall, duration_from_seconds};
+pub use time::{Calendar, Epoch, Instant, WallTime, duration_from_seconds};

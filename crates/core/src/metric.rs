@@ -1,4 +1,4 @@
-//! Metric types. Each number lives beside the thing that it counts; whoever wants to show them walks the sources.
+//! Metric types. Each number lives next to what it counts; exporters collect the numbers by walking the sources.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -85,7 +85,7 @@ impl DurationHistogram {
         self.longest_nanos.fetch_max(nanos, Relaxed);
     }
 
-    /// What it holds now.
+    /// The current value.
     #[must_use]
     pub fn snapshot(&self) -> DurationSnapshot {
         let mut counts = [0; 20];
@@ -155,8 +155,8 @@ impl DurationSnapshot {
     }
 }
 
-/// Where sources put their numbers; whoever renders them (Prometheus text, JSON) implements it.
-/// `labels` are name and value in the order in which they are to be shown.
+/// Receives the numbers of sources; implemented by renderers (Prometheus text, JSON). `labels` are names and values in
+/// display order.
 pub trait Sink {
     /// A number that only grows. `name` ends in `_total`.
     fn counter(

@@ -1,8 +1,8 @@
-//! What became of one attempt: what happened, whose fault it was, what it proves about retrying.
+//! The outcome of one attempt: what happened, who is to blame, and whether a retry is safe.
 //!
-//! An outcome is made where the thing happened and is never reinterpreted: detection, balancing, retrying and metrics
+//! An outcome is created where the event happened and is never reinterpreted: detection, balancing, retries and metrics
 //! all read the same value. The enum is exhaustive on purpose, so that a new outcome breaks every `match` that must
-//! think about it.
+//! consider it.
 
 /// The end of one attempt on one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +28,7 @@ pub enum Outcome {
     StreamRefused,
     /// No response head within the attempt timeout.
     AttemptTimeout,
-    /// What came back was not an unambiguous HTTP response.
+    /// The response was not unambiguous HTTP.
     BadResponse,
     /// The response ended early after its head had been passed on.
     Truncated,
@@ -43,7 +43,7 @@ pub enum Outcome {
     Rescued,
 }
 
-/// Whose doing an outcome is.
+/// Who is to blame for an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blame {
     /// Nothing went wrong.
@@ -59,7 +59,7 @@ pub enum Blame {
 }
 
 impl Outcome {
-    /// Whose doing it is.
+    /// Who is to blame.
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {

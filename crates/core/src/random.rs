@@ -1,10 +1,10 @@
-//! Seeded randomness. A seed replays every draw, on every machine.
+//! Seeded randomness. The same seed produces the same sequence on every machine.
 
 use std::time::Duration;
 
 use crate::duration_from_seconds;
 
-/// A small seeded generator, owned by whoever draws from it; never global.
+/// A small seeded generator, owned by its user; never global.
 #[derive(Debug, Clone)]
 pub struct Random(fastrand::Rng);
 

@@ -1,4 +1,4 @@
-//! The last N of something: a bounded ring that forgets the oldest.
+//! A bounded ring that keeps the most recent items.
 
 use std::collections::VecDeque;
 

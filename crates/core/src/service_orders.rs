@@ -1,11 +1,11 @@
-//! What is ordered about a service as a whole, beside what is ordered about its servers and about single requests.
+//! Directives for a service as a whole, in addition to those for its servers and for single requests.
 
 use std::time::Duration;
 
 use crate::{Instant, RequestShape, ServiceId};
 
-/// All that is ordered about one service. Replaces what was ordered before, and expires as a whole, so that a fault's way which
-/// stops leaves plain balancing behind.
+/// All directives for one service. Replaces the previous ones, and expires as a whole, so that the balancer falls back
+/// to plain balancing if the fault path stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceOrders {
     /// The service.
@@ -14,8 +14,7 @@ pub struct ServiceOrders {
     pub closed: Vec<ClosedRoute>,
     /// Only trials that succeed open a closed one again. Else any answer does, for what hung.
     pub until_success: bool,
-    /// More comes than the servers can do, so that a limit is to be found for each that has none: where to begin, by the places of the
-    /// servers. Empty: no limit is to be found.
+    /// Overload: servers without a limit get one. The initial limits, by server index. Empty: no limits.
     pub limits: Vec<LimitHint>,
     /// The servers of the first tier get a few requests only, while those behind it can carry the rest.
     pub fails_over: bool,
@@ -44,12 +43,12 @@ impl ServiceOrders {
     }
 }
 
-/// Where to begin to look for how many requests a server can work on at once.
+/// An initial limit on a server's concurrent requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct LimitHint {
     /// So many, to begin with; zero if that is not known.
     pub initial: u32,
-    /// What an answer takes without a crowd; zero if that is not known.
+    /// The unloaded response time; zero if unknown.
     pub usual: Duration,
 }
 

@@ -1,6 +1,6 @@
-//! What kind of request an attempt carried, as far as a fault may depend on it: its method and its route.
+//! The shape of a request, as far as a fault may depend on it: its method and its route.
 //!
-//! A signal is made for each attempt, so it carries hashes; the words behind one are only made where they are needed.
+//! A signal is produced for every attempt, so it carries only hashes; the texts behind a hash are produced on demand.
 
 use std::fmt::Write as _;
 use std::hash::{BuildHasher, Hasher};
@@ -75,11 +75,11 @@ impl ShapeText {
     }
 }
 
-/// Exactly what a request asks for, as far as the server sees it: hashed to 64 bits each. Made only where a request may have
-/// brought a server down, or where such requests are looked for.
+/// Exactly what a request asks for, as far as the server sees it: hashed to 64 bits each. Computed only where a request
+/// may have crashed a server, or where such requests are watched.
 ///
-/// The hasher must have a secret key: whoever could choose a request that brings servers down and has the hash of another one would
-/// have that one kept from the servers.
+/// The hasher must have a secret key: otherwise a request that crashes servers could be chosen to collide with another
+/// one, which would then be quarantined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ExactShape {
     /// Method and path.

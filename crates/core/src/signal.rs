@@ -1,4 +1,4 @@
-//! Signals: single observations, the only thing that a fault's way learns from the world.
+//! Signals: single observations, the only input of the fault path.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,11 +12,11 @@ pub struct Signal {
     pub at: Instant,
     /// The server it is about.
     pub server: ServerId,
-    /// What was observed.
+    /// The observation.
     pub observation: Observation,
 }
 
-/// What can be observed of a server.
+/// An observation of a server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
     /// An attempt of a real request ended.
@@ -25,7 +25,7 @@ pub enum Observation {
         outcome: Outcome,
         /// From the request fully written to the response's head, or to the failure.
         latency: Duration,
-        /// What it asked for.
+        /// The expected value.
         shape: RequestShape,
     },
     /// A probe ended.
@@ -46,7 +46,7 @@ pub enum Observation {
     Exited(Box<Exit>),
     /// The supervised process could not be started at all.
     StartFailed(Box<StartFailure>),
-    /// Another server is in its place now, at this address; nobody if absent.
+    /// The slot has another server now, at this address; none if absent.
     Moved(Option<SocketAddr>),
 }
 
@@ -115,9 +115,9 @@ pub struct Exit {
     pub last_lines: Vec<String>,
     /// How the guardian ended, in words, if the process ended with it and not by itself.
     pub guardian: Option<String>,
-    /// Who listens on its port after its end, in words, if somebody does.
+    /// The process that listens on its port after its exit, in words, if there is one.
     pub port_holder: Option<String>,
-    /// What of its program was changed before this start, if something was.
+    /// The change of its program before this start, if there was one.
     pub changed: Option<ProgramChange>,
 }
 
@@ -135,6 +135,6 @@ pub struct ProgramChange {
 pub struct StartFailure {
     /// In words, with the command and the operating system's reason.
     pub reason: String,
-    /// What of its program was changed before this start, if something was.
+    /// The change of its program before this start, if there was one.
     pub changed: Option<ProgramChange>,
 }

@@ -1,6 +1,6 @@
-//! Which characters of foreign text must not reach a terminal or a log as they are.
+//! Characters of untrusted text that must be escaped before they reach a terminal or a log.
 //!
-//! Apart because log lines, reports and tables need the same answer.
+//! A module of its own because log lines, reports and tables need the same answer.
 
 /// Whether this character can end a line, move the cursor or change the order of the text around it: control characters
 /// (C0, DEL, C1), line and paragraph separators, and the bidirectional controls of Unicode (UAX #9).

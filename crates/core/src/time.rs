@@ -1,7 +1,7 @@
 //! Time as a value.
 //!
-//! There is no `now()` here: an [`Instant`] is nanoseconds since the program started and is handed in by whoever owns
-//! the clock (one file of the `runtime` crate, or a simulator, or a test).
+//! There is no `now()` here: an [`Instant`] is a number of nanoseconds since the program started, and is passed in by
+//! the owner of the clock (one file of the `runtime` crate, a simulator, or a test).
 
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
@@ -67,8 +67,8 @@ impl Sub for Instant {
     }
 }
 
-/// A duration of so many seconds, the nearest that there is: [`Duration::MAX`] for what is longer, zero for what is below zero or no
-/// number. The conversion of the standard library panics for these.
+/// A duration of this many seconds, the nearest that exists: [`Duration::MAX`] for what is longer, zero for what is
+/// below zero or no number. The conversion of the standard library panics for these.
 #[must_use]
 pub fn duration_from_seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
@@ -78,7 +78,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A point on the calendar, in milliseconds since 1970-01-01 UTC. For people and files, never for durations.
+/// A point on the calendar, in milliseconds since 1970-01-01 UTC. For display and files, never for durations.
 #[derive(
     Debug,
     Clone,
@@ -92,29 +92,29 @@ fn nanos(duration: Duration) -> u64 {
     serde::Serialize,
     serde::Deserialize,
 )]
-pub struct Wall(pub u64);
+pub struct WallTime(pub u64);
 
-/// Where the monotonic clock's zero lies on the calendar. It moves when the machine's clock is set.
+/// The calendar time of the monotonic clock's zero. It changes when the system clock is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Epoch(pub Wall);
+pub struct Epoch(pub WallTime);
 
 impl Epoch {
     /// The calendar time of `instant`.
     #[must_use]
-    pub const fn wall(self, instant: Instant) -> Wall {
-        Wall(self.0.0.saturating_add(instant.0 / 1_000_000))
+    pub const fn wall(self, instant: Instant) -> WallTime {
+        WallTime(self.0.0.saturating_add(instant.0 / 1_000_000))
     }
 
     /// The epoch by which it is `wall` at `now`.
     #[must_use]
-    pub const fn of(now: Instant, wall: Wall) -> Self {
-        Self(Wall(wall.0.saturating_sub(now.0 / 1_000_000)))
+    pub const fn of(now: Instant, wall: WallTime) -> Self {
+        Self(WallTime(wall.0.saturating_sub(now.0 / 1_000_000)))
     }
 
     /// By how many milliseconds the machine's clock, which shows `wall` at `now`, is ahead of this epoch; nothing if
     /// that is less than a second, which drift and reading both clocks can make.
     #[must_use]
-    pub fn step(self, now: Instant, wall: Wall) -> Option<i64> {
+    pub fn step(self, now: Instant, wall: WallTime) -> Option<i64> {
         const LEAST: i64 = 1_000;
         let ahead = wall.0.wrapping_sub(self.wall(now).0).cast_signed();
         (ahead.unsigned_abs() >= LEAST.unsigned_abs()).then_some(ahead)
@@ -124,7 +124,7 @@ impl Epoch {
 /// The epochs that were in force one after the other: which stamps belong to which stretch of the monotonic clock.
 #[derive(Debug, Clone)]
 pub struct Calendar {
-    /// Since when each holds, the oldest first; never empty.
+    /// The start of each epoch, oldest first; never empty.
     epochs: Vec<(Instant, Epoch)>,
 }
 
@@ -151,7 +151,7 @@ impl Calendar {
     /// The earliest stamp that anything since `from` can have. With a clock that was set back since then that is earlier
     /// than the stamp of `from`; nothing that happened since is before it.
     #[must_use]
-    pub fn earliest_since(&self, from: Instant) -> Wall {
+    pub fn earliest_since(&self, from: Instant) -> WallTime {
         let ends = self.epochs.iter().skip(1).map(|(since, _)| *since);
         let ends = ends.chain(std::iter::once(Instant::NEVER));
         let in_force = self.epochs.iter().zip(ends).filter(|(_, end)| *end > from);
@@ -191,30 +191,30 @@ mod tests {
 
     #[test]
     fn epoch_places_the_clock_on_the_calendar() {
-        let epoch = Epoch(Wall(1_000));
-        assert_eq!(epoch.wall(Instant::from_millis(250)), Wall(1_250));
+        let epoch = Epoch(WallTime(1_000));
+        assert_eq!(epoch.wall(Instant::from_millis(250)), WallTime(1_250));
     }
 
     #[test]
     fn a_clock_that_was_set_is_noticed_and_drift_is_not() {
-        let epoch = Epoch(Wall(10_000_000));
+        let epoch = Epoch(WallTime(10_000_000));
         let now = Instant::from_millis(5_000);
-        assert_eq!(epoch.step(now, Wall(10_005_999)), None);
-        assert_eq!(epoch.step(now, Wall(10_004_001)), None);
-        assert_eq!(epoch.step(now, Wall(13_605_000)), Some(3_600_000));
-        assert_eq!(epoch.step(now, Wall(6_405_000)), Some(-3_600_000));
-        let set = Epoch::of(now, Wall(13_605_000));
-        assert_eq!(set.step(now, Wall(13_605_000)), None);
-        assert_eq!(set.wall(Instant::from_millis(6_000)), Wall(13_606_000));
+        assert_eq!(epoch.step(now, WallTime(10_005_999)), None);
+        assert_eq!(epoch.step(now, WallTime(10_004_001)), None);
+        assert_eq!(epoch.step(now, WallTime(13_605_000)), Some(3_600_000));
+        assert_eq!(epoch.step(now, WallTime(6_405_000)), Some(-3_600_000));
+        let set = Epoch::of(now, WallTime(13_605_000));
+        assert_eq!(set.step(now, WallTime(13_605_000)), None);
+        assert_eq!(set.wall(Instant::from_millis(6_000)), WallTime(13_606_000));
     }
 
     #[test]
     fn what_happened_since_is_found_on_both_sides_of_a_step() {
         let (at, hour) = (Instant::from_millis(10_000_000), 3_600_000);
-        let before = Epoch(Wall(100_000_000));
+        let before = Epoch(WallTime(100_000_000));
         for by in [hour, -hour] {
             let mut calendar = Calendar::new(before);
-            let after = Epoch(Wall(before.0.0.saturating_add_signed(by)));
+            let after = Epoch(WallTime(before.0.0.saturating_add_signed(by)));
             calendar.set(at, after);
             let from = Instant::from_millis(9_000_000);
             let bound = calendar.earliest_since(from);
@@ -222,7 +222,7 @@ mod tests {
                 assert!(bound <= before.wall(moment));
             }
             assert!(bound <= after.wall(at));
-            // What lies wholly behind the step is not widened by it.
+            // A period entirely after the step is not affected by it.
             let late = Instant::from_millis(11_000_000);
             assert_eq!(calendar.earliest_since(late), after.wall(late));
         }

@@ -1,7 +1,8 @@
-//! Asks a name server: one question over UDP, over TCP if the answer does not fit, the next server if one is silent.
+//! A DNS client: one query over UDP, over TCP if the answer was truncated, then the next name server if one does not
+//! answer.
 //!
-//! Its own instead of a whole resolver, since nothing is to be cached: the answer's time to live says when to ask again,
-//! and the name server behind the address is commonly one that caches.
+//! Not a full resolver, since nothing is cached here: the answer's TTL says when to ask again, and the name server
+//! usually caches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,21 +10,21 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use evenkeel_config::plan::{DiscoverPlan, Family};
+use evenkeel_config::plan::{AddressFamily, DiscoverPlan};
 use hickory_proto::op::{Edns, Message, MessageType, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
-use crate::membership::Found;
+use crate::membership::DiscoveredServer;
 
 /// How long one name server may take to answer one question.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// More servers than this are not taken from an answer.
 const MOST_SERVERS: usize = 1024;
-/// The addresses of no more names than this are asked for, for one set of SRV records.
+/// The maximum number of names resolved for one set of SRV records.
 const MOST_TARGETS: usize = 64;
-/// The size of answer that is asked for over UDP: fits into a packet on all common networks.
+/// The UDP answer size in queries: fits into a packet on all common networks.
 const PAYLOAD: u16 = 1232;
 /// An answer to only a part of the questions is good for no longer than this: the rest is asked again soon.
 const PARTIAL: Duration = Duration::from_secs(30);
@@ -32,38 +33,34 @@ const MOST_ALIASES: usize = 16;
 
 /// A good answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct DnsAnswer {
     /// The servers.
-    pub found: Vec<Found>,
+    pub found: Vec<DiscoveredServer>,
     /// How long it is good for: the shortest time to live of all records that were used.
     pub ttl: Duration,
     /// A question that failed although others were answered. What it said last, if anything, is in `found`.
-    pub unanswered: Option<Unanswered>,
+    pub unanswered: Option<FailedQuery>,
 }
 
 /// A question that failed although others were answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unanswered {
+pub struct FailedQuery {
     /// The name.
     pub name: String,
     /// The kind of record, `A` or `AAAA`.
     pub kind: RecordType,
     /// How it failed.
-    pub failure: Failure,
+    pub failure: LookupFailure,
 }
 
-impl fmt::Display for Unanswered {
+impl fmt::Display for FailedQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             name,
             kind,
             failure,
         } = self;
-        write!(
-            f,
-            "the question for {kind} of {name} fails ({})",
-            failure.word()
-        )
+        write!(f, "the {kind} query for {name} fails ({})", failure.word())
     }
 }
 
@@ -74,7 +71,7 @@ pub struct LastGood(BTreeMap<(Name, u16), Vec<IpAddr>>);
 
 /// Why there is no good answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Failure {
+pub enum LookupFailure {
     /// The name does not exist.
     NoSuchName,
     /// The name exists and has no records of the kind.
@@ -83,11 +80,11 @@ pub enum Failure {
     Refused,
     /// No name server answered in time.
     Silent,
-    /// What came was not an answer to the question.
+    /// The response was not an answer to the query.
     Garbled,
 }
 
-impl Failure {
+impl LookupFailure {
     /// The word for it in metrics and logs.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -108,16 +105,16 @@ struct Records {
 }
 
 /// One round of questions about a plan.
-struct Round<'a> {
-    family: Family,
+struct QueryRound<'a> {
+    family: AddressFamily,
     resolvers: &'a [SocketAddr],
     last_good: &'a LastGood,
-    /// What is to be remembered of this round.
+    /// The good answers of this round.
     good: LastGood,
     /// The shortest time to live so far.
     ttl: u32,
     /// The first question that failed.
-    unanswered: Option<Unanswered>,
+    unanswered: Option<FailedQuery>,
     /// Whether any address is from this round.
     is_fresh: bool,
 }
@@ -131,10 +128,10 @@ pub async fn ask(
     plan: &DiscoverPlan,
     resolvers: &[SocketAddr],
     last_good: &mut LastGood,
-) -> Result<Answer, Failure> {
-    let mut name = Name::from_ascii(&plan.name).map_err(|_| Failure::NoSuchName)?;
+) -> Result<DnsAnswer, LookupFailure> {
+    let mut name = Name::from_ascii(&plan.name).map_err(|_| LookupFailure::NoSuchName)?;
     name.set_fqdn(true);
-    let mut round = Round {
+    let mut round = QueryRound {
         family: plan.family,
         resolvers,
         last_good,
@@ -146,7 +143,7 @@ pub async fn ask(
     let mut found = match plan.port {
         Some(port) => {
             let addresses = round.addresses(&name).await?;
-            let found = addresses.into_iter().map(|ip| Found {
+            let found = addresses.into_iter().map(|ip| DiscoveredServer {
                 address: SocketAddr::new(ip, port),
                 weight: 1,
                 tier: 0,
@@ -155,7 +152,7 @@ pub async fn ask(
         }
         None => round.of_service(&name).await?,
     };
-    let Round {
+    let QueryRound {
         good,
         ttl,
         unanswered,
@@ -165,11 +162,11 @@ pub async fn ask(
     found.truncate(MOST_SERVERS);
     // An answer that only repeats what was known is none.
     if found.is_empty() || !is_fresh {
-        return Err(unanswered.map_or(Failure::Empty, |question| question.failure));
+        return Err(unanswered.map_or(LookupFailure::Empty, |question| question.failure));
     }
     *last_good = good;
     let ttl = Duration::from_secs(ttl.into());
-    Ok(Answer {
+    Ok(DnsAnswer {
         found,
         ttl: if unanswered.is_some() {
             ttl.min(PARTIAL)
@@ -180,9 +177,9 @@ pub async fn ask(
     })
 }
 
-impl Round<'_> {
+impl QueryRound<'_> {
     /// The servers that SRV records name.
-    async fn of_service(&mut self, name: &Name) -> Result<Vec<Found>, Failure> {
+    async fn of_service(&mut self, name: &Name) -> Result<Vec<DiscoveredServer>, LookupFailure> {
         let Records { records, ttl } = question(name, RecordType::SRV, self.resolvers).await?;
         self.ttl = self.ttl.min(ttl);
         let services: Vec<_> = records
@@ -215,7 +212,7 @@ impl Round<'_> {
         let mut found = Vec::new();
         for one in services {
             for ip in known.get(&one.target.to_lowercase()).into_iter().flatten() {
-                found.push(Found {
+                found.push(DiscoveredServer {
                     address: SocketAddr::new(*ip, one.port),
                     weight: u32::from(one.weight).max(1),
                     tier: tier(one.priority),
@@ -225,18 +222,18 @@ impl Round<'_> {
         Ok(found)
     }
 
-    /// The addresses of a host, of each family that is asked for: from this round, or where a question failed from the
-    /// last one that did not.
-    async fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, Failure> {
+    /// The addresses of a host, for each queried family: from this round, or from the last successful one if the query
+    /// failed.
+    async fn addresses(&mut self, name: &Name) -> Result<Vec<IpAddr>, LookupFailure> {
         let ask = |kind| question(name, kind, self.resolvers);
         let (ipv4, ipv6) = match self.family {
             // Both at the same time, so that a family that is never answered costs its own time only.
-            Family::Any => {
+            AddressFamily::Any => {
                 let (ipv4, ipv6) = tokio::join!(ask(RecordType::A), ask(RecordType::AAAA));
                 (Some(ipv4), Some(ipv6))
             }
-            Family::Ipv4 => (Some(ask(RecordType::A).await), None),
-            Family::Ipv6 => (None, Some(ask(RecordType::AAAA).await)),
+            AddressFamily::Ipv4 => (Some(ask(RecordType::A).await), None),
+            AddressFamily::Ipv6 => (None, Some(ask(RecordType::AAAA).await)),
         };
         let (mut found, mut failed, mut missing) = (Vec::new(), None, None);
         for (kind, answer) in [(RecordType::A, ipv4), (RecordType::AAAA, ipv6)] {
@@ -249,13 +246,13 @@ impl Round<'_> {
                     records.filter_map(|record| record.data.ip_addr()).collect()
                 }
                 // Having no address of one family is usual. A failure is not the same as having none.
-                Some(Err(failure @ (Failure::NoSuchName | Failure::Empty))) => {
+                Some(Err(failure @ (LookupFailure::NoSuchName | LookupFailure::Empty))) => {
                     missing = Some(failure);
                     continue;
                 }
                 Some(Err(failure)) => {
                     failed = Some(failure);
-                    self.unanswered.get_or_insert_with(|| Unanswered {
+                    self.unanswered.get_or_insert_with(|| FailedQuery {
                         name: name.to_string(),
                         kind,
                         failure,
@@ -279,22 +276,22 @@ async fn question(
     name: &Name,
     kind: RecordType,
     resolvers: &[SocketAddr],
-) -> Result<Records, Failure> {
-    let mut last = Failure::Silent;
+) -> Result<Records, LookupFailure> {
+    let mut last = LookupFailure::Silent;
     for resolver in resolvers {
         let asked = exchange(*resolver, name, kind);
         let answer = match tokio::time::timeout(PATIENCE, asked).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                last = Failure::Garbled;
+                last = LookupFailure::Garbled;
                 continue;
             }
             Ok(Err(_)) | Err(_) => continue,
         };
         match answer.metadata.response_code {
             ResponseCode::NoError => return read(name, kind, &answer),
-            ResponseCode::NXDomain => return Err(Failure::NoSuchName),
-            _ => last = Failure::Refused,
+            ResponseCode::NXDomain => return Err(LookupFailure::NoSuchName),
+            _ => last = LookupFailure::Refused,
         }
     }
     Err(last)
@@ -352,8 +349,8 @@ fn is_answer(question: &Message, bytes: &[u8]) -> Option<Message> {
     same.then_some(answer)
 }
 
-/// The records for `name`, by way of aliases too. Records for other names are not asked for and not believed.
-fn read(name: &Name, kind: RecordType, answer: &Message) -> Result<Records, Failure> {
+/// The records for `name`, following aliases. Records for other names are ignored.
+fn read(name: &Name, kind: RecordType, answer: &Message) -> Result<Records, LookupFailure> {
     let mut name = name.clone();
     let mut ttl = u32::MAX;
     for _ in 0..MOST_ALIASES {
@@ -376,7 +373,7 @@ fn read(name: &Name, kind: RecordType, answer: &Message) -> Result<Records, Fail
         .cloned()
         .collect();
     if records.is_empty() {
-        return Err(Failure::Empty);
+        return Err(LookupFailure::Empty);
     }
     let ttl = records.iter().map(|record| record.ttl).fold(ttl, u32::min);
     Ok(Records { records, ttl })

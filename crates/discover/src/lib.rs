@@ -1,12 +1,12 @@
-//! Servers from DNS: who is a member of a service now.
+//! Servers from DNS: the current members of a service.
 //!
-//! [`membership`] decides, without a socket and without a clock; [`dns`] asks; [`Watch`] does one after the other for
-//! as long as the program runs, and hands what changes to the [`World`]. It runs beside the control loop, never on a
-//! worker.
+//! [`membership`] decides, without a socket or a clock; [`dns`] sends the queries; [`GroupWatch`] alternates between
+//! the two for as long as the program runs, and passes changes to the [`MembershipHost`]. It runs beside the control
+//! loop, never on a worker.
 
 pub mod dns;
 pub mod membership;
 mod watch;
 
-pub use membership::{Change, Found};
-pub use watch::{Discovery, Watch, World};
+pub use membership::{DiscoveredServer, SlotChange};
+pub use watch::{Discovery, GroupWatch, MembershipHost};

@@ -1,12 +1,12 @@
-//! Who is a member: what an answer, a silence or the passing of time changes in the slots of a service.
+//! Membership: how an answer, a failed query or the passage of time changes the slots of a service.
 //!
-//! Apart from the asking and without a clock, since these rules must hold whatever a name server says:
+//! Separate from the queries and without a clock, since these rules must hold whatever a name server sends:
 //!
-//! - A failure or an empty answer removes nobody. The last known good stays for ever.
-//! - Of the servers that work, one update removes at most half. More is held back until the same answer has held for
-//!   `hold`, or until those servers fail by themselves. Additions are taken at once. A single slot is exempt: there the
-//!   server moves and is not lost.
-//! - An address that stays keeps its slot. A free slot is used again after all that have been free for longer.
+//! - A failure or an empty answer removes no server. The last known good answer is kept without a time limit.
+//! - One update removes at most half of the working servers. Further removals are held back until the same answer has
+//!   persisted for `hold`, or until those servers fail their own checks. Additions take effect at once. A group with a
+//!   single slot is exempt: there the server has moved.
+//! - An address that stays keeps its slot. The slot that has been free the longest is reused first.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -18,13 +18,13 @@ use evenkeel_core::{Instant, Random};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// … and so on up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// While something is held back, the servers are looked at this often.
+/// While removals are held back, the servers are checked at this interval.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A server as DNS has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
-    /// Where it is.
+pub struct DiscoveredServer {
+    /// Its address.
     pub address: SocketAddr,
     /// How much it takes beside the others, at least 1.
     pub weight: u32,
@@ -32,9 +32,9 @@ pub struct Found {
     pub tier: u8,
 }
 
-/// What does not change while the program runs.
+/// Settings that do not change at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub struct MembershipRules {
     /// How many slots there are.
     pub slots: u32,
     /// A shorter time to live is taken as this.
@@ -47,45 +47,45 @@ pub struct Rules {
 
 /// A slot has another content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
+pub struct SlotChange {
     /// Which slot.
     pub slot: u32,
-    /// Who is there now; nobody if absent.
-    pub found: Option<Found>,
+    /// The new server in the slot; none if absent.
+    pub found: Option<DiscoveredServer>,
 }
 
-/// What is known of the members, for reports.
+/// The state of a group, for display.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Report {
+pub struct MembershipReport {
     /// Servers in the last good answer.
     pub found: usize,
     /// Of these, those for which there is no slot.
     pub surplus: usize,
-    /// Servers that the last good answer does not have any more and that are kept all the same.
+    /// Servers that are missing in the last good answer but held back.
     pub held_back: usize,
 }
 
 /// The members of one discovered group.
 #[derive(Debug)]
 pub struct Membership {
-    rules: Rules,
-    slots: Vec<Option<Found>>,
+    rules: MembershipRules,
+    slots: Vec<Option<DiscoveredServer>>,
     /// The free slots, the one that has been free for longest first.
     free: VecDeque<u32>,
     /// The last good answer, by address.
-    wanted: BTreeMap<SocketAddr, Found>,
-    /// Since when the answer has been one that is held back.
+    wanted: BTreeMap<SocketAddr, DiscoveredServer>,
+    /// When the held-back answer was first seen.
     held_since: Option<Instant>,
     /// When the last good answer is to be renewed, or the failed question asked again.
     ask_at: Instant,
     pause: Duration,
-    report: Report,
+    report: MembershipReport,
 }
 
 impl Membership {
     /// Nobody yet, but for `first` if that is known by other means. Is to be asked at once.
     #[must_use]
-    pub fn new(rules: Rules, first: Option<Found>) -> Self {
+    pub fn new(rules: MembershipRules, first: Option<DiscoveredServer>) -> Self {
         let mut slots = vec![None; rules.slots as usize];
         let mut free: VecDeque<u32> = (0..rules.slots).collect();
         if let (Some(slot), Some(_)) = (slots.first_mut(), first) {
@@ -100,7 +100,7 @@ impl Membership {
             held_since: None,
             ask_at: Instant::ZERO,
             pause: FIRST_PAUSE,
-            report: Report::default(),
+            report: MembershipReport::default(),
         }
     }
 
@@ -109,18 +109,18 @@ impl Membership {
     pub fn answered(
         &mut self,
         now: Instant,
-        found: &[Found],
+        found: &[DiscoveredServer],
         ttl: Duration,
         works: impl Fn(u32) -> bool,
-    ) -> Vec<Change> {
+    ) -> Vec<SlotChange> {
         if found.is_empty() {
-            // The caller's random is not needed: an empty answer is good for its time to live, and removes nobody.
+            // The caller's generator is not needed: an empty answer is valid for its TTL, and removes no server.
             self.ask_at = now + ttl.clamp(self.rules.least, self.rules.most);
             return Vec::new();
         }
-        let mut wanted: BTreeMap<SocketAddr, Found> = BTreeMap::new();
+        let mut wanted: BTreeMap<SocketAddr, DiscoveredServer> = BTreeMap::new();
         for one in found {
-            let one = Found {
+            let one = DiscoveredServer {
                 weight: one.weight.max(1),
                 ..*one
             };
@@ -149,7 +149,7 @@ impl Membership {
     }
 
     /// Looks again at what is held back; to be called when [`Self::wake`] says so.
-    pub fn look(&mut self, now: Instant, works: impl Fn(u32) -> bool) -> Vec<Change> {
+    pub fn reconsider(&mut self, now: Instant, works: impl Fn(u32) -> bool) -> Vec<SlotChange> {
         if self.report.held_back == 0 {
             return Vec::new();
         }
@@ -171,25 +171,25 @@ impl Membership {
         self.ask_at.min(now + LOOK_EVERY)
     }
 
-    /// Who is where.
+    /// The server in each slot.
     #[must_use]
-    pub fn slots(&self) -> &[Option<Found>] {
+    pub fn slots(&self) -> &[Option<DiscoveredServer>] {
         &self.slots
     }
 
-    /// What is known.
+    /// The current report.
     #[must_use]
-    pub const fn report(&self) -> Report {
+    pub const fn report(&self) -> MembershipReport {
         self.report
     }
 
     /// Brings the slots as near to what is wanted as the rules allow.
-    fn settle(&mut self, now: Instant, works: impl Fn(u32) -> bool) -> Vec<Change> {
+    fn settle(&mut self, now: Instant, works: impl Fn(u32) -> bool) -> Vec<SlotChange> {
         let mut changes = Vec::new();
         let held = self.remove(now, works, &mut changes);
         self.keep(&mut changes);
         let surplus = self.add(&mut changes);
-        self.report = Report {
+        self.report = MembershipReport {
             found: self.wanted.len(),
             surplus,
             held_back: held,
@@ -197,14 +197,15 @@ impl Membership {
         changes
     }
 
-    /// Removes who is not wanted any more, and gives how many stay all the same.
+    /// Removes servers that are gone, and returns how many are held back.
     fn remove(
         &mut self,
         now: Instant,
         works: impl Fn(u32) -> bool,
-        changes: &mut Vec<Change>,
+        changes: &mut Vec<SlotChange>,
     ) -> usize {
-        let occupied = |(slot, found): (u32, &Option<Found>)| found.map(|found| (slot, found));
+        let occupied =
+            |(slot, found): (u32, &Option<DiscoveredServer>)| found.map(|found| (slot, found));
         let (unwanted, kept): (Vec<_>, Vec<_>) = (0_u32..)
             .zip(&self.slots)
             .filter_map(occupied)
@@ -223,7 +224,7 @@ impl Membership {
         for (slot, _) in others.iter().chain(going) {
             self.slots[*slot as usize] = None;
             self.free.push_back(*slot);
-            changes.push(Change {
+            changes.push(SlotChange {
                 slot: *slot,
                 found: None,
             });
@@ -231,13 +232,13 @@ impl Membership {
         if hold { working.len() } else { 0 }
     }
 
-    /// Who stays may have another weight or tier.
-    fn keep(&mut self, changes: &mut Vec<Change>) {
+    /// Remaining servers may have another weight or tier.
+    fn keep(&mut self, changes: &mut Vec<SlotChange>) {
         for (slot, place) in (0_u32..).zip(&mut self.slots) {
             let wanted = place.and_then(|found| self.wanted.get(&found.address).copied());
             if wanted.is_some() && *place != wanted {
                 *place = wanted;
-                changes.push(Change {
+                changes.push(SlotChange {
                     slot,
                     found: wanted,
                 });
@@ -246,7 +247,7 @@ impl Membership {
     }
 
     /// Gives free slots to those who have none, in the order of their addresses, and says how many get none.
-    fn add(&mut self, changes: &mut Vec<Change>) -> usize {
+    fn add(&mut self, changes: &mut Vec<SlotChange>) -> usize {
         let mut surplus = 0;
         for found in self.wanted.values() {
             let known = self.slots.iter().flatten();
@@ -260,7 +261,7 @@ impl Membership {
             self.slots[slot as usize] = Some(*found);
             // A slot that was emptied a moment ago has one change, not two.
             changes.retain(|change| change.slot != slot);
-            changes.push(Change {
+            changes.push(SlotChange {
                 slot,
                 found: Some(*found),
             });

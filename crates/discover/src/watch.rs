@@ -1,4 +1,4 @@
-//! The loop of one discovered group: ask, let the rules decide, pass on what changed, wait.
+//! The loop of one discovered group: query, apply the membership rules, publish changes, wait.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,12 @@ use evenkeel_core::metric::{Counter, Sink, Source};
 use evenkeel_core::{Instant, Random, ServerId, ServiceId};
 use evenkeel_runtime::Clock;
 
-use crate::dns::{self, Failure, LastGood, Unanswered};
-use crate::membership::{Change, Found, Membership, Report, Rules};
+use crate::dns::{self, FailedQuery, LastGood, LookupFailure};
+use crate::membership::{
+    DiscoveredServer, Membership, MembershipReport, MembershipRules, SlotChange,
+};
 
-/// Where `/etc/resolv.conf` is.
+/// The resolver configuration.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How asking can end, for the counters.
 const RESULTS: [&str; 7] = [
@@ -25,8 +27,8 @@ const RESULTS: [&str; 7] = [
     "invalid",
 ];
 
-/// What the loop needs of the rest of the program.
-pub trait World: Send + Sync + 'static {
+/// The interface of the loop to the rest of the program.
+pub trait MembershipHost: Send + Sync + 'static {
     /// Whether a server takes traffic and nothing is known against it.
     fn works(&self, server: ServerId) -> bool;
 
@@ -34,13 +36,13 @@ pub trait World: Send + Sync + 'static {
     fn changed(
         &self,
         service: ServiceId,
-        changes: Vec<(ServerId, Option<Found>)>,
+        changes: Vec<(ServerId, Option<DiscoveredServer>)>,
     ) -> impl Future<Output = ()> + Send;
 }
 
 /// One group of slots of a service.
 #[derive(Debug)]
-pub struct Watch {
+pub struct GroupWatch {
     service: ServiceId,
     service_name: String,
     plan: DiscoverPlan,
@@ -48,31 +50,31 @@ pub struct Watch {
     last_good: LastGood,
     clock: Clock,
     random: Random,
-    shown: Arc<Shown>,
-    told: Told,
+    shown: Arc<GroupStatus>,
+    told: LoggedState,
 }
 
-/// What was said in the log already.
+/// The state as last logged.
 #[derive(Debug, Default)]
-struct Told {
-    failure: Option<Failure>,
+struct LoggedState {
+    failure: Option<LookupFailure>,
     is_partial: bool,
     held_back: usize,
     surplus: usize,
 }
 
-/// What is known of all groups, for status and metrics.
+/// The state of all groups, for status and metrics.
 #[derive(Debug, Clone, Default)]
-pub struct Discovery(Arc<Mutex<Vec<Arc<Shown>>>>);
+pub struct Discovery(Arc<Mutex<Vec<Arc<GroupStatus>>>>);
 
 #[derive(Debug)]
-struct Shown {
+struct GroupStatus {
     service: ServiceId,
     service_name: String,
     name: String,
     results: [Counter; RESULTS.len()],
-    report: Mutex<Report>,
-    unanswered: Mutex<Option<Unanswered>>,
+    report: Mutex<MembershipReport>,
+    unanswered: Mutex<Option<FailedQuery>>,
     /// The resolver did not answer its last question.
     no_resolver: AtomicBool,
 }
@@ -84,17 +86,17 @@ impl Discovery {
         &self,
         (service, service_name): (ServiceId, &str),
         plan: &DiscoverPlan,
-        first: Option<Found>,
+        first: Option<DiscoveredServer>,
         clock: Clock,
         seed: u64,
-    ) -> Watch {
-        let rules = Rules {
+    ) -> GroupWatch {
+        let rules = MembershipRules {
             slots: plan.slots,
             least: plan.least,
             most: plan.most,
             hold: plan.hold,
         };
-        let shown = Arc::new(Shown {
+        let shown = Arc::new(GroupStatus {
             service,
             service_name: service_name.to_owned(),
             name: plan.written(),
@@ -104,7 +106,7 @@ impl Discovery {
             no_resolver: AtomicBool::new(false),
         });
         self.lock().push(Arc::clone(&shown));
-        Watch {
+        GroupWatch {
             service,
             service_name: service_name.to_owned(),
             plan: plan.clone(),
@@ -113,7 +115,7 @@ impl Discovery {
             clock,
             random: Random::seeded(seed),
             shown,
-            told: Told::default(),
+            told: LoggedState::default(),
         }
     }
 
@@ -128,7 +130,7 @@ impl Discovery {
         (failed.count(), groups.len())
     }
 
-    /// What a person should know about the groups of a service, in words; nothing if all is well.
+    /// Notes on the discovered groups of a service, in words; none if everything is normal.
     #[must_use]
     pub fn notes(&self, service: ServiceId) -> Vec<String> {
         let groups = self.lock();
@@ -154,38 +156,38 @@ impl Discovery {
         notes
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Shown>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<GroupStatus>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shown {
-    fn report(&self) -> Report {
+impl GroupStatus {
+    fn report(&self) -> MembershipReport {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn unanswered(&self) -> Option<Unanswered> {
+    fn unanswered(&self) -> Option<FailedQuery> {
         let unanswered = self.unanswered.lock();
         unanswered.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Watch {
+impl GroupWatch {
     /// Asks and passes on for ever. After a panic it can be run again, and goes on with what it knew.
-    pub async fn run<W: World>(&mut self, world: &W) {
+    pub async fn run<W: MembershipHost>(&mut self, world: &W) {
         loop {
             let now = self.clock.now();
             let changes = if now >= self.membership.ask_at() {
                 self.ask(world).await
             } else {
                 let works = works(world, self.service, self.plan.first);
-                self.membership.look(now, works)
+                self.membership.reconsider(now, works)
             };
-            self.tell();
+            self.log_state();
             if !changes.is_empty() {
                 let changes = changes.iter().map(|change| {
                     let server = self.server(change.slot);
-                    self.say(change);
+                    self.log_change(change);
                     (server, change.found)
                 });
                 let changes = changes.collect();
@@ -196,7 +198,7 @@ impl Watch {
         }
     }
 
-    async fn ask<W: World>(&mut self, world: &W) -> Vec<Change> {
+    async fn ask<W: MembershipHost>(&mut self, world: &W) -> Vec<SlotChange> {
         let resolvers = self.resolvers().await;
         let asked = dns::ask(&self.plan, &resolvers, &mut self.last_good).await;
         let now = self.clock.now();
@@ -218,15 +220,15 @@ impl Watch {
             }
             Err(failure) => {
                 self.failed(now, failure);
-                // What is held back is looked at all the same.
+                // Even what is held back is checked.
                 let works = works(world, self.service, self.plan.first);
-                self.membership.look(now, works)
+                self.membership.reconsider(now, works)
             }
         }
     }
 
     /// A single slot follows the first address, unless the one it has is still there.
-    fn chosen(&self, mut found: Vec<Found>) -> Vec<Found> {
+    fn chosen(&self, mut found: Vec<DiscoveredServer>) -> Vec<DiscoveredServer> {
         if self.plan.slots == 1 {
             found.sort_by_key(|one| one.address);
             let now = self.membership.slots().iter().flatten().next();
@@ -243,16 +245,16 @@ impl Watch {
         found
     }
 
-    /// Says once that a question fails although others are answered, and once that it does not any more.
-    fn partly(&mut self, unanswered: Option<Unanswered>) {
+    /// Logs once that a query fails although others are answered, and once that it has recovered.
+    fn partly(&mut self, unanswered: Option<FailedQuery>) {
         let (service, name) = (&self.service_name, self.plan.written());
         // Another failure, or of another name, is not worth another line.
         match (&unanswered, self.told.is_partial) {
             (Some(question), false) => tracing::warn!(
                 service,
-                "{name}: {question}; the answers to the other questions are used"
+                "{name}: {question}; the answers to the other queries are used"
             ),
-            (None, true) => tracing::info!(service, "{name}: all questions are answered again"),
+            (None, true) => tracing::info!(service, "{name}: all queries are answered again"),
             (Some(_), true) | (None, false) => {}
         }
         self.told.is_partial = unanswered.is_some();
@@ -260,8 +262,8 @@ impl Watch {
         *shown.unwrap_or_else(PoisonError::into_inner) = unanswered;
     }
 
-    fn failed(&mut self, now: Instant, failure: Failure) {
-        let is_silent = matches!(failure, Failure::Refused | Failure::Silent);
+    fn failed(&mut self, now: Instant, failure: LookupFailure) {
+        let is_silent = matches!(failure, LookupFailure::Refused | LookupFailure::Silent);
         self.shown.no_resolver.store(is_silent, Ordering::Relaxed);
         let place = RESULTS.iter().position(|word| *word == failure.word());
         self.shown.results[place.unwrap_or(RESULTS.len() - 1)].add_one();
@@ -284,8 +286,8 @@ impl Watch {
         );
     }
 
-    /// Says what is new about the whole group.
-    fn tell(&mut self) {
+    /// Logs changes of the group's state.
+    fn log_state(&mut self) {
         let report = self.membership.report();
         *self
             .shown
@@ -301,31 +303,31 @@ impl Watch {
                  has held for {hold:?} or they fail"
             );
         } else if report.held_back == 0 && self.told.held_back > 0 {
-            tracing::info!(service, "{name}: nothing is held back any more");
+            tracing::info!(service, "{name}: no removal is held back any longer");
         }
         if report.surplus > 0 && self.told.surplus == 0 {
             let (number, slots) = (report.surplus, self.plan.slots);
             tracing::warn!(
                 service,
-                "{name}: {number} servers more than there are slots ({slots}): they take no traffic"
+                "{name}: {number} more servers than slots ({slots}): they get no traffic"
             );
         }
         self.told.held_back = report.held_back;
         self.told.surplus = report.surplus;
     }
 
-    fn say(&self, change: &Change) {
+    fn log_change(&self, change: &SlotChange) {
         let (service, server) = (&self.service_name, self.plan.slot_name(change.slot));
         match change.found {
             Some(found) => {
-                let Found {
+                let DiscoveredServer {
                     address,
                     weight,
                     tier,
                 } = found;
                 tracing::info!(service, server, %address, weight, tier, "a server from DNS");
             }
-            None => tracing::info!(service, server, "the server is not in DNS any more"),
+            None => tracing::info!(service, server, "the server was removed from DNS"),
         }
     }
 
@@ -349,7 +351,7 @@ impl Watch {
     }
 }
 
-fn works<W: World>(world: &W, service: ServiceId, first: u32) -> impl Fn(u32) -> bool {
+fn works<W: MembershipHost>(world: &W, service: ServiceId, first: u32) -> impl Fn(u32) -> bool {
     move |slot| {
         world.works(ServerId {
             service,
@@ -365,7 +367,7 @@ impl Source for Discovery {
             let labels = [service, ("name", group.name.as_str())];
             for (result, counter) in RESULTS.iter().zip(&group.results) {
                 let labels = [service, ("name", group.name.as_str()), ("result", result)];
-                let help = "Questions to DNS about the servers of a service, by how they ended.";
+                let help = "DNS queries for the servers of a service, by result.";
                 sink.counter(
                     "evenkeel_discover_answers_total",
                     help,
@@ -374,14 +376,14 @@ impl Source for Discovery {
                 );
             }
             let report = group.report();
-            let found = "Servers in the last good answer of DNS.";
+            let found = "Servers in the last good DNS answer.";
             sink.gauge(
                 "evenkeel_discover_servers",
                 found,
                 &labels,
                 report.found as f64,
             );
-            let surplus = "Servers in the last good answer of DNS for which there is no slot.";
+            let surplus = "Servers in the last good DNS answer without a slot.";
             sink.gauge(
                 "evenkeel_discover_surplus",
                 surplus,

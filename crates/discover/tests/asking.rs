@@ -1,4 +1,5 @@
-//! Asking, with a name server on loopback: aliases, answers that do not fit, strangers' answers, a silent first server.
+//! Queries to a name server on loopback: aliases, truncated answers, forged answers, a first server that does not
+//! answer.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -6,8 +7,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use evenkeel_config::plan::{DiscoverPlan, Family};
-use evenkeel_discover::dns::{Answer, Failure, LastGood, ask};
+use evenkeel_config::plan::{AddressFamily, DiscoverPlan};
+use evenkeel_discover::dns::{DnsAnswer, LastGood, LookupFailure, ask};
 use hickory_proto::op::{Message, OpCode};
 use hickory_proto::rr::rdata::{A, CNAME};
 use hickory_proto::rr::{Name, RData, Record};
@@ -20,7 +21,7 @@ fn plan() -> DiscoverPlan {
         first: 0,
         slots: 4,
         resolver: Vec::new(),
-        family: Family::Ipv4,
+        family: AddressFamily::Ipv4,
         least: Duration::from_secs(1),
         most: Duration::from_secs(60),
         hold: Duration::from_secs(300),
@@ -44,12 +45,12 @@ fn answer_to(question: &[u8], records: Vec<Record>) -> Message {
     answer
 }
 
-fn asked(resolvers: &[SocketAddr]) -> Result<Answer, Failure> {
+fn asked(resolvers: &[SocketAddr]) -> Result<DnsAnswer, LookupFailure> {
     let runtime = evenkeel_runtime::spawn::runtime().unwrap();
     runtime.block_on(ask(&plan(), resolvers, &mut LastGood::default()))
 }
 
-fn hosts(answer: &Answer) -> Vec<String> {
+fn hosts(answer: &DnsAnswer) -> Vec<String> {
     let found = answer.found.iter();
     found.map(|found| found.address.to_string()).collect()
 }
@@ -121,6 +122,6 @@ fn the_next_name_server_is_asked_when_one_is_silent() {
         socket.send_to(&answer.to_vec().unwrap(), peer).unwrap();
     });
     assert_eq!(hosts(&asked(&resolvers).unwrap()), ["10.0.0.3:80"]);
-    assert_eq!(asked(&resolvers[..1]), Err(Failure::Silent));
-    assert_eq!(asked(&[]), Err(Failure::Silent));
+    assert_eq!(asked(&resolvers[..1]), Err(LookupFailure::Silent));
+    assert_eq!(asked(&[]), Err(LookupFailure::Silent));
 }

@@ -1,4 +1,4 @@
-//! The rules of membership, by property: whatever name servers say and whichever servers work.
+//! Properties of the membership rules, for any answers and any set of working servers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,25 +7,25 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_discover::membership::{Change, Found, Membership, Rules};
+use evenkeel_discover::membership::{DiscoveredServer, Membership, MembershipRules, SlotChange};
 use proptest::prelude::*;
 
-const RULES: Rules = Rules {
+const RULES: MembershipRules = MembershipRules {
     slots: 6,
     least: Duration::from_secs(1),
     most: Duration::from_secs(60),
     hold: Duration::from_secs(300),
 };
 
-fn found(host: u8) -> Found {
-    Found {
+fn found(host: u8) -> DiscoveredServer {
+    DiscoveredServer {
         address: SocketAddr::from(([10, 0, 0, host], 80)),
         weight: 1,
         tier: 0,
     }
 }
 
-fn all(hosts: &[u8]) -> Vec<Found> {
+fn all(hosts: &[u8]) -> Vec<DiscoveredServer> {
     hosts.iter().map(|host| found(*host)).collect()
 }
 
@@ -35,9 +35,9 @@ fn at(seconds: u64) -> Instant {
 
 const TTL: Duration = Duration::from_secs(5);
 
-/// The hosts by slot, 0 where nobody is.
+/// The hosts by slot, 0 for an empty slot.
 fn hosts(membership: &Membership) -> Vec<u8> {
-    let host = |found: &Option<Found>| match found.map(|found| found.address) {
+    let host = |found: &Option<DiscoveredServer>| match found.map(|found| found.address) {
         Some(SocketAddr::V4(address)) => address.ip().octets()[3],
         _ => 0,
     };
@@ -52,7 +52,7 @@ fn a_slot_keeps_its_server_and_the_longest_free_one_is_taken_first() {
     let changes = members.answered(at(5), &all(&[1, 3]), TTL, |_| true);
     assert_eq!(
         changes,
-        [Change {
+        [SlotChange {
             slot: 1,
             found: None
         }]
@@ -89,11 +89,11 @@ fn more_than_half_is_held_back_until_it_has_held() {
     assert_eq!(hosts(&members), [1, 2, 3, 4, 9, 0]);
     // A failure between is not another answer.
     members.failed(at(300), &mut Random::seeded(1));
-    assert_eq!(members.look(at(499), |_| true), []);
-    assert_eq!(members.look(at(500), |_| true).len(), 4);
+    assert_eq!(members.reconsider(at(499), |_| true), []);
+    assert_eq!(members.reconsider(at(500), |_| true).len(), 4);
     assert_eq!(hosts(&members), [1, 0, 0, 0, 0, 0]);
     assert_eq!(members.report().held_back, 0);
-    assert_eq!(members.look(at(501), |_| true), []);
+    assert_eq!(members.reconsider(at(501), |_| true), []);
 }
 
 #[test]
@@ -103,21 +103,21 @@ fn who_is_held_back_goes_when_it_fails_by_itself() {
     members.answered(at(5), &all(&[1]), TTL, |_| true);
     assert_eq!(members.report().held_back, 3);
     // Slot 3 fails: it is no loss. Two of the three that work would still be too many.
-    members.look(at(6), |slot| slot != 3);
+    members.reconsider(at(6), |slot| slot != 3);
     assert_eq!(hosts(&members), [1, 2, 3, 0, 0, 0]);
     // Then slot 2 fails, and what is left is one of two.
-    members.look(at(7), |slot| slot < 2);
+    members.reconsider(at(7), |slot| slot < 2);
     assert_eq!(hosts(&members), [1, 0, 0, 0, 0, 0]);
     assert_eq!(members.report().held_back, 0);
 }
 
 #[test]
 fn a_single_slot_follows_its_name() {
-    let one = Rules { slots: 1, ..RULES };
+    let one = MembershipRules { slots: 1, ..RULES };
     let mut members = Membership::new(one, Some(found(1)));
     assert_eq!(hosts(&members), [1]);
     let changes = members.answered(at(0), &all(&[2]), TTL, |_| true);
-    let moved = Change {
+    let moved = SlotChange {
         slot: 0,
         found: Some(found(2)),
     };
@@ -165,7 +165,7 @@ proptest! {
         events in proptest::collection::vec((event(), 0..400_u64, any::<u8>()), 1..60),
         slots in 2..8_u32,
     ) {
-        let mut members = Membership::new(Rules { slots, ..RULES }, None);
+        let mut members = Membership::new(MembershipRules { slots, ..RULES }, None);
         let mut random = Random::seeded(3);
         let (mut now, mut shadow) = (0, vec![0; slots as usize]);
         // The last good answer, and since when it has been the same.
@@ -187,7 +187,7 @@ proptest! {
                     members.failed(at(now), &mut random);
                     Vec::new()
                 }
-                Event::Look => members.look(at(now), works),
+                Event::Look => members.reconsider(at(now), works),
             };
             let after = hosts(&members);
 

@@ -1,4 +1,4 @@
-//! Questions of which some fail and others are answered: what is known stays, and what is answered is used.
+//! Updates in which some queries fail and others are answered: known servers stay, and new answers are used.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,8 +7,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evenkeel_config::plan::{DiscoverPlan, Family};
-use evenkeel_discover::dns::{Answer, Failure, LastGood, ask};
+use evenkeel_config::plan::{AddressFamily, DiscoverPlan};
+use evenkeel_discover::dns::{DnsAnswer, LastGood, LookupFailure, ask};
 use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, SRV};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
@@ -64,12 +64,12 @@ impl NameServer {
         }
     }
 
-    fn say(&self, name: &str, kind: RecordType, reply: Reply) {
+    fn log_change(&self, name: &str, kind: RecordType, reply: Reply) {
         let key = (name.to_owned(), u16::from(kind));
         self.replies.lock().unwrap().insert(key, reply);
     }
 
-    fn ask(&mut self, port: Option<u16>) -> Result<Answer, Failure> {
+    fn ask(&mut self, port: Option<u16>) -> Result<DnsAnswer, LookupFailure> {
         let plan = DiscoverPlan {
             name: "shop.test".to_owned(),
             port,
@@ -77,7 +77,7 @@ impl NameServer {
             first: 0,
             slots: 8,
             resolver: Vec::new(),
-            family: Family::Any,
+            family: AddressFamily::Any,
             least: Duration::from_secs(1),
             most: Duration::from_secs(60),
             hold: Duration::from_secs(300),
@@ -96,7 +96,7 @@ fn v6(host: u16) -> RData {
     RData::AAAA(AAAA(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host)))
 }
 
-fn servers(answer: &Answer) -> Vec<String> {
+fn servers(answer: &DnsAnswer) -> Vec<String> {
     let found = answer.found.iter();
     found.map(|found| found.address.to_string()).collect()
 }
@@ -108,13 +108,13 @@ const BROKEN: Reply = Reply::Code(ResponseCode::ServFail);
 #[test]
 fn one_family_is_used_although_the_other_fails_in_any_way() {
     for (reply, failure) in [
-        (BROKEN, Failure::Refused),
-        (Reply::Code(ResponseCode::NotImp), Failure::Refused),
-        (Reply::Nothing, Failure::Silent),
+        (BROKEN, LookupFailure::Refused),
+        (Reply::Code(ResponseCode::NotImp), LookupFailure::Refused),
+        (Reply::Nothing, LookupFailure::Silent),
     ] {
         let mut dns = NameServer::start();
-        dns.say(SHOP, RecordType::A, Reply::Records(vec![v4(1), v4(2)]));
-        dns.say(SHOP, RecordType::AAAA, reply.clone());
+        dns.log_change(SHOP, RecordType::A, Reply::Records(vec![v4(1), v4(2)]));
+        dns.log_change(SHOP, RecordType::AAAA, reply.clone());
         let answer = dns.ask(Some(80)).unwrap();
         assert_eq!(
             servers(&answer),
@@ -137,8 +137,8 @@ fn one_family_is_used_although_the_other_fails_in_any_way() {
 fn having_no_address_of_one_family_is_no_failure() {
     for none in [NO_DATA, Reply::Code(ResponseCode::NXDomain)] {
         let mut dns = NameServer::start();
-        dns.say(SHOP, RecordType::A, none);
-        dns.say(SHOP, RecordType::AAAA, Reply::Records(vec![v6(1)]));
+        dns.log_change(SHOP, RecordType::A, none);
+        dns.log_change(SHOP, RecordType::AAAA, Reply::Records(vec![v6(1)]));
         let answer = dns.ask(Some(80)).unwrap();
         assert_eq!(servers(&answer), ["[2001:db8::1]:80"]);
         assert_eq!(
@@ -151,39 +151,39 @@ fn having_no_address_of_one_family_is_no_failure() {
 #[test]
 fn a_family_that_fails_keeps_what_it_said_last_and_loses_what_it_takes_back() {
     let mut dns = NameServer::start();
-    dns.say(SHOP, RecordType::A, Reply::Records(vec![v4(1)]));
-    dns.say(SHOP, RecordType::AAAA, Reply::Records(vec![v6(1)]));
+    dns.log_change(SHOP, RecordType::A, Reply::Records(vec![v4(1)]));
+    dns.log_change(SHOP, RecordType::AAAA, Reply::Records(vec![v6(1)]));
     assert_eq!(servers(&dns.ask(Some(80)).unwrap()).len(), 2);
-    dns.say(SHOP, RecordType::A, Reply::Records(vec![v4(2)]));
-    dns.say(SHOP, RecordType::AAAA, BROKEN);
+    dns.log_change(SHOP, RecordType::A, Reply::Records(vec![v4(2)]));
+    dns.log_change(SHOP, RecordType::AAAA, BROKEN);
     // Also when it fails for longer than one round.
     for _ in 0..2 {
         let answer = dns.ask(Some(80)).unwrap();
         assert_eq!(servers(&answer), ["10.0.0.2:80", "[2001:db8::1]:80"]);
     }
-    dns.say(SHOP, RecordType::AAAA, NO_DATA);
+    dns.log_change(SHOP, RecordType::AAAA, NO_DATA);
     assert_eq!(servers(&dns.ask(Some(80)).unwrap()), ["10.0.0.2:80"]);
-    dns.say(SHOP, RecordType::AAAA, BROKEN);
+    dns.log_change(SHOP, RecordType::AAAA, BROKEN);
     assert_eq!(servers(&dns.ask(Some(80)).unwrap()), ["10.0.0.2:80"]);
 }
 
 #[test]
 fn no_answer_at_all_is_a_failure_and_forgets_nothing() {
     let mut dns = NameServer::start();
-    dns.say(SHOP, RecordType::A, Reply::Records(vec![v4(1)]));
-    dns.say(SHOP, RecordType::AAAA, Reply::Records(vec![v6(1)]));
+    dns.log_change(SHOP, RecordType::A, Reply::Records(vec![v4(1)]));
+    dns.log_change(SHOP, RecordType::AAAA, Reply::Records(vec![v6(1)]));
     dns.ask(Some(80)).unwrap();
     for other in [BROKEN, NO_DATA] {
-        dns.say(SHOP, RecordType::A, BROKEN);
-        dns.say(SHOP, RecordType::AAAA, other);
-        assert_eq!(dns.ask(Some(80)), Err(Failure::Refused));
+        dns.log_change(SHOP, RecordType::A, BROKEN);
+        dns.log_change(SHOP, RecordType::AAAA, other);
+        assert_eq!(dns.ask(Some(80)), Err(LookupFailure::Refused));
     }
-    dns.say(SHOP, RecordType::AAAA, Reply::Records(vec![v6(2)]));
+    dns.log_change(SHOP, RecordType::AAAA, Reply::Records(vec![v6(2)]));
     let answer = dns.ask(Some(80)).unwrap();
     assert_eq!(servers(&answer), ["10.0.0.1:80", "[2001:db8::2]:80"]);
-    dns.say(SHOP, RecordType::A, NO_DATA);
-    dns.say(SHOP, RecordType::AAAA, NO_DATA);
-    assert_eq!(dns.ask(Some(80)), Err(Failure::Empty));
+    dns.log_change(SHOP, RecordType::A, NO_DATA);
+    dns.log_change(SHOP, RecordType::AAAA, NO_DATA);
+    assert_eq!(dns.ask(Some(80)), Err(LookupFailure::Empty));
 }
 
 #[test]
@@ -194,17 +194,17 @@ fn one_target_of_srv_records_that_fails_costs_only_itself() {
     };
     let mut dns = NameServer::start();
     let services = vec![service("one.test."), service("two.test.")];
-    dns.say(SHOP, RecordType::SRV, Reply::Records(services));
-    dns.say("one.test.", RecordType::A, Reply::Records(vec![v4(1)]));
-    dns.say("two.test.", RecordType::A, BROKEN);
+    dns.log_change(SHOP, RecordType::SRV, Reply::Records(services));
+    dns.log_change("one.test.", RecordType::A, Reply::Records(vec![v4(1)]));
+    dns.log_change("two.test.", RecordType::A, BROKEN);
     let answer = dns.ask(None).unwrap();
     assert_eq!(servers(&answer), ["10.0.0.1:8080"]);
     assert_eq!(answer.unanswered.unwrap().name, "two.test.");
-    dns.say("two.test.", RecordType::A, Reply::Records(vec![v4(2)]));
+    dns.log_change("two.test.", RecordType::A, Reply::Records(vec![v4(2)]));
     assert_eq!(servers(&dns.ask(None).unwrap()).len(), 2);
-    dns.say("two.test.", RecordType::A, Reply::Nothing);
+    dns.log_change("two.test.", RecordType::A, Reply::Nothing);
     let answer = dns.ask(None).unwrap();
     assert_eq!(servers(&answer), ["10.0.0.1:8080", "10.0.0.2:8080"]);
-    dns.say(SHOP, RecordType::SRV, BROKEN);
-    assert_eq!(dns.ask(None), Err(Failure::Refused));
+    dns.log_change(SHOP, RecordType::SRV, BROKEN);
+    assert_eq!(dns.ask(None), Err(LookupFailure::Refused));
 }

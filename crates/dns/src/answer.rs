@@ -1,4 +1,4 @@
-//! A query in, an answer out. No sockets here.
+//! From a query to an answer, without sockets.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use hickory_proto::rr::rdata::{A, AAAA, HINFO, SOA, SRV};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 
-use crate::zone::{DnsName, DnsOptions, Found, Place, Servers, shuffle};
+use crate::zone::{DnsName, DnsOptions, NameMatch, ServerRecord, Servers, shuffle};
 
 /// A header.
 const HEADER: usize = 12;
 /// Without EDNS no more fits into UDP (RFC 1035, section 2.3.4).
 const PLAIN_UDP: u16 = 512;
-/// What passes everywhere without being cut into fragments (DNS flag day 2020).
+/// The size that avoids IP fragmentation everywhere (DNS flag day 2020).
 const MOST_UDP: u16 = 1_232;
-/// Additional records of a query that are looked at; one is usual.
+/// The additional records of a query that are examined; one is usual.
 const MOST_ADDITIONAL: u16 = 4;
 
 /// How a query came.
@@ -28,21 +28,21 @@ pub(crate) enum Transport {
     Tcp,
 }
 
-/// What answers are made of.
-pub(crate) struct Desk<'a> {
+/// The inputs of answers.
+pub(crate) struct Responder<'a> {
     pub(crate) options: &'a DnsOptions,
     pub(crate) servers: &'a dyn Servers,
     pub(crate) random: &'a mut Random,
 }
 
-/// Who asks, as far as it matters.
-struct Asker {
+/// The sender of a query, as far as it matters.
+struct Querier {
     /// The client, or its network.
     client: IpAddr,
     subnet: Option<ClientSubnet>,
 }
 
-impl Desk<'_> {
+impl Responder<'_> {
     /// The answer to a query from `source`; nothing if it is none.
     pub(crate) fn answer(
         &mut self,
@@ -79,11 +79,11 @@ impl Desk<'_> {
                 edns.max_payload().clamp(PLAIN_UDP, MOST_UDP)
             }),
         };
-        let Some(asker) = self.edns(&parsed, &mut reply, source) else {
+        let Some(querier) = self.edns(&parsed, &mut reply, source) else {
             return encode(&reply, most);
         };
-        self.fill(&mut reply, question, &asker);
-        if let Some(subnet) = asker.subnet {
+        self.fill(&mut reply, question, &querier);
+        if let Some(subnet) = querier.subnet {
             let (v4, v6) = (24, 56);
             let scope = match subnet.addr() {
                 IpAddr::V4(_) => subnet.source_prefix().min(v4),
@@ -97,9 +97,9 @@ impl Desk<'_> {
         encode(&reply, most)
     }
 
-    /// What the query says by EDNS (RFC 6891, RFC 7871); nothing if that is an error, which the reply says then.
-    fn edns(&self, query: &Message, reply: &mut Message, source: IpAddr) -> Option<Asker> {
-        let direct = Asker {
+    /// The EDNS options of a query (RFC 6891, RFC 7871); nothing if they are invalid, which the reply reports.
+    fn edns(&self, query: &Message, reply: &mut Message, source: IpAddr) -> Option<Querier> {
+        let direct = Querier {
             client: source.to_canonical(),
             subnet: None,
         };
@@ -122,7 +122,7 @@ impl Desk<'_> {
             return None;
         }
         let told = *subnet;
-        Some(Asker {
+        Some(Querier {
             client: if told.source_prefix() == 0 {
                 direct.client
             } else {
@@ -132,7 +132,7 @@ impl Desk<'_> {
         })
     }
 
-    fn fill(&mut self, reply: &mut Message, question: &Query, asker: &Asker) {
+    fn fill(&mut self, reply: &mut Message, question: &Query, querier: &Querier) {
         let kind = question.query_type();
         if question.query_class() != DNSClass::IN
             || matches!(kind, RecordType::AXFR | RecordType::IXFR)
@@ -142,20 +142,20 @@ impl Desk<'_> {
         }
         let name = question.name();
         let place = self.options.place(name, self.servers);
-        reply.metadata.authoritative = place != Place::Elsewhere;
+        reply.metadata.authoritative = place != NameMatch::Elsewhere;
         match place {
-            Place::Elsewhere => reply.metadata.response_code = ResponseCode::Refused,
-            Place::Nothing(zone) => {
+            NameMatch::Elsewhere => reply.metadata.response_code = ResponseCode::Refused,
+            NameMatch::Nothing(zone) => {
                 reply.metadata.response_code = ResponseCode::NXDomain;
                 reply.add_authority(soa(zone));
             }
-            Place::Between(zone) => {
+            NameMatch::Between(zone) => {
                 match kind {
                     RecordType::SOA if zone.base() == *name => reply.add_answer(soa(zone)),
                     _ => reply.add_authority(soa(zone)),
                 };
             }
-            Place::Server(zone, address) => {
+            NameMatch::Server(zone, address) => {
                 let record = address_record(name, zone.ttl, address);
                 if record.record_type() == kind {
                     reply.add_answer(record);
@@ -163,11 +163,17 @@ impl Desk<'_> {
                     reply.add_authority(soa(zone));
                 }
             }
-            Place::Name(zone) => self.fill_name(reply, zone, question, asker),
+            NameMatch::Name(zone) => self.fill_name(reply, zone, question, querier),
         }
     }
 
-    fn fill_name(&mut self, reply: &mut Message, zone: &DnsName, question: &Query, asker: &Asker) {
+    fn fill_name(
+        &mut self,
+        reply: &mut Message,
+        zone: &DnsName,
+        question: &Query,
+        querier: &Querier,
+    ) {
         let kind = question.query_type();
         let name = question.name();
         let is_srv = zone.is_srv();
@@ -191,7 +197,7 @@ impl Desk<'_> {
         }
         let mut found = self
             .servers
-            .select(zone.service, asker.client, zone.answers);
+            .select(zone.service, querier.client, zone.answers);
         if found.is_empty() {
             // Resolvers then go on with what they have (RFC 8767), which an empty answer would take from them.
             reply.metadata.response_code = ResponseCode::ServFail;
@@ -223,7 +229,7 @@ impl Desk<'_> {
 }
 
 /// SRV records (RFC 2782), with the addresses of their targets.
-fn add_services(reply: &mut Message, zone: &DnsName, name: &Name, found: &[Found]) {
+fn add_services(reply: &mut Message, zone: &DnsName, name: &Name, found: &[ServerRecord]) {
     let base = zone.base();
     for one in found {
         let Ok(target) = base.prepend_label(one.name.as_bytes()) else {

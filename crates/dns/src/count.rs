@@ -1,4 +1,4 @@
-//! What is counted of DNS.
+//! DNS counters.
 
 use evenkeel_core::metric::{Counter, Sink, Source};
 
@@ -11,7 +11,7 @@ const DROPPED: [&str; 3] = ["malformed", "rate", "connections"];
 
 /// Why a query got no answer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Dropped {
+pub(crate) enum DropReason {
     /// Not a query.
     Malformed,
     /// Too many of the same network.
@@ -48,7 +48,7 @@ impl DnsCounters {
         }
     }
 
-    pub(crate) fn dropped(&self, why: Dropped) {
+    pub(crate) fn dropped(&self, why: DropReason) {
         self.dropped[why as usize].add(1);
     }
 }
@@ -68,7 +68,7 @@ impl Source for DnsCounters {
         }
         for (reason, counter) in DROPPED.iter().zip(&self.dropped) {
             let labels = [("listener", listener), ("reason", *reason)];
-            let about = "DNS queries, or connections for them, that got no answer, by why.";
+            let about = "DNS queries, or connections for them, without an answer, by reason.";
             sink.counter(
                 "evenkeel_dns_dropped_total",
                 about,
@@ -76,7 +76,7 @@ impl Source for DnsCounters {
                 counter.value(),
             );
         }
-        let about = "DNS answers that said they were truncated.";
+        let about = "Truncated DNS answers.";
         let labels = [("listener", listener)];
         sink.counter(
             "evenkeel_dns_truncated_total",

@@ -1,7 +1,7 @@
-//! Answering DNS: the names of services, with the servers that take traffic now.
+//! A DNS server for the names of services, which answers with the servers that take traffic now.
 //!
-//! An authoritative server for a few configured names, and nothing else: no recursion, no cache, no zone files. Which
-//! servers there are, in which order, is asked of the program ([`Servers`]); here is what a DNS server owes its clients.
+//! An authoritative server for a few configured names: no recursion, no cache, no zone files. The program provides the
+//! servers and their order ([`Servers`]); this crate implements the protocol.
 
 mod limit;
 mod zone;
@@ -12,5 +12,5 @@ mod serve;
 mod tests;
 
 pub use count::DnsCounters;
-pub use serve::{Bound, Listener, bind, serve};
-pub use zone::{DnsName, DnsOptions, Found, Servers};
+pub use serve::{BoundAddress, DnsListener, bind, serve};
+pub use zone::{DnsName, DnsOptions, ServerRecord, Servers};

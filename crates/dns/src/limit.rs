@@ -1,6 +1,6 @@
-//! How many answers go to the clients of one network over UDP: whoever sends queries with the address of another can use a DNS
-//! server to flood it. Like the response rate limiting of other servers: of what is over the limit every second query gets an
-//! empty answer that says "truncated", so that a real client comes back over TCP, where addresses cannot be made up.
+//! Response rate limiting for UDP, per client network: a sender of queries with a forged source address can abuse a DNS
+//! server to flood a victim. As in other servers, every second query above the limit gets an empty truncated answer, so
+//! that a real client retries over TCP, where addresses cannot be forged.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
@@ -9,12 +9,12 @@ use evenkeel_core::Instant;
 
 use crate::zone::network;
 
-/// Networks that are told apart; others share a place with one of them.
+/// The number of networks that are counted separately; further ones share a counter with one of them.
 const PLACES: usize = 16_384;
 
-/// What to do with a query.
+/// The rate limiter's decision on a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum LimitDecision {
     Answer,
     /// Answer that the answer was cut off.
     Slip,
@@ -23,46 +23,46 @@ pub(crate) enum Verdict {
 
 /// Counts of this second, by network.
 #[derive(Debug)]
-pub(crate) struct Limit {
+pub(crate) struct RateLimit {
     per_second: u32,
-    places: Vec<Place>,
-    /// Its own for each run, so that nobody can choose networks that share a place.
+    places: Vec<NetworkCount>,
+    /// Different for each run, so that nobody can choose networks that collide.
     hasher: RandomState,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct NetworkCount {
     second: u64,
     count: u32,
 }
 
-impl Limit {
+impl RateLimit {
     /// 0 is no limit.
     pub(crate) fn new(per_second: u32) -> Self {
         let places = if per_second == 0 { 0 } else { PLACES };
         Self {
             per_second,
-            places: vec![Place::default(); places],
+            places: vec![NetworkCount::default(); places],
             hasher: RandomState::new(),
         }
     }
 
-    pub(crate) fn take(&mut self, client: IpAddr, now: Instant) -> Verdict {
+    pub(crate) fn take(&mut self, client: IpAddr, now: Instant) -> LimitDecision {
         if self.places.is_empty() {
-            return Verdict::Answer;
+            return LimitDecision::Answer;
         }
         let hash = self.hasher.hash_one(network(client, 24, 56));
         let second = now.as_nanos() / 1_000_000_000 + 1;
         let length = self.places.len() as u64;
         let place = &mut self.places[(hash % length) as usize];
         if place.second != second {
-            *place = Place { second, count: 0 };
+            *place = NetworkCount { second, count: 0 };
         }
         place.count = place.count.saturating_add(1);
         match place.count.checked_sub(self.per_second) {
-            None | Some(0) => Verdict::Answer,
-            Some(over) if over % 2 == 1 => Verdict::Slip,
-            Some(_) => Verdict::Drop,
+            None | Some(0) => LimitDecision::Answer,
+            Some(over) if over % 2 == 1 => LimitDecision::Slip,
+            Some(_) => LimitDecision::Drop,
         }
     }
 }
@@ -73,15 +73,15 @@ mod tests {
 
     #[test]
     fn what_is_over_the_limit_is_dropped_or_sent_to_tcp() {
-        let mut limit = Limit::new(3);
+        let mut limit = RateLimit::new(3);
         let client = |last: u8| IpAddr::from([192, 0, 2, last]);
         let at = Instant::from_millis;
-        let took: Vec<Verdict> = (0..7).map(|n| limit.take(client(n), at(500))).collect();
-        use Verdict::{Answer, Drop, Slip};
+        let took: Vec<LimitDecision> = (0..7).map(|n| limit.take(client(n), at(500))).collect();
+        use LimitDecision::{Answer, Drop, Slip};
         assert_eq!(took, [Answer, Answer, Answer, Slip, Drop, Slip, Drop]);
         assert_eq!(limit.take(client(1), at(1_100)), Answer, "another second");
         assert_eq!(limit.take(IpAddr::from([198, 51, 100, 1]), at(500)), Answer);
-        let mut off = Limit::new(0);
+        let mut off = RateLimit::new(0);
         assert!((0..1_000).all(|_| off.take(client(1), at(1)) == Answer));
     }
 }

@@ -1,4 +1,4 @@
-//! The sockets: one for UDP and one for TCP at the same address, and everything that a client may do to them bounded.
+//! The sockets: UDP and TCP at the same address, with a bound on everything that a client can do.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,9 +15,9 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use crate::answer::{Desk, Transport, cut_off};
-use crate::count::{DnsCounters, Dropped};
-use crate::limit::{Limit, Verdict};
+use crate::answer::{Responder, Transport, cut_off};
+use crate::count::{DnsCounters, DropReason};
+use crate::limit::{LimitDecision, RateLimit};
 use crate::zone::{DnsOptions, Servers};
 
 /// Longer queries are not read: one with all options of today has some hundred bytes.
@@ -31,26 +31,26 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// An address that is held for a listener.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundAddress {
     udp: StdSocket,
     tcp: StdListener,
-    /// Where it is.
+    /// Its address.
     pub address: SocketAddr,
 }
 
 /// A listener that is ready to serve.
 #[derive(Debug)]
-pub struct Listener {
-    bound: Bound,
+pub struct DnsListener {
+    bound: BoundAddress,
     options: DnsOptions,
     /// Its numbers.
     pub counters: Arc<DnsCounters>,
 }
 
-impl Listener {
+impl DnsListener {
     /// A listener at `bound`.
     #[must_use]
-    pub fn new(name: String, bound: Bound, options: DnsOptions) -> Self {
+    pub fn new(name: String, bound: BoundAddress, options: DnsOptions) -> Self {
         Self {
             bound,
             options,
@@ -63,7 +63,7 @@ impl Listener {
 ///
 /// # Errors
 /// If one of them is taken, or not allowed.
-pub fn bind(address: SocketAddr) -> io::Result<Bound> {
+pub fn bind(address: SocketAddr) -> io::Result<BoundAddress> {
     let tries = if address.port() == 0 { 16 } else { 1 };
     let mut last = None;
     for _ in 0..tries {
@@ -73,7 +73,7 @@ pub fn bind(address: SocketAddr) -> io::Result<Bound> {
             Ok(udp) => {
                 udp.set_nonblocking(true)?;
                 tcp.set_nonblocking(true)?;
-                return Ok(Bound { udp, tcp, address });
+                return Ok(BoundAddress { udp, tcp, address });
             }
             Err(error) => last = Some(error),
         }
@@ -81,29 +81,29 @@ pub fn bind(address: SocketAddr) -> io::Result<Bound> {
     Err(last.unwrap_or_else(|| io::Error::other("no address")))
 }
 
-/// What the tasks of one listener share; they run on one thread.
-struct Shared {
+/// State shared by the tasks of one listener, which run on one thread.
+struct ListenerState {
     options: DnsOptions,
     counters: Arc<DnsCounters>,
     servers: Arc<dyn Servers>,
     random: RefCell<Random>,
-    limit: RefCell<Limit>,
+    limit: RefCell<RateLimit>,
     clock: Clock,
     connections: Arc<Semaphore>,
 }
 
-impl Shared {
+impl ListenerState {
     fn answer(&self, query: &[u8], source: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
         let mut random = self.random.borrow_mut();
-        let mut desk = Desk {
+        let mut responder = Responder {
             options: &self.options,
             servers: &*self.servers,
             random: &mut random,
         };
-        let answer = desk.answer(query, source.ip(), transport);
+        let answer = responder.answer(query, source.ip(), transport);
         match &answer {
             Some(bytes) => self.counters.answered(bytes),
-            None => self.counters.dropped(Dropped::Malformed),
+            None => self.counters.dropped(DropReason::Malformed),
         }
         answer
     }
@@ -112,10 +112,10 @@ impl Shared {
     fn answer_udp(&self, query: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
         let verdict = self.limit.borrow_mut().take(source.ip(), self.clock.now());
         match verdict {
-            Verdict::Answer => self.answer(query, source, Transport::Udp),
-            Verdict::Slip => cut_off(query).inspect(|bytes| self.counters.answered(bytes)),
-            Verdict::Drop => {
-                self.counters.dropped(Dropped::Rate);
+            LimitDecision::Answer => self.answer(query, source, Transport::Udp),
+            LimitDecision::Slip => cut_off(query).inspect(|bytes| self.counters.answered(bytes)),
+            LimitDecision::Drop => {
+                self.counters.dropped(DropReason::Rate);
                 None
             }
         }
@@ -127,7 +127,7 @@ impl Shared {
 /// # Errors
 /// If the sockets cannot be registered with the runtime.
 pub async fn serve(
-    listeners: &[Listener],
+    listeners: &[DnsListener],
     servers: Arc<dyn Servers>,
     (clock, seed): (Clock, u64),
     tasks: Tasks,
@@ -137,8 +137,8 @@ pub async fn serve(
     let _entered = set.enter();
     for (listener, number) in listeners.iter().zip(0_u64..) {
         let rate = listener.options.rate;
-        let shared = Rc::new(Shared {
-            limit: RefCell::new(Limit::new(rate)),
+        let shared = Rc::new(ListenerState {
+            limit: RefCell::new(RateLimit::new(rate)),
             options: listener.options.clone(),
             counters: Arc::clone(&listener.counters),
             servers: Arc::clone(&servers),
@@ -151,7 +151,7 @@ pub async fn serve(
         let for_udp = Rc::clone(&shared);
         tasks.spawn_local("dns-udp", clock, move || {
             // A panic may have left its counts half changed.
-            for_udp.limit.replace(Limit::new(rate));
+            for_udp.limit.replace(RateLimit::new(rate));
             serve_udp(Rc::clone(&for_udp), Rc::clone(&udp))
         });
         tasks.spawn_local("dns-tcp", clock, move || {
@@ -164,10 +164,10 @@ pub async fn serve(
     Ok(())
 }
 
-async fn serve_udp(shared: Rc<Shared>, socket: Rc<UdpSocket>) {
+async fn serve_udp(shared: Rc<ListenerState>, socket: Rc<UdpSocket>) {
     let mut query = vec![0; MOST_QUERY];
     loop {
-        // What a client's machine says about earlier answers is no error of this socket.
+        // ICMP errors about earlier answers are not errors of this socket.
         let Ok((length, source)) = socket.recv_from(&mut query).await else {
             tokio::task::yield_now().await;
             continue;
@@ -179,14 +179,14 @@ async fn serve_udp(shared: Rc<Shared>, socket: Rc<UdpSocket>) {
     }
 }
 
-async fn serve_tcp(shared: Rc<Shared>, listener: Rc<TcpListener>) {
+async fn serve_tcp(shared: Rc<ListenerState>, listener: Rc<TcpListener>) {
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
         let Ok(place) = Arc::clone(&shared.connections).try_acquire_owned() else {
-            shared.counters.dropped(Dropped::Connections);
+            shared.counters.dropped(DropReason::Connections);
             continue;
         };
         let shared = Rc::clone(&shared);
@@ -198,7 +198,7 @@ async fn serve_tcp(shared: Rc<Shared>, listener: Rc<TcpListener>) {
 }
 
 /// Queries one after the other (RFC 7766), until the client ends it or says nothing for a while.
-async fn converse(shared: &Shared, mut stream: TcpStream, peer: SocketAddr) {
+async fn converse(shared: &ListenerState, mut stream: TcpStream, peer: SocketAddr) {
     // Without it answers only come later.
     drop(stream.set_nodelay(true));
     let mut query = Vec::new();
@@ -240,12 +240,12 @@ mod tests {
     use evenkeel_core::ServiceId;
 
     use super::*;
-    use crate::zone::Found;
+    use crate::zone::ServerRecord;
 
-    struct Nobody;
+    struct NoServers;
 
-    impl Servers for Nobody {
-        fn select(&self, _: ServiceId, _: IpAddr, _: usize) -> Vec<Found> {
+    impl Servers for NoServers {
+        fn select(&self, _: ServiceId, _: IpAddr, _: usize) -> Vec<ServerRecord> {
             Vec::new()
         }
 
@@ -260,7 +260,7 @@ mod tests {
     async fn by_udp(address: SocketAddr) -> bool {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let mut answer = [0; 512];
-        // A datagram may be lost, and one that came while nobody read is answered later.
+        // A datagram may be lost, and one that arrived while the socket was not read is answered later.
         for _ in 0..60 {
             socket.send_to(&QUERY, address).await.unwrap();
             let read = timeout(Duration::from_millis(500), socket.recv(&mut answer)).await;
@@ -288,10 +288,10 @@ mod tests {
             names: Vec::new(),
             rate: 0,
         };
-        let listener = Listener::new("names".to_owned(), bound, options);
+        let listener = DnsListener::new("names".to_owned(), bound, options);
         let (tasks, (stop, stopped)) = (Tasks::default(), watch::channel(false));
         let clock = Clock::start();
-        let servers = Arc::new(Nobody);
+        let servers = Arc::new(NoServers);
         let listeners = [listener];
         let served = serve(&listeners, servers, (clock, 1), tasks.clone(), stopped);
         let asked = async {

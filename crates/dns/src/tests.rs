@@ -1,4 +1,4 @@
-//! Queries and answers as they are on the wire.
+//! Queries and answers in wire format.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr as _;
@@ -9,8 +9,8 @@ use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::opt::{ClientSubnet, EdnsCode, EdnsOption};
 use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 
-use crate::answer::{Desk, Transport, cut_off};
-use crate::zone::{DnsName, DnsOptions, Found, Servers};
+use crate::answer::{Responder, Transport, cut_off};
+use crate::zone::{DnsName, DnsOptions, ServerRecord, Servers};
 
 /// `count` servers of both families; the client decides who is first.
 struct Fixed {
@@ -18,8 +18,8 @@ struct Fixed {
 }
 
 impl Servers for Fixed {
-    fn select(&self, _: ServiceId, client: IpAddr, most: usize) -> Vec<Found> {
-        let found = |n: u8| Found {
+    fn select(&self, _: ServiceId, client: IpAddr, most: usize) -> Vec<ServerRecord> {
+        let found = |n: u8| ServerRecord {
             name: format!("s{n}"),
             address: if n.is_multiple_of(2) {
                 SocketAddr::from((Ipv4Addr::new(10, 0, 0, n), 80))
@@ -29,7 +29,7 @@ impl Servers for Fixed {
             weight: u32::from(n) + 1,
             tier: 0,
         };
-        let mut all: Vec<Found> = (0..self.count).map(found).collect();
+        let mut all: Vec<ServerRecord> = (0..self.count).map(found).collect();
         if client == IpAddr::from([192, 0, 2, 0]) {
             all.reverse();
         }
@@ -62,12 +62,12 @@ fn options() -> DnsOptions {
 fn raw(query: &[u8], transport: Transport, count: u8) -> Option<Vec<u8>> {
     let (options, servers) = (options(), Fixed { count });
     let mut random = Random::seeded(1);
-    let mut desk = Desk {
+    let mut responder = Responder {
         options: &options,
         servers: &servers,
         random: &mut random,
     };
-    desk.answer(query, IpAddr::from([127, 0, 0, 1]), transport)
+    responder.answer(query, IpAddr::from([127, 0, 0, 1]), transport)
 }
 
 fn query(text: &str, kind: RecordType) -> Message {

@@ -1,4 +1,4 @@
-//! What is answered for: names, and the servers behind them.
+//! The names that are served, and the servers behind them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel_core::{Random, ServiceId};
 use hickory_proto::rr::Name;
 
-/// What a listener answers, and how often.
+/// The names that a listener serves, and its rate limit.
 #[derive(Debug, Clone)]
 pub struct DnsOptions {
     /// The names.
@@ -20,7 +20,7 @@ pub struct DnsOptions {
 pub struct DnsName {
     /// The name. If its first label begins with an underscore it is answered with SRV, else with A and AAAA.
     pub name: Name,
-    /// Whose servers.
+    /// The service.
     pub service: ServiceId,
     /// For how long an answer may be kept.
     pub ttl: Duration,
@@ -30,7 +30,7 @@ pub struct DnsName {
 
 /// A server for an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ServerRecord {
     /// Its name, which is one label.
     pub name: String,
     /// Its address.
@@ -45,15 +45,15 @@ pub struct Found {
 pub trait Servers: Send + Sync {
     /// At most `most` servers of the service that take traffic now, in the order in which its policy picks them for `client`
     /// (an address, or the network of which the client is).
-    fn select(&self, service: ServiceId, client: IpAddr, most: usize) -> Vec<Found>;
+    fn select(&self, service: ServiceId, client: IpAddr, most: usize) -> Vec<ServerRecord>;
 
     /// A server by its name, whether it takes traffic or not.
     fn find(&self, service: ServiceId, server: &str) -> Option<SocketAddr>;
 }
 
-/// What a name is to a listener.
+/// How a listener matches a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place<'a> {
+pub(crate) enum NameMatch<'a> {
     /// A configured name.
     Name(&'a DnsName),
     /// The name of one server, as SRV answers have it.
@@ -86,15 +86,15 @@ impl DnsName {
 }
 
 impl DnsOptions {
-    /// What `name` is.
-    pub(crate) fn place(&self, name: &Name, servers: &dyn Servers) -> Place<'_> {
+    /// Matches `name`.
+    pub(crate) fn place(&self, name: &Name, servers: &dyn Servers) -> NameMatch<'_> {
         if let Some(found) = self.names.iter().find(|one| one.name == *name) {
-            return Place::Name(found);
+            return NameMatch::Name(found);
         }
         let parent = name.base_name();
         let mut zones = self.names.iter().filter(|one| one.base().zone_of(name));
         let Some(zone) = zones.next() else {
-            return Place::Elsewhere;
+            return NameMatch::Elsewhere;
         };
         let label = name.iter().next().map(|label| label.to_ascii_lowercase());
         let label = label.and_then(|label| String::from_utf8(label).ok());
@@ -103,18 +103,18 @@ impl DnsOptions {
                 .as_deref()
                 .and_then(|label| servers.find(one.service, label));
             if let Some(address) = found {
-                return Place::Server(one, address);
+                return NameMatch::Server(one, address);
             }
         }
         let above = |one: &&DnsName| name.zone_of(&one.name);
         match self.names.iter().find(above) {
-            Some(below) => Place::Between(below),
-            None => Place::Nothing(zone),
+            Some(below) => NameMatch::Between(below),
+            None => NameMatch::Nothing(zone),
         }
     }
 }
 
-/// The part of an address that a client is told by, where nothing more is known: /24 or /56.
+/// The prefix of an address that identifies a client, if nothing more is known: /24 or /56.
 pub(crate) fn network(address: IpAddr, v4: u8, v6: u8) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(ip) => {
@@ -134,8 +134,8 @@ pub(crate) fn network(address: IpAddr, v4: u8, v6: u8) -> IpAddr {
 
 /// Puts heavier servers first more often than lighter ones, of the same tier: clients that take the first of the addresses
 /// then spread by weight (Efraimidis and Spirakis 2006).
-pub(crate) fn shuffle(found: &mut [Found], random: &mut Random) {
-    let mut keyed: Vec<(u8, f64, Found)> = found
+pub(crate) fn shuffle(found: &mut [ServerRecord], random: &mut Random) {
+    let mut keyed: Vec<(u8, f64, ServerRecord)> = found
         .iter()
         .map(|one| {
             let key = -(1.0 - random.unit()).ln() / f64::from(one.weight.max(1));

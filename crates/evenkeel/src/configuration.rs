@@ -1,14 +1,15 @@
-//! Reads configurations: the only place that gives `config` its text, its folders and the resolver of names.
+//! Reads configurations: the only place that provides `config` with its text, its directories and the resolver for host
+//! names.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
-use evenkeel_config::{Loaded, Mistakes, Plan, Surroundings, render};
+use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, render};
 
 use crate::logging;
-use crate::output::{self, Failure, Result};
+use crate::output::{self, CommandFailure, Result};
 use crate::place::state_directory;
 
 /// The plan of the file at `path`; its warnings are said.
@@ -31,13 +32,13 @@ pub(crate) fn parse(text: &str, name: &str, state: &Path) -> Result<Loaded> {
     accept(load_text(text, name, Path::new("."), state))
 }
 
-/// The plan of the file at `path`, or its mistakes.
-pub(crate) fn load(path: &Path) -> Result<std::result::Result<Loaded, Mistakes>> {
+/// The plan of the file at `path`, or its diagnostics.
+pub(crate) fn load(path: &Path) -> Result<std::result::Result<Loaded, Diagnostics>> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let shown = path.display();
         match error.kind() {
-            ErrorKind::NotFound => Failure::Call(format!("there is no file {shown}")),
-            _ => Failure::Call(format!("cannot read {shown}: {error}")),
+            ErrorKind::NotFound => CommandFailure::Call(format!("there is no file {shown}")),
+            _ => CommandFailure::Call(format!("cannot read {shown}: {error}")),
         }
     })?;
     let folder = path
@@ -58,12 +59,12 @@ fn load_text(
     name: &str,
     base_dir: &Path,
     state_dir: &Path,
-) -> std::result::Result<Loaded, Mistakes> {
+) -> std::result::Result<Loaded, Diagnostics> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     evenkeel_config::load(
         text,
         name,
-        &Surroundings {
+        &Environment {
             base_dir,
             state_dir,
             cores,
@@ -81,10 +82,10 @@ fn resolve(host_and_port: &str) -> std::result::Result<Vec<SocketAddr>, String> 
         .map_err(|error| error.to_string())
 }
 
-fn start_log_and_accept(loaded: std::result::Result<Loaded, Mistakes>) -> Result<Plan> {
+fn start_log_and_accept(loaded: std::result::Result<Loaded, Diagnostics>) -> Result<Plan> {
     match &loaded {
         Ok(loaded) => logging::start(&loaded.plan.log)?,
-        // A collector that reads JSON gets the mistakes as JSON, too.
+        // A log collector that reads JSON gets the diagnostics as JSON, too.
         Err(mistakes) => {
             if evenkeel_config::log_format(mistakes.text()) == Some(LogFormat::Json) {
                 logging::start(&LogPlan {
@@ -98,24 +99,24 @@ fn start_log_and_accept(loaded: std::result::Result<Loaded, Mistakes>) -> Result
     accept(loaded).map(|loaded| loaded.plan)
 }
 
-fn accept(loaded: std::result::Result<Loaded, Mistakes>) -> Result<Loaded> {
+fn accept(loaded: std::result::Result<Loaded, Diagnostics>) -> Result<Loaded> {
     let style = render::Style {
         colour: output::error_colours(),
         ..render::Style::default()
     };
     match loaded {
         Ok(loaded) => {
-            if !loaded.warnings.is_empty() && !logging::say_mistakes(&loaded.warnings) {
-                logging::say(render::human(&loaded.warnings, style));
+            if !loaded.warnings.is_empty() && !logging::log_diagnostics(&loaded.warnings) {
+                logging::print_message(render::human(&loaded.warnings, style));
             }
             Ok(loaded)
         }
         Err(mistakes) => {
-            if !logging::say_mistakes(&mistakes) {
-                logging::say(render::human(&mistakes, style));
+            if !logging::log_diagnostics(&mistakes) {
+                logging::print_message(render::human(&mistakes, style));
             }
             let name = mistakes.name();
-            Err(Failure::World(format!(
+            Err(CommandFailure::World(format!(
                 "{name} cannot be used: {}",
                 output::count(mistakes.errors(), "mistake")
             )))

@@ -1,14 +1,14 @@
-//! Who listens on a port already: for the message that a port is taken.
+//! Finds the process that listens on a port, for the message that a port is in use.
 
 use std::fs;
 use std::net::SocketAddr;
 
-/// `; process 1234 (nginx) listens there`, if some process that we may look at does; else nothing.
+/// `; process 1234 (nginx) listens there`, if a visible process does; else nothing.
 pub(crate) fn holder_of(address: SocketAddr) -> String {
     of_port(address.port()).map_or_else(String::new, |holder| format!("; {holder} listens there"))
 }
 
-/// `process 1234 (nginx)`, if some process that we may look at listens on `port`.
+/// `process 1234 (nginx)`, if a visible process listens on `port`.
 fn of_port(port: u16) -> Option<String> {
     let inodes: Vec<String> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .into_iter()

@@ -1,4 +1,5 @@
-//! evenkeel keeps a service up: it spreads requests, hides faults, repairs what it finds, and writes down what happened.
+//! evenkeel keeps a service up: it balances requests, hides faults from clients, repairs servers, and records what
+//! happened.
 
 mod command;
 mod configuration;
@@ -25,11 +26,11 @@ fn main() -> ExitCode {
     if let Some(status) = guardian() {
         return status;
     }
-    let status = match command::Call::parse().carry_out() {
+    let status = match command::CommandLine::parse().carry_out() {
         Ok(ending) => ending.code(),
         Err(failure) => {
             if let Some(why) = failure.reason() {
-                logging::say(format_args!("evenkeel: {why}"));
+                logging::print_message(format_args!("evenkeel: {why}"));
             }
             failure.code()
         }
@@ -38,8 +39,8 @@ fn main() -> ExitCode {
     status
 }
 
-/// The hidden command `evenkeel guardian …`, which evenkeel calls to hold its children: not for people, so it is not on
-/// the command line that they see. Its arguments are another program's and must not be interpreted.
+/// The hidden command `evenkeel guardian …`, which evenkeel calls to hold its children: an internal command, hidden
+/// from the command line help. Its arguments are another program's and must not be interpreted.
 fn guardian() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != GUARDIAN {
@@ -47,7 +48,7 @@ fn guardian() -> Option<ExitCode> {
     }
     let arguments: Vec<_> = arguments.collect();
     let status = evenkeel_supervise::guardian::main(&arguments).unwrap_or_else(|error| {
-        logging::say(format_args!("evenkeel guardian: {error}"));
+        logging::print_message(format_args!("evenkeel guardian: {error}"));
         1
     });
     Some(ExitCode::from(u8::try_from(status).unwrap_or(1)))

@@ -1,4 +1,4 @@
-//! How a command ends, and the only place that prints results. What is none goes by way of `logging`.
+//! How a command ends, and the only place that prints results. Everything that is not a result is logged.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 /// How a command that did what it was asked ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// All is well: exit status 0.
+pub(crate) enum CommandEnding {
+    /// Success: exit status 0.
     Good,
     /// The thing asked about is wrong: exit status 1.
     Wrong,
 }
 
-impl Ending {
+impl CommandEnding {
     pub(crate) fn code(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Good => 0,
@@ -24,22 +24,22 @@ impl Ending {
 
 /// Why a command could not do what it was asked.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum CommandFailure {
     /// The call is wrong: exit status 2.
     Call(String),
     /// The world is in the way: exit status 1.
     World(String),
-    /// Nobody reads the output any more, which is the reader's good right: exit status 0.
+    /// The reader of the output is gone, which is not an error: exit status 0.
     ReaderGone,
 }
 
-impl Failure {
+impl CommandFailure {
     /// The world is in the way: `what` could not be done because of `why`.
     pub(crate) fn world(what: impl Display, why: impl Display) -> Self {
         Self::World(format!("{what}: {why}"))
     }
 
-    /// What people are told of it.
+    /// The message for the user.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
             Self::Call(why) | Self::World(why) => Some(why),
@@ -56,8 +56,8 @@ impl Failure {
     }
 }
 
-/// What a command gives.
-pub(crate) type Result<T = Ending> = std::result::Result<T, Failure>;
+/// The result of a command.
+pub(crate) type Result<T = CommandEnding> = std::result::Result<T, CommandFailure>;
 
 /// Prints a result; it ends with a line end.
 pub(crate) fn print(text: impl Display) -> Result<()> {
@@ -90,8 +90,8 @@ fn no_color_unset() -> bool {
 
 fn written(result: io::Result<()>) -> Result<()> {
     result.map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::ReaderGone,
-        _ => Failure::world("cannot write the result", error),
+        ErrorKind::BrokenPipe => CommandFailure::ReaderGone,
+        _ => CommandFailure::world("cannot write the result", error),
     })
 }
 

@@ -1,22 +1,22 @@
-//! Points on the calendar as text: what a user means by `30d`, and now.
+//! Points in time as text: the start of a period such as `30d`, and the current time.
 
-use evenkeel_core::Wall;
+use evenkeel_core::WallTime;
 use jiff::Timestamp;
 
 /// The time as RFC 3339 in UTC with milliseconds.
-pub(crate) fn rfc3339(at: Wall) -> String {
+pub(crate) fn rfc3339(at: WallTime) -> String {
     let millis = i64::try_from(at.0).unwrap_or(i64::MAX);
     let time = Timestamp::from_millisecond(millis).unwrap_or(Timestamp::MAX);
     format!("{time:.3}")
 }
 
-/// What `since` means: an age (`30d`) is counted back from `now`; everything else is taken for a time.
-pub(crate) fn since(since: &str, now: Wall) -> String {
+/// Parses `since`: an age (`30d`) is subtracted from `now`; everything else is a point in time.
+pub(crate) fn since(since: &str, now: WallTime) -> String {
     evenkeel_admin::age(since).map_or_else(
         || since.to_owned(),
         |age| {
             let millis = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            rfc3339(Wall(now.0.saturating_sub(millis)))
+            rfc3339(WallTime(now.0.saturating_sub(millis)))
         },
     )
 }
@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn ages_are_counted_back() {
-        let now = Wall(1_795_341_600_000);
+        let now = WallTime(1_795_341_600_000);
         assert_eq!(rfc3339(now), "2026-11-22T10:00:00.000Z");
         assert_eq!(since("90m", now), "2026-11-22T08:30:00.000Z");
         assert_eq!(since("999999999w", now), "1970-01-01T00:00:00.000Z");

@@ -1,4 +1,4 @@
-//! Where evenkeel keeps its files when the configuration gives a relative name.
+//! The directory for evenkeel's files when the configuration gives a relative path.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

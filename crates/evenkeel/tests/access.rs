@@ -1,4 +1,4 @@
-//! The access log of the real program: what a request was, and each attempt that was made for it.
+//! The access log of the real program: the request, and each attempt made for it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 

@@ -1,4 +1,4 @@
-//! The command line as a user meets it: help, exit statuses, messages, where output goes.
+//! The command line as a user sees it: help, exit statuses, messages, output streams.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 
 use common::{PROGRAM, Program, call, free_ports, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use tempfile::TempDir;
 
 const SMALLEST: &str = r#"
@@ -107,7 +107,7 @@ fn check_says_that_a_file_is_right() {
     assert!(called.err.is_empty(), "{}", called.err);
 }
 
-/// The first thing to look at when an application answers 400 to probes only.
+/// The first thing to check when an application answers 400 to probes only.
 #[test]
 fn check_says_what_probes_send_as_host() {
     let text = format!(
@@ -406,12 +406,14 @@ fn what_an_incident_proposes_is_done_once_it_is_approved() {
     let victim = program.servers().remove(0).pid.unwrap();
     common::signal(victim, "KILL");
     let incident = program.wait_for_incident("awaiting approval", |incident| {
-        incident.status == Status::AwaitingApproval
+        incident.status == IncidentStatus::AwaitingApproval
     });
     assert_eq!(program.servers()[0].pid, None, "nothing was done yet");
     let approved = order(&program, "approve", &incident.id);
     assert_eq!(approved.status, Some(0), "{approved:?}");
-    program.wait_for_incident("closed", |incident| incident.status == Status::Closed);
+    program.wait_for_incident("closed", |incident| {
+        incident.status == IncidentStatus::Closed
+    });
     let late = order(&program, "approve", &incident.id);
     assert!(
         late.status == Some(1) && late.err.contains("is closed"),

@@ -1,4 +1,4 @@
-//! One cause for several servers, with real processes: one incident, no restart, nobody taken out, and its end is noticed.
+//! One cause for several servers, with real processes: one incident, no restart, no ejection, and the end is noticed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,21 +7,21 @@ mod common;
 use std::time::Duration;
 
 use common::{GOOD, Program, ask, get, signal, wait_for};
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 struct Case {
     program: Program,
     /// Requests that go on all the while.
-    load: Load,
+    load: OpenLoad,
     pids: Vec<Option<u32>>,
 }
 
 impl Case {
     fn start() -> Self {
         let program = Program::with_three("");
-        let load = Load::start(LoadPlan {
+        let load = OpenLoad::start(LoadPlan {
             timeout: Duration::from_secs(20),
             ..LoadPlan::new(program.address(), 100.0)
         });
@@ -42,7 +42,7 @@ impl Case {
         }
     }
 
-    /// Waits until so many more requests have succeeded.
+    /// Waits until this many more requests have succeeded.
     fn wait_for_answers(&self, number: u64) {
         let before = self.load.snapshot().ok;
         wait_for("answers", || {
@@ -61,7 +61,7 @@ impl Case {
         let all = self.program.incidents_of_services();
         let own: Vec<&Incident> = all
             .iter()
-            .filter(|incident| incident.end != Some(End::Merged))
+            .filter(|incident| incident.end != Some(CloseReason::Merged))
             .collect();
         assert_eq!(own.len(), 1, "{own:#?}");
         found
@@ -87,7 +87,7 @@ impl Case {
 }
 
 fn is_closed(incident: &Incident) -> bool {
-    incident.status == Status::Closed
+    incident.status == IncidentStatus::Closed
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Servers from DNS, with the real program and a name server that says what the test wants.
+//! Servers from DNS, with the real program and a scripted name server.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -90,7 +90,7 @@ impl NameServer {
         ));
     }
 
-    /// How often it was asked for addresses of `shop.test.` up to now.
+    /// The number of address queries for `shop.test.` so far.
     fn asked(&self, kind: RecordType) -> u32 {
         let asked = self.asked.lock().unwrap();
         asked
@@ -220,7 +220,7 @@ fn servers_come_and_go_with_the_answers() {
     names.say(Says::Code(ResponseCode::NXDomain));
     let program = program(&names, &format!("shop.test:{}", servers.port), "");
 
-    // It starts all the same.
+    // It starts nevertheless.
     let unresolved = ("dns-1".to_owned(), "down: unresolved".to_owned());
     wait_for("the state", || {
         (shown(&program) == [unresolved.clone()]).then_some(())
@@ -304,7 +304,7 @@ fn a_removal_of_most_servers_is_held_back_for_a_while() {
     let note = format!("{dns}: the removal of 3 working servers is held back");
     let services = program.api("/api/services").to_string();
     assert!(services.contains(&note), "{services}");
-    // The one that is new is there all the same.
+    // The new one has been added nevertheless.
     let counts = answers(&program, 50);
     assert!(counts.keys().eq(["1", "2", "3", "4", "5"]), "{counts:?}");
     wait_for("its end", || (!is_held()).then_some(()));

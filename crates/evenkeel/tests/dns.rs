@@ -1,4 +1,4 @@
-//! DNS answered by the real program, asked by the tools that people use: dig, delv and dnsperf.
+//! DNS answers of the real program, queried with common tools: dig, delv and dnsperf.
 
 #![allow(
     clippy::unwrap_used,

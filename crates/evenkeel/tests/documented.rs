@@ -1,5 +1,5 @@
-//! The commands in the documentation are ones that the program takes: each is called with `--help` behind it, which
-//! carries out nothing but still fails on an unknown command or option.
+//! The commands in the documentation exist: each is called with `--help` appended, which executes nothing but fails on
+//! an unknown command or option.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 

@@ -1,8 +1,8 @@
-//! A service with nothing wrong: pauses as of a garbage collector, load that doubles and halves, rolling restarts, one error in a hundred,
-//! a few requests at night, cold starts. Nobody is restarted for it.
+//! A healthy service: pauses like those of a garbage collector, load that doubles and halves, rolling restarts, one
+//! error in a hundred, sparse traffic, cold starts. No server is restarted.
 //!
-//! Half a minute in a test run; `cargo xtask healthy` lives for a quarter of an hour on a quiet machine, where at most one incident is
-//! a false alarm.
+//! Half a minute in a test run; `cargo xtask healthy` runs for a quarter of an hour on a quiet machine, with at most
+//! one false alarm.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use common::{PROBED, Program, ask, call, now, pause, sample_server, shop, signal};
 use evenkeel_core::Random;
-use evenkeel_lab::{Load, LoadPlan, Shape};
+use evenkeel_lab::{LoadPlan, OpenLoad, RequestMix};
 
 /// Set by `cargo xtask healthy`: how many minutes it lives.
 const MINUTES: &str = "EVENKEEL_HEALTHY_MINUTES";
@@ -40,18 +40,18 @@ impl Life {
         }
     }
 
-    fn load(&self, rate: f64) -> Load {
+    fn load(&self, rate: f64) -> OpenLoad {
         let mix = vec![
-            Shape::get("/").weight(20),
-            Shape::get("/delay/20").weight(4),
-            Shape::post("/orders", 200).weight(4),
-            Shape::get("/bytes/100000"),
+            RequestMix::get("/").weight(20),
+            RequestMix::get("/delay/20").weight(4),
+            RequestMix::post("/orders", 200).weight(4),
+            RequestMix::get("/bytes/100000"),
         ];
         let plan = LoadPlan::new(self.program.address(), rate);
-        Load::start(LoadPlan { mix, ..plan }).unwrap()
+        OpenLoad::start(LoadPlan { mix, ..plan }).unwrap()
     }
 
-    fn end(&mut self, load: Load) {
+    fn end(&mut self, load: OpenLoad) {
         self.failed += load.stop().failed;
     }
 
@@ -86,7 +86,7 @@ impl Life {
         self.lives(40.0, |_| {});
     }
 
-    /// One server after the other is restarted by a person.
+    /// An operator restarts one server after the other.
     fn rolls(&mut self) {
         let load = self.load(100.0);
         let admin = format!("http://{}", self.program.admin);

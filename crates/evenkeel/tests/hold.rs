@@ -1,4 +1,4 @@
-//! Requests that wait for a server, with real processes: three servers that are killed at once cost GETs nothing.
+//! Held requests, with real processes: three servers that are killed at once cost no GET request.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{Program, ServerNow, wait_for};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 /// Requests wait for up to a minute: how long a start takes on a busy machine is not what is asked here.
 const HOLD: &str = "[service.shop.hold_requests]\nup_to = \"50s\"";
@@ -16,7 +16,7 @@ const HOLD: &str = "[service.shop.hold_requests]\nup_to = \"50s\"";
 #[test]
 fn three_servers_that_are_killed_at_once_cost_gets_nothing() {
     let program = Program::with_three(HOLD);
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(60),
         ..LoadPlan::new(program.address(), 100.0)
     });

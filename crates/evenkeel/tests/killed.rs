@@ -1,5 +1,5 @@
-//! evenkeel is killed in the middle of each action: its servers end with it, a command of the user's goes on, the incident ends as what
-//! it is, and the next evenkeel runs all servers.
+//! evenkeel is killed in the middle of each action: its servers end with it, a user's command continues, the incident
+//! ends as interrupted, and the next evenkeel runs all servers.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,8 +7,8 @@ mod common;
 
 use common::{Program, ask, get, lives, sample_server, shop, signal, wait_for};
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::{End, Status};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 /// So many seconds nothing else sleeps.
 const LENGTH: &str = "4711";
@@ -23,7 +23,7 @@ fn killed_in(word: &str, actions: &str, more: &str) {
     let command = format!("{deaf}, {}", sample_server());
     let mut program = Program::up(&shop(3, &command, &more));
     let before = program.servers();
-    let load = Load::start(LoadPlan::new(program.address(), 60.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 60.0)).unwrap();
     let victim = before[0].address;
     assert_eq!(
         ask(victim, "POST", "/mode", "status 500").unwrap().status,
@@ -53,9 +53,9 @@ fn killed_in(word: &str, actions: &str, more: &str) {
         assert_eq!(before.address, after.address);
         assert_ne!(before.pid, after.pid);
     }
-    let is_it = |one: &Incident| one.id == incident.id && one.status == Status::Closed;
+    let is_it = |one: &Incident| one.id == incident.id && one.status == IncidentStatus::Closed;
     let ended = program.wait_for_incident("that was open", is_it);
-    assert_eq!(ended.end, Some(End::EvenkeelEnded), "{ended:#?}");
+    assert_eq!(ended.end, Some(CloseReason::EvenkeelEnded), "{ended:#?}");
     let mut actions = ended.actions.iter();
     assert!(actions.all(|action| action.outcome.is_some()), "{ended:#?}");
     for _ in 0..20 {

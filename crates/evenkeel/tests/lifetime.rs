@@ -1,4 +1,4 @@
-//! How the program begins and ends: SIGTERM, SIGKILL, requests in flight, children, examples.
+//! Start and end of the program: SIGTERM, SIGKILL, requests in flight, children, examples.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 

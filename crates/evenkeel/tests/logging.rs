@@ -1,4 +1,4 @@
-//! What becomes of the program when its log, or its results, cannot be written; and what a line of the log is.
+//! Log lines, and the program's behaviour when its log or its results cannot be written.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -26,7 +26,7 @@ fn start(more: &str, errors: Stdio) -> Program {
     program
 }
 
-/// Makes so many requests on one connection; each must be answered.
+/// Sends this many requests on one connection; each must be answered.
 fn requests(program: &Program, number: usize) {
     let mut stream = TcpStream::connect(program.address()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();

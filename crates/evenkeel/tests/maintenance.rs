@@ -1,4 +1,4 @@
-//! What a person takes out of service is left alone, also when evenkeel starts again, until they give it back.
+//! Whatever an operator takes out of service is left alone, even across a restart of evenkeel, until it is restored.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 

@@ -1,5 +1,5 @@
-//! Ten thousand servers in one service: what each costs in memory, and that all of them are probed again and again. That their probes
-//! are spread over the interval is a test of the schedule, in virtual time: by the clock it depends on the machine.
+//! Ten thousand servers in one service: the memory per server, and that all of them are probed repeatedly. That probes
+//! are spread evenly is tested on the schedule in virtual time: in real time it depends on the machine.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -15,7 +15,7 @@ const MANY: usize = 10_000;
 /// A round of probes.
 const ROUND: Duration = Duration::from_secs(4);
 
-/// A program with so many servers at 127.a.b.c, all of them behind one port.
+/// A program with this many servers at 127.a.b.c, all of them on one port.
 fn with_servers(number: usize, port: u16) -> Program {
     let servers: Vec<String> = (0..number)
         .map(|n| {

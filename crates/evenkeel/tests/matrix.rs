@@ -1,6 +1,6 @@
-//! The fault matrix: real processes, real sockets, one fault each, and the loop must close.
+//! The fault matrix: real processes, real sockets, one fault each.
 //!
-//! In each case the fault is detected, diagnosed right, recorded, repaired and verified, and no request that may be
+//! In each case the fault is detected, correctly diagnosed, recorded, repaired and verified, and no request that may be
 //! retried fails.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::{Program, ServerNow, ask, call, get, sample_server, shop, signal, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
+use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix};
 
 /// Three sample servers and default settings, with `more` added to the service.
 fn service(more: &str) -> String {
@@ -27,7 +27,7 @@ fn service(more: &str) -> String {
 /// A program with three servers that are up, under load.
 struct Case {
     program: Program,
-    load: Load,
+    load: OpenLoad,
     victim: ServerNow,
 }
 
@@ -39,7 +39,7 @@ impl Case {
             let victim = program.servers().remove(1);
             (victim.state == "up" && victim.pid.is_some()).then_some(victim)
         });
-        let load = Load::start(LoadPlan {
+        let load = OpenLoad::start(LoadPlan {
             timeout: Duration::from_secs(20),
             ..LoadPlan::new(program.address(), 100.0)
         });
@@ -52,7 +52,7 @@ impl Case {
         case
     }
 
-    /// Waits until so many more requests have been answered.
+    /// Waits until this many more requests have been answered.
     fn wait_for_requests(&self, number: u64) {
         let before = self.load.snapshot().ok;
         wait_for("requests", || {
@@ -81,7 +81,7 @@ impl Case {
         let incident = self
             .program
             .wait_for_incident(&format!("closed, {fault}"), |incident| {
-                incident.status == Status::Closed
+                incident.status == IncidentStatus::Closed
                     && is(incident, fault)
                     && incident.servers.contains(&self.victim.name)
             });
@@ -242,7 +242,7 @@ fn escalates_and_comes_back(case: Case, fault: FaultKind) {
     let escalated = case
         .program
         .wait_for_incident(&format!("escalated, {fault}"), |incident| {
-            incident.status == Status::Escalated && is(incident, fault)
+            incident.status == IncidentStatus::Escalated && is(incident, fault)
         });
     assert_eq!(escalated.servers, std::slice::from_ref(&case.victim.name));
     let now = case.program.servers().remove(1);
@@ -252,7 +252,7 @@ fn escalates_and_comes_back(case: Case, fault: FaultKind) {
     let closed = case
         .program
         .wait_for_incident("closed after the cause is gone", |incident| {
-            incident.status == Status::Closed && incident.id == escalated.id
+            incident.status == IncidentStatus::Closed && incident.id == escalated.id
         });
     assert_eq!(
         closed
@@ -270,8 +270,8 @@ fn no_post_is_sent_twice() {
     let program = Program::run(&service(""));
     program.wait_until_up();
     let servers = program.servers();
-    let load = Load::start(LoadPlan {
-        mix: vec![Shape::post("/orders", 100)],
+    let load = OpenLoad::start(LoadPlan {
+        mix: vec![RequestMix::post("/orders", 100)],
         id_prefix: Some("once".to_owned()),
         ..LoadPlan::new(program.address(), 200.0)
     })

@@ -1,5 +1,5 @@
-//! `fail-over` and `fall-back` of a user's playbook, with real processes: the servers behind take over, or requests are answered for,
-//! until those that failed are back.
+//! `fail-over` and `fall-back` of a user's playbook, with real processes: later tiers take over, or the fallback is
+//! served, until the failed servers are back.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -9,11 +9,11 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use common::{PROGRAM, Program, ask, free_ports, get, wait_for};
-use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::incident::{ActionOutcome, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
-/// Sample servers that nobody restarts.
+/// Sample servers that are not restarted.
 struct Servers {
     children: Vec<Child>,
     addresses: Vec<SocketAddr>,
@@ -44,7 +44,7 @@ impl Servers {
         }
     }
 
-    /// evenkeel before them; the last so many are backups.
+    /// evenkeel in front of them; the last `backups` servers are backups.
     fn program(&self, backups: usize, more: &str) -> Program {
         let first_behind = self.addresses.len() - backups;
         let servers = self.addresses.iter().enumerate().map(|(index, address)| {
@@ -102,7 +102,7 @@ fn outcome(incident: &Incident, word: &str) -> Option<ActionOutcome> {
 }
 
 /// So many more requests end; how many of them failed.
-fn failed_of(load: &Load, number: u64) -> u64 {
+fn failed_of(load: &OpenLoad, number: u64) -> u64 {
     let ended = || {
         let now = load.snapshot();
         (now.ok + now.failed, now.failed)
@@ -121,7 +121,7 @@ fn servers_behind_take_over_until_those_that_failed_are_back() {
         1,
         "[[service.shop.recover.playbook]]\nwhen = [\"dependency-failure\"]\ndo = [\"fail-over\"]",
     );
-    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     assert_eq!(failed_of(&load, 50), 0);
     servers.tell(0..2, "status 500");
     let failed_over = || program.metric("evenkeel_failed_over{");
@@ -135,7 +135,7 @@ fn servers_behind_take_over_until_those_that_failed_are_back() {
 
     servers.tell(0..2, "ok");
     let closed = program.wait_for_incident("closed", |incident| {
-        shared(incident) && incident.status == Status::Closed
+        shared(incident) && incident.status == IncidentStatus::Closed
     });
     assert_eq!(closed.verification.unwrap().outcome, "passed");
     wait_for("the return", || (failed_over() < 1.0).then_some(()));
@@ -150,7 +150,7 @@ fn requests_are_answered_for_until_servers_are_back() {
         "[service.shop.fallback]\nstatus = 200\nbody = \"soon\"\n\
          [[service.shop.recover.playbook]]\nwhen = [\"dependency-failure\"]\ndo = [\"fall-back\"]",
     );
-    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     assert_eq!(failed_of(&load, 50), 0);
     servers.tell(0..3, "status 500");
     wait_for("an answer for it", || {
@@ -165,7 +165,7 @@ fn requests_are_answered_for_until_servers_are_back() {
 
     servers.tell(0..3, "ok");
     let closed = program.wait_for_incident("closed", |incident| {
-        shared(incident) && incident.status == Status::Closed
+        shared(incident) && incident.status == IncidentStatus::Closed
     });
     assert_eq!(closed.verification.unwrap().outcome, "passed");
     assert_eq!(failed_of(&load, 100), 0);

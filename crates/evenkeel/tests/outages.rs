@@ -1,7 +1,7 @@
-//! Outages that several servers or a kind of request have in common, and short pauses, with real processes.
+//! Outages with a shared cause or by a kind of request, and short pauses, with real processes.
 //!
-//! Each happens at the same moment to two instances of evenkeel with the same load, one that recovers by itself and one with
-//! `mode = "off"`: recovery must never leave clients with fewer good answers than nothing would have.
+//! Each happens at the same time to two instances of evenkeel under the same load, one with automatic recovery and one
+//! with `mode = "off"`: recovery must never leave clients with fewer successful responses than no recovery.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -13,13 +13,13 @@ use std::collections::BTreeSet;
 
 use common::wait_for;
 use evenkeel_fault::FaultKind;
-use evenkeel_fault::incident::Status;
-use evenkeel_lab::Shape;
+use evenkeel_fault::incident::IncidentStatus;
+use evenkeel_lab::RequestMix;
 use outage::{Outage, SECOND, go_on};
 
 #[test]
 fn a_database_that_is_away() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     outage.tell(0..3, "status 500");
     go_on(8 * SECOND);
     outage.tell(0..3, "ok");
@@ -33,7 +33,10 @@ fn a_database_that_is_away() {
 
 #[test]
 fn a_route_that_hangs_on_all() {
-    let mix = [Shape::get("/").weight(3), Shape::get("/delay/60000")];
+    let mix = [
+        RequestMix::get("/").weight(3),
+        RequestMix::get("/delay/60000"),
+    ];
     let outage = Outage::start("[service.shop.timeout]\nattempt = \"500ms\"\n", &mix);
     let incident = outage.wait_for(FaultKind::BrokenRoute);
     let evidence = incident.diagnosis[0].evidence.join("\n");
@@ -46,7 +49,7 @@ fn a_route_that_hangs_on_all() {
 
 #[test]
 fn a_wrong_probe_and_then_all_processes_end() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     outage.tell(0..3, "unhealthy");
     outage.wait_for(FaultKind::BadProbe);
     outage.signal(0..3, "KILL");
@@ -57,7 +60,7 @@ fn a_wrong_probe_and_then_all_processes_end() {
 
 #[test]
 fn nobody_listens_any_more() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     outage.tell(0..3, "stop-listening");
     outage.wait_for(FaultKind::NotListening);
     outage.managed.wait_for_new_processes();
@@ -76,7 +79,7 @@ fn servers_that_shed_and_say_for_how_long() {
 }
 
 fn servers_shed(mode: &str) {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     outage.tell(0..3, mode);
     go_on(8 * SECOND);
     outage.tell(0..3, "ok");
@@ -89,7 +92,7 @@ fn servers_shed(mode: &str) {
 /// Nothing is wrong with the servers: connections do not get to them.
 #[test]
 fn packets_are_dropped() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     outage.tell(0..3, "drop 6");
     go_on(9 * SECOND);
     let ended = outage.end();
@@ -97,15 +100,15 @@ fn packets_are_dropped() {
     ended.assert_kinds(&[FaultKind::Unreachable]);
 }
 
-/// What is asked for under one key takes long, and one server gets all of it.
+/// The requests of one key take long, and one server gets all of them.
 #[test]
 fn a_heavy_key() {
     let balance = "[service.shop.balance]\npolicy = \"ring-hash\"\nhash_on = \"path\"\n";
     let mix = [
-        Shape::get("/delay/60"),
-        Shape::get("/"),
-        Shape::get("/a"),
-        Shape::get("/b"),
+        RequestMix::get("/delay/60"),
+        RequestMix::get("/"),
+        RequestMix::get("/a"),
+        RequestMix::get("/b"),
     ];
     let outage = Outage::start(balance, &mix);
     go_on(20 * SECOND);
@@ -114,10 +117,10 @@ fn a_heavy_key() {
     ended.assert_kinds(&[]);
 }
 
-/// A process that somebody has stopped is restarted after about two seconds: a pause that is over long before is no reason to.
+/// A stopped process is restarted after about two seconds; a pause that ends well before that is no reason to.
 #[test]
 fn a_process_that_pauses() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     for _ in 0..2 {
         outage.signal(0..1, "STOP");
         go_on(SECOND.mul_f64(0.7));
@@ -131,7 +134,7 @@ fn a_process_that_pauses() {
 
 #[test]
 fn evenkeel_itself_is_stopped() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     for side in outage.sides() {
         side.program.signal("STOP");
     }
@@ -148,7 +151,7 @@ fn evenkeel_itself_is_stopped() {
 
 #[test]
 fn one_of_twenty_answers_is_an_error() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     outage.tell(0..3, "status 500 0.05");
     go_on(10 * SECOND);
     let ended = outage.end();
@@ -159,7 +162,7 @@ fn one_of_twenty_answers_is_an_error() {
 fn two_of_three_hang_and_the_third_carries_what_it_can() {
     let outage = Outage::start(
         "[service.shop.timeout]\nattempt = \"1s\"\n",
-        &[Shape::get("/")],
+        &[RequestMix::get("/")],
     );
     outage.tell(0..2, "hang");
     go_on(10 * SECOND);
@@ -181,7 +184,7 @@ fn two_of_three_hang_and_the_third_carries_what_it_can() {
 fn one_is_killed_and_one_fails_and_one_hangs() {
     let outage = Outage::start(
         "[service.shop.timeout]\nattempt = \"1s\"\n",
-        &[Shape::get("/")],
+        &[RequestMix::get("/")],
     );
     outage.signal(0..1, "KILL");
     outage.tell(1..2, "status 500");
@@ -204,18 +207,23 @@ fn one_is_killed_and_one_fails_and_one_hangs() {
 
 #[test]
 fn a_closed_incident_says_how_it_ended() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     outage.signal(0..1, "KILL");
     let incident = outage
         .managed
         .program
-        .wait_for_incident("closed", |incident| incident.status == Status::Closed);
+        .wait_for_incident("closed", |incident| {
+            incident.status == IncidentStatus::Closed
+        });
     assert_eq!(incident.servers.len(), 1);
     outage.end().assert_kinds(&[FaultKind::ProcessCrashed]);
 }
 #[test]
 fn posts_hang_on_one() {
-    let mix = [Shape::get("/").weight(3), Shape::post("/orders", 10)];
+    let mix = [
+        RequestMix::get("/").weight(3),
+        RequestMix::post("/orders", 10),
+    ];
     let outage = Outage::start("[service.shop.timeout]\nattempt = \"500ms\"\n", &mix);
     outage.tell(0..1, "hang POST");
     wait_for("an incident", || {
@@ -227,7 +235,7 @@ fn posts_hang_on_one() {
 
 #[test]
 fn two_of_three_are_slow() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     outage.tell(0..2, "slow 200");
     go_on(8 * SECOND);
     outage.tell(0..2, "ok");

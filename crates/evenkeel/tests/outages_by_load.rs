@@ -11,7 +11,7 @@ mod outage;
 use std::time::Duration;
 
 use evenkeel_fault::FaultKind;
-use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
+use evenkeel_lab::{OpenLoad, LoadPlan, LoadStats, RequestMix};
 use outage::{CHANCE, Ended, Outage, RATE, SECOND, go_on};
 
 /// Three servers that work on one request at a time do 214 of these a second.
@@ -20,18 +20,18 @@ const REQUEST: &str = "/delay/14";
 /// Five times the usual load for so long, from clients that wait for four seconds. Which part of the excess was served: with recovery,
 /// and without.
 fn five_times_the_load(time: Duration) -> ([f64; 2], Ended) {
-    let outage = Outage::start("", &[Shape::get(REQUEST)]);
+    let outage = Outage::start("", &[RequestMix::get(REQUEST)]);
     outage.tell(0..3, "slots 1");
     // What is usual is known.
     go_on(6 * SECOND);
     let excess = outage.sides().map(|side| {
         let plan = LoadPlan {
-            mix: vec![Shape::get(REQUEST)],
+            mix: vec![RequestMix::get(REQUEST)],
             connections: 4_000,
             timeout: 4 * SECOND,
             ..LoadPlan::new(side.program.address(), RATE * 4.0)
         };
-        Load::start(plan).unwrap()
+        OpenLoad::start(plan).unwrap()
     });
     go_on(time);
     let watched = [excess[0].watch(), excess[1].watch()];

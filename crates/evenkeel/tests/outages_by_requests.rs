@@ -1,5 +1,5 @@
-//! Outages that requests cause: one that ends its server. As in `outages`, it happens to an evenkeel that recovers by itself and to one
-//! with `mode = "off"`.
+//! Outages caused by requests: one that crashes its server. As in `outages`, with automatic recovery and with `mode =
+//! "off"`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -9,7 +9,7 @@ mod outage;
 
 use common::get;
 use evenkeel_fault::FaultKind;
-use evenkeel_lab::Shape;
+use evenkeel_lab::RequestMix;
 use outage::{Outage, SECOND, go_on};
 
 /// What the sample server ends with.
@@ -17,7 +17,7 @@ const POISON: &str = "/exit/3";
 
 #[test]
 fn a_request_that_ends_servers_is_reloaded_ten_times() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     for _ in 0..10 {
         for side in outage.sides() {
             let status = get(side.program.address(), POISON).unwrap().status;

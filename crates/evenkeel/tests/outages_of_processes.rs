@@ -1,5 +1,5 @@
-//! Outages that begin in the processes of servers: a version that cannot start, a start that takes long, descriptors that are used
-//! up. As in `outages`, they happen to an evenkeel that recovers by itself and to one with `mode = "off"`.
+//! Outages that begin in the servers' processes: a version that cannot start, a slow start, exhausted descriptors. As
+//! in `outages`, with automatic recovery and with `mode = "off"`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -9,7 +9,7 @@ mod outage;
 
 use common::{GOOD, use_up_descriptors};
 use evenkeel_fault::FaultKind;
-use evenkeel_lab::Shape;
+use evenkeel_lab::RequestMix;
 use outage::{Outage, SECOND, go_on};
 
 /// Starts are tried quickly, so that a test can see the end of them: to be added to `recover`.
@@ -20,7 +20,7 @@ backoff = { base = "50ms", cap = "1s" }
 
 #[test]
 fn a_new_version_that_cannot_start() {
-    let outage = Outage::start(OFTEN, &[Shape::get("/")]);
+    let outage = Outage::start(OFTEN, &[RequestMix::get("/")]);
     for side in outage.sides() {
         side.deploy("echo no such module\nexit 1\n");
     }
@@ -40,7 +40,7 @@ fn a_new_version_that_cannot_start() {
 
 #[test]
 fn a_start_that_takes_long() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     for side in outage.sides() {
         side.deploy(&format!("sleep 5\n{GOOD}"));
     }
@@ -62,7 +62,7 @@ fn a_start_that_takes_long() {
 
 #[test]
 fn a_process_that_may_open_no_more_descriptors() {
-    let outage = Outage::start("", &[Shape::get("/")]);
+    let outage = Outage::start("", &[RequestMix::get("/")]);
     for side in outage.sides() {
         use_up_descriptors(side.pids[1].unwrap());
     }

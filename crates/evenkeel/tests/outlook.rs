@@ -1,4 +1,4 @@
-//! What `status --why` says of recovery while a fault is repaired, what the second check refuses, and what is learnt from it over a
+//! `status --why` while a fault is repaired, plans that the second check refuses, and success rates that survive a
 //! restart of evenkeel.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
@@ -7,8 +7,8 @@ mod common;
 
 use common::{Program, ask, call, get, sample_server, shop, wait_for};
 use evenkeel_fault::FaultKind;
-use evenkeel_fault::incident::{ActionOutcome, Incident, Status};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_fault::incident::{ActionOutcome, Incident, IncidentStatus};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -27,7 +27,7 @@ fn waits_for(why: &Value) -> &str {
 
 fn is_over(incident: &Incident) -> bool {
     let kind = incident.diagnosis.first().map(|finding| finding.fault);
-    kind == Some(FaultKind::ErrorBurst) && incident.status == Status::Closed
+    kind == Some(FaultKind::ErrorBurst) && incident.status == IncidentStatus::Closed
 }
 
 /// The same folder for another run of the program.
@@ -46,7 +46,7 @@ fn copy_of(folder: &std::path::Path) -> TempDir {
 #[test]
 fn a_person_sees_what_comes_next_and_what_has_helped() {
     let mut program = Program::up(&shop(1, &sample_server(), MORE));
-    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     wait_for("answers", || (load.snapshot().ok > 100).then_some(()));
     assert_eq!(waits_for(&why(&program)), "nothing");
     let server = program.servers().remove(0);

@@ -1,19 +1,19 @@
-//! Too much for the servers, or a route that holds all of them up, with real processes: what can be served is, the rest is answered at
-//! once, and nobody is taken out or restarted for it.
+//! Overload, or a route that blocks all servers, with real processes: whatever can be served is, the rest is answered
+//! at once, and no server is ejected or restarted.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;
 
 use common::{Program, ask, get, wait_for};
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::load::Shape;
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::load::RequestMix;
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 fn is_of(incident: &Incident, kind: FaultKind) -> bool {
     let first = incident.diagnosis.first();
-    first.is_some_and(|finding| finding.fault == kind) && incident.end != Some(End::Merged)
+    first.is_some_and(|finding| finding.fault == kind) && incident.end != Some(CloseReason::Merged)
 }
 
 fn assert_sheds(incident: &Incident) {
@@ -52,16 +52,16 @@ fn a_route_that_hangs_fails_fast_and_opens_by_itself() {
     let program = Program::with_three(QUICK);
     let pids = program.pids();
     let plan = LoadPlan::new(program.address(), 20.0);
-    let well = Load::start(plan.clone()).unwrap();
-    let hanging = Load::start(LoadPlan {
-        mix: vec![Shape::get("/delay/60000")],
+    let well = OpenLoad::start(plan.clone()).unwrap();
+    let hanging = OpenLoad::start(LoadPlan {
+        mix: vec![RequestMix::get("/delay/60000")],
         ..plan
     });
     let hanging = hanging.unwrap();
     let of_route = |incident: &Incident| is_of(incident, FaultKind::BrokenRoute);
     let incident = program.wait_for_incident("of the route", of_route);
     assert_sheds(&incident);
-    // What asks for it is told at once, now and then one of them tries.
+    // Its requests are answered at once, except for occasional trials.
     let refused = || {
         let answer = get(program.address(), "/delay/60000").unwrap();
         answer
@@ -82,14 +82,14 @@ fn a_route_that_hangs_fails_fast_and_opens_by_itself() {
     assert_left_alone(&program, &pids);
     drop(hanging);
 
-    // It is well again: trials find that out, whatever else comes.
+    // It has recovered: trials find that out, whatever else happens.
     let healed = LoadPlan {
-        mix: vec![Shape::get("/delay/1")],
+        mix: vec![RequestMix::get("/delay/1")],
         ..LoadPlan::new(program.address(), 50.0)
     };
-    let healed = Load::start(healed).unwrap();
+    let healed = OpenLoad::start(healed).unwrap();
     let closed = program.wait_for_incident("of the route, closed", |incident| {
-        of_route(incident) && incident.status == Status::Closed
+        of_route(incident) && incident.status == IncidentStatus::Closed
     });
     assert_eq!(closed.verification.unwrap().outcome, "passed");
     let before = healed.snapshot().ok;
@@ -114,12 +114,12 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
             200
         );
     }
-    let mix = || vec![Shape::get("/delay/20")];
+    let mix = || vec![RequestMix::get("/delay/20")];
     let usual = LoadPlan {
         mix: mix(),
         ..LoadPlan::new(program.address(), 30.0)
     };
-    let usual = Load::start(usual).unwrap();
+    let usual = OpenLoad::start(usual).unwrap();
     wait_for("what is usual is known", || {
         (usual.snapshot().ok > 300).then_some(())
     });
@@ -130,7 +130,7 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
         connections: 2_000,
         ..LoadPlan::new(program.address(), 900.0)
     };
-    let excess = Load::start(excess).unwrap();
+    let excess = OpenLoad::start(excess).unwrap();
     let of_load = |incident: &Incident| is_of(incident, FaultKind::Overload);
     let incident = program.wait_for_incident("of the overload", of_load);
     assert_sheds(&incident);
@@ -140,7 +140,7 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
         let limits = servers.iter().filter_map(|server| server["limit"].as_u64());
         (limits.filter(|limit| *limit < 100).count() == 3).then_some(())
     });
-    // Both go on at the same time: requests are served, and others are told at once.
+    // Both run concurrently: requests keep being served, and the others are informed at once.
     let (ok, refused) = (
         excess.snapshot().ok,
         program.metric("evenkeel_queue_denied_total"),
@@ -152,7 +152,7 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
     assert_left_alone(&program, &pids);
     drop(excess);
     let closed = program.wait_for_incident("of the overload, closed", |incident| {
-        of_load(incident) && incident.status == Status::Closed
+        of_load(incident) && incident.status == IncidentStatus::Closed
     });
     assert_eq!(closed.verification.unwrap().outcome, "passed");
     wait_for("no limit", || {
@@ -170,7 +170,7 @@ fn in_an_overload_a_limit_is_found_and_the_excess_is_told_at_once() {
 fn servers_that_shed_by_themselves_are_left_alone_and_clients_hardly_notice() {
     let program = Program::with_three("");
     let pids = program.pids();
-    let load = Load::start(LoadPlan::new(program.address(), 100.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     wait_for("answers", || (load.snapshot().ok >= 100).then_some(()));
     for server in program.servers() {
         let answer = ask(server.address, "POST", "/mode", "status 503 0.3").unwrap();

@@ -1,4 +1,5 @@
-//! evenkeel itself in trouble, with real processes: no server is ejected or restarted for it, and it has an incident of its own.
+//! Faults of evenkeel itself, with real processes: no server is ejected or restarted, and there is an incident for
+//! evenkeel.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -9,7 +10,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use common::{Program, SELF, now, pause, signal, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -50,7 +51,7 @@ fn the_only(program: &Program, kind: FaultKind) -> Incident {
     for incident in &incidents {
         assert_eq!(incident.service, SELF, "{incident:#?}\n{}", program.log());
         assert!(incident.servers.is_empty(), "{incident:#?}");
-        // Where it lasts, a person is told.
+        // If it persists, an operator is notified.
         let mut actions = incident.actions.iter();
         assert!(actions.all(|action| action.action == "escalate"));
     }
@@ -95,7 +96,8 @@ fn used_up_descriptors_are_nobodys_fault_but_its_own() {
     drop(others);
     the_only(&program, FaultKind::DescriptorExhaustion);
     let is_closed = |incident: &Incident| {
-        is_of(incident, FaultKind::DescriptorExhaustion) && incident.status == Status::Closed
+        is_of(incident, FaultKind::DescriptorExhaustion)
+            && incident.status == IncidentStatus::Closed
     };
     program.wait_for_incident("of its own, closed", is_closed);
     the_only(&program, FaultKind::DescriptorExhaustion);
@@ -115,7 +117,7 @@ fn its_own_stall_is_nobodys_fault_but_its_own() {
     }
     signal(program.pid(), "CONT");
     let is_closed = |incident: &Incident| {
-        is_of(incident, FaultKind::ProcessHung) && incident.status == Status::Closed
+        is_of(incident, FaultKind::ProcessHung) && incident.status == IncidentStatus::Closed
     };
     program.wait_for_incident("of its own, closed", is_closed);
     let incident = the_only(&program, FaultKind::ProcessHung);

@@ -1,4 +1,4 @@
-//! `evenkeel playbooks`: what would be done for each kind of fault, built-in and own, as text and as JSON.
+//! `evenkeel playbooks`: the actions for each kind of fault, built-in and the user's, as text and as JSON.
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
 mod common;

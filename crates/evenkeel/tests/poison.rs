@@ -1,4 +1,5 @@
-//! A request that ends the process that gets it, with real processes: after two victims no other one ends, and all else is served.
+//! A request that crashes its server, with real processes: after two victims no other server crashes, and everything
+//! else is served.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,9 +8,9 @@ mod common;
 use std::time::Duration;
 
 use common::{Program, call, get, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 /// What the sample server ends with.
 const POISON: &str = "/exit/3";
@@ -24,7 +25,7 @@ fn after_two_victims_no_process_ends_and_all_else_is_served() {
     let program = Program::with_three("");
     let address = program.address();
     let before = program.pids();
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(20),
         ..LoadPlan::new(address, 100.0)
     })
@@ -53,7 +54,7 @@ fn after_two_victims_no_process_ends_and_all_else_is_served() {
     assert_eq!(program.pids(), now, "no other process ended");
     let incident = program.wait_for_incident("of the request, closed", |incident| {
         is_poison(incident)
-            && incident.status == Status::Closed
+            && incident.status == IncidentStatus::Closed
             && incident
                 .actions
                 .iter()
@@ -62,13 +63,13 @@ fn after_two_victims_no_process_ends_and_all_else_is_served() {
     let evidence = incident.diagnosis[0].evidence.join("\n");
     assert!(evidence.contains("GET /exit/3 was under way"), "{evidence}");
     assert_eq!(incident.servers.len(), 2, "{incident:#?}");
-    // What was under way on both victims, one after the other, is not tried a third time.
+    // A request that was in flight on both victims, one after the other, is not tried a third time.
     let numbers = load.stop();
     assert!(numbers.failed <= 2, "{:?}", numbers.failures);
     assert_is_told(&program);
 }
 
-/// Metrics tell of it, and a person can end it.
+/// Metrics show it, and an operator can end it.
 fn assert_is_told(program: &Program) {
     let metrics = get(program.admin, "/metrics").unwrap().body;
     for line in [

@@ -1,4 +1,4 @@
-//! Load that servers report, with the real program: who says that it has much to do gets less.
+//! Load reports of servers, with the real program: a busy server gets less.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -57,7 +57,8 @@ fn who_says_that_it_is_busy_gets_less() {
     };
     ask(20);
     assert!((metric("evenkeel_server_load_share", "busy") - 1.0).abs() < 1e-9);
-    // Each is weighed by its requests for what it says, so the busy one falls further as it gets fewer, to a bound.
+    // Each server is weighted by its requests per reported load, so the busy one's weight falls further as it gets
+    // fewer requests, down to a bound.
     wait_for("its share", || {
         ask(20);
         (metric("evenkeel_server_load_share", "busy") < 0.5).then_some(())

@@ -1,4 +1,4 @@
-//! Restarts of real processes that take their time, and by others: never two copies, and no more restarts than were wanted.
+//! Slow restarts of real processes, and restarts by others: never two copies, and no more restarts than wanted.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -77,7 +77,7 @@ fn a_process_that_may_take_long_to_stop_is_replaced_once_it_has_stopped() {
     assert_ne!(program.servers()[0].pid, before.pid);
 }
 
-/// A server that somebody else runs; dropping it kills it.
+/// A server that evenkeel does not run; dropping it kills it.
 struct Server(Child);
 
 impl Server {

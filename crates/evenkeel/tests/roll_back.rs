@@ -1,4 +1,4 @@
-//! Back to the version that ran before, with real processes: a program that cannot start is put in place of one that ran well.
+//! Roll-back to the previous version, with real processes: a program that worked is replaced by one that cannot start.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::{GOOD, Program, signal, wait_for};
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
 
 const BAD: &str = "echo no such module\nexit 1\n";
@@ -54,8 +54,8 @@ impl Case {
                 let mut actions = one.actions.iter();
                 kind == Some(FaultKind::BadDeploy)
                     && actions.any(|action| action.action == "roll-back")
-                    && one.status == Status::Closed
-                    && one.end == Some(End::Recovered)
+                    && one.status == IncidentStatus::Closed
+                    && one.end == Some(CloseReason::Recovered)
             });
         self.program.wait_until_up();
         incident

@@ -1,4 +1,5 @@
-//! Eight answers of a hundred fail on every server: too few for the limits of any one, and an incident all the same.
+//! Eight percent of the answers fail on every server: too few for the limits of any single server, and an incident
+//! nevertheless.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,14 +8,14 @@ mod common;
 use std::time::Duration;
 
 use common::{Program, ask, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 #[test]
 fn a_share_of_errors_that_lasts_is_an_incident_and_nobody_is_restarted() {
     let program = Program::with_three("");
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(20),
         ..LoadPlan::new(program.address(), 100.0)
     })
@@ -38,7 +39,7 @@ fn a_share_of_errors_that_lasts_is_an_incident_and_nobody_is_restarted() {
     assert!(evidence.contains("answers failed within"), "{evidence}");
     tell_all("ok");
     program.wait_for_incident("closed", |one| {
-        one.id == incident.id && one.status == Status::Closed
+        one.id == incident.id && one.status == IncidentStatus::Closed
     });
     assert_eq!(program.pids(), before);
 }

@@ -1,4 +1,4 @@
-//! Servers that need long for their start, or are slow after it, with real processes: both pass, and no restart helps.
+//! Servers that start slowly, or are slow after the start, with real processes: both pass, and no restart is made.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,9 +7,9 @@ mod common;
 use std::path::Path;
 
 use common::{PROBED, Program, ask, get, sample_server, shop, signal, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 fn lines(file: &Path) -> usize {
     std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
@@ -40,7 +40,7 @@ fn a_process_that_needs_12_seconds_is_started_once() {
 fn a_server_that_is_slow_after_its_start_is_not_restarted_for_it() {
     let command = format!(r#"{}, "--mode-file", "{{folder}}/mode""#, sample_server());
     let program = Program::up(&shop(3, &command, PROBED));
-    let load = Load::start(LoadPlan::new(program.address(), 200.0)).unwrap();
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 200.0)).unwrap();
     // As fast as each other: that is known of them.
     let wait_for_answers = |number: u64| {
         let before = load.snapshot().ok;
@@ -64,7 +64,7 @@ fn a_server_that_is_slow_after_its_start_is_not_restarted_for_it() {
     let warm = ask(cold.address, "POST", "/mode", "ok").unwrap();
     assert_eq!(warm.status, 200);
     program.wait_for_incident("of a warm-up that is over", |incident| {
-        is_warming_up(incident) && incident.status == Status::Closed
+        is_warming_up(incident) && incident.status == IncidentStatus::Closed
     });
     program.wait_until_up();
     assert_eq!(program.servers()[0].pid, cold.pid);

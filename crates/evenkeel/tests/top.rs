@@ -1,4 +1,4 @@
-//! `evenkeel top` and `status --why` against a program that runs: as plain lines, and on a pseudo-terminal.
+//! `evenkeel top` and `status --why` against a running program: as plain lines, and on a pseudo-terminal.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -19,7 +19,7 @@ struct OnTerminal {
     child: Child,
     /// Our end.
     hand: File,
-    /// The program's end, kept to look at its modes.
+    /// The program's end of the pseudo-terminal, kept to read its modes.
     terminal: File,
     seen: Arc<Mutex<Vec<u8>>>,
 }
@@ -266,7 +266,7 @@ fn servers_say_how_busy_they_are() {
     });
     let score = why["score"].as_str().unwrap();
     assert!(
-        score.contains("as servers say: 2 of 2 answered at /load"),
+        score.contains("as reported by servers: 2 of 2 answered at /load"),
         "{why}"
     );
     let sentence = why["servers"][0]["sentence"].as_str().unwrap();
@@ -310,7 +310,7 @@ fn why_a_server_gets_nothing() {
     let json = in_folder(&["status", "shop", "--why", "--format", "json"]);
     let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["name"], "shop");
-    let recovery = "nothing: a person has it in maintenance";
+    let recovery = "nothing: it is in maintenance";
     assert!(text.out.contains(recovery), "{}", text.out);
     let shown = &json["servers"][0]["recovery"];
     assert_eq!(shown["waits_for"], "maintenance", "{json}");

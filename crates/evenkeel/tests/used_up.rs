@@ -1,4 +1,4 @@
-//! A server whose process may open no more descriptors: its kept connections work, and it accepts no new one.
+//! A server whose process has no descriptors left: its kept-alive connections work, and it accepts no new ones.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,14 +7,14 @@ mod common;
 use std::time::Duration;
 
 use common::{Program, use_up_descriptors, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 #[test]
 fn it_is_told_by_the_count_and_restarted() {
     let program = Program::with_three("");
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(60),
         ..LoadPlan::new(program.address(), 50.0)
     })
@@ -32,7 +32,7 @@ fn it_is_told_by_the_count_and_restarted() {
     let evidence = incident.diagnosis[0].evidence.join("; ");
     assert!(evidence.contains("Max open files"), "{evidence}");
     let closed = program.wait_for_incident("closed", |one| {
-        one.id == incident.id && one.status == Status::Closed
+        one.id == incident.id && one.status == IncidentStatus::Closed
     });
     assert!(closed.actions.iter().any(|one| one.action == "restart"));
     program.wait_until_up();

@@ -1,5 +1,5 @@
-//! Servers that run but not where they are asked for: what is wrong is said, in a word that a person can act on, and nobody else's
-//! process is taken for the server's.
+//! Servers that run but do not listen where they should: the diagnosis is one that an operator can act on, and no
+//! foreign process is mistaken for the server.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -8,7 +8,7 @@ mod common;
 use std::time::Duration;
 
 use common::{PROGRAM, Program, free_ports, get, now, pause, shop, wait_for};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::{FaultKind, Incident};
 
 /// A probe, and a short time for starts.
@@ -49,7 +49,8 @@ fn assert_not_up(program: &Program) {
 /// It is said where it listens, and it is not started again: that would not change it.
 fn assert_needs_a_person(program: &Program, word: &str) {
     told(program, FaultKind::NotListening, word);
-    let told = program.wait_for_incident("escalated", |one| one.status == Status::Escalated);
+    let told =
+        program.wait_for_incident("escalated", |one| one.status == IncidentStatus::Escalated);
     let pid = program.servers()[0].pid;
     let end = now() + Duration::from_secs(8);
     while now() < end {
@@ -107,7 +108,8 @@ fn it_goes_into_the_background() {
     let program = with(&format!(r#""sh", "-c", "{start}", "{{port}}""#));
     told(&program, FaultKind::CannotStart, "stay in the foreground");
     // What it has left behind holds the port when it is started again.
-    let told = program.wait_for_incident("escalated", |one| one.status == Status::Escalated);
+    let told =
+        program.wait_for_incident("escalated", |one| one.status == IncidentStatus::Escalated);
     let kind = told.diagnosis[0].fault;
     assert!(
         matches!(kind, FaultKind::CannotStart | FaultKind::PortTaken),

@@ -1,4 +1,4 @@
-//! What goes into the keeper and what comes out: the whole contract between the way of a fault and the world.
+//! The inputs and outputs of the keeper: the whole contract between the fault path and its environment.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub struct ServiceSpec {
 pub struct ServerSpec {
     /// Its name, unique in the service.
     pub name: String,
-    /// Its address, for people; none if it is a place that is yet to be filled.
+    /// Its address, for display; none for an empty slot.
     pub address: Option<String>,
     /// Its tier: 0 is primary, 1 is backup.
     pub tier: u8,
@@ -41,7 +41,7 @@ pub struct ServerSpec {
     pub managed: Managed,
     /// Whether its service can go back to the version that ran before.
     pub rolls_back: bool,
-    /// The longest that whoever carries out an order for it may take before answering.
+    /// The longest time that the execution of an order for it may take.
     pub order_limit: Duration,
 }
 
@@ -65,7 +65,7 @@ pub enum Managed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrderId(pub u64);
 
-/// What the world tells the keeper.
+/// An input of the keeper.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// A signal.
@@ -87,7 +87,7 @@ pub enum Input {
         id: OrderId,
         /// When.
         at: Instant,
-        /// What was found.
+        /// The result.
         examination: Box<Examination>,
     },
     /// The service's totals since the start of the program; for the impact of incidents.
@@ -104,10 +104,10 @@ pub enum Input {
         /// By the places of its servers.
         servers: Vec<ServerLoad>,
     },
-    /// A person's order; answered with one or more [`Output::Answer`].
+    /// An operator's order; answered with one or more [`Output::Answer`].
     Operator {
         /// To be given back with each answer.
-        ticket: Ticket,
+        ticket: OrderTicket,
         /// When.
         at: Instant,
         /// What.
@@ -120,11 +120,11 @@ pub enum Input {
         /// In words.
         text: ShapeText,
     },
-    /// What was observed of a request that may bring servers down.
+    /// Observations of a request that may crash servers.
     Exposed(Box<Exposure>),
-    /// What evenkeel read of itself.
+    /// A reading of evenkeel's own resources.
     SelfReading(Box<SelfReading>),
-    /// evenkeel itself stood still; to be told before the signals that came meanwhile.
+    /// evenkeel itself was stalled; to be passed in before the signals received meanwhile.
     Stalled {
         /// When it went on.
         until: Instant,
@@ -133,18 +133,18 @@ pub enum Input {
     },
     /// The machine's calendar clock was set: stamps follow it from now on.
     ClockSet {
-        /// Where the monotonic clock's zero lies on the calendar now.
+        /// The calendar time of the monotonic clock's zero.
         epoch: Epoch,
         /// By how much it was set forward (or back), in milliseconds.
         by_millis: i64,
     },
 }
 
-/// A number that ties a person's order to its answers.
+/// A number that links an operator's order to its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Ticket(pub u64);
+pub struct OrderTicket(pub u64);
 
-/// What came of a person's order.
+/// The outcome of an operator's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderAnswer {
     /// It is being carried out; another answer says how that ended.
@@ -158,7 +158,7 @@ pub enum OrderAnswer {
 }
 
 impl Examination {
-    /// Whether the process was found stopped by somebody (state T, not that of a debugger).
+    /// Whether the process was stopped (state T, not by a debugger).
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         let process = self.process.as_ref();
@@ -173,7 +173,7 @@ impl OrderAnswer {
         !matches!(self, Self::Accepted(_))
     }
 
-    /// What is said.
+    /// The answer in words.
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
@@ -198,7 +198,7 @@ impl OrderAnswer {
 /// How much one server has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServerLoad {
-    /// Attempts that are under way on it.
+    /// Its attempts in flight.
     pub in_flight: u32,
     /// Attempts that were answered below 500 since the start of the program.
     pub answered: u64,
@@ -221,7 +221,7 @@ pub struct Totals {
     pub queued: u64,
 }
 
-/// A person's order.
+/// An operator's order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OperatorOrder {
     /// Do what the incident proposes.
@@ -246,7 +246,7 @@ pub enum OperatorOrder {
     MaintenanceOff(ServiceId, OrderTerms),
 }
 
-/// What an examination found: the discriminating tests of a diagnosis, made at one moment.
+/// The result of an examination: the discriminating tests of a diagnosis, made at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Examination {
     /// A bare TCP connect.
@@ -279,13 +279,13 @@ pub struct ProcessState {
     pub resident_bytes: Option<u64>,
     /// The last lines that it printed, oldest first.
     pub last_lines: Vec<String>,
-    /// Who listens on its port instead of it, in words, if somebody does.
+    /// The process that listens on its port instead, in words, if there is one.
     pub port_holder: Option<String>,
     /// Descriptors that it has open and may have open.
     pub descriptors: Option<Usage>,
 }
 
-/// What the keeper asks of the world.
+/// An output of the keeper.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
     /// To the balancer.
@@ -310,7 +310,7 @@ pub enum Output {
         /// The server.
         server: ServerId,
         /// How often.
-        pace: Pace,
+        pace: ProbePace,
     },
     /// The incident is new or has changed: store it, show it.
     Record(Box<Incident>),
@@ -320,7 +320,7 @@ pub enum Output {
         service: ServiceId,
         /// The server's index; `None` for the whole service.
         server: Option<u32>,
-        /// What there is now.
+        /// The current maintenance.
         maintenance: Option<Box<Maintenance>>,
     },
     /// Whether the service's requests go to its servers.
@@ -330,10 +330,10 @@ pub enum Output {
         /// They do.
         open: bool,
     },
-    /// What came of a person's order.
+    /// The outcome of an operator's order.
     Answer {
         /// Which.
-        ticket: Ticket,
+        ticket: OrderTicket,
         /// What.
         answer: OrderAnswer,
     },
@@ -341,7 +341,7 @@ pub enum Output {
 
 /// How often a server is probed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
+pub enum ProbePace {
     /// As configured in `every`, with jitter.
     Normal,
     /// As configured in `fast`: the state is in doubt.
@@ -369,9 +369,9 @@ pub struct ActionOrder {
     pub fault: FaultKind,
 }
 
-/// What is known of a server now, for status pages.
+/// The current state of a server, for status pages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ServerState {
+pub enum ServerStatus {
     /// Not known yet: starting, not probed.
     Starting,
     /// In service.
@@ -384,7 +384,7 @@ pub enum ServerState {
     Recovering,
     /// A repair is being verified; it takes a trickle.
     Verifying,
-    /// Out of service by a person's order: nothing is detected or repaired.
+    /// Out of service by an operator's order: nothing is detected or repaired.
     Maintenance,
     /// Not running.
     Down,
@@ -394,7 +394,7 @@ pub enum ServerState {
     Absent,
 }
 
-impl ServerState {
+impl ServerStatus {
     /// All states.
     pub const ALL: [Self; 10] = [
         Self::Starting,

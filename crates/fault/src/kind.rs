@@ -1,8 +1,8 @@
-//! The fixed list of faults that a diagnosis chooses from.
+//! The fixed list of fault kinds.
 
 use serde::{Deserialize, Serialize};
 
-/// What a diagnosis says is wrong.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
@@ -30,7 +30,7 @@ pub enum FaultKind {
     ErrorBurst,
     /// A change of version or configuration came just before.
     BadDeploy,
-    /// A certain request brings servers down.
+    /// A certain request crashes servers.
     PoisonRequest,
     /// Something that all servers depend on fails.
     DependencyFailure,

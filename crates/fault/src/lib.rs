@@ -1,7 +1,7 @@
-//! The way of a fault, decided: signal → detect → diagnose → recover → verify → analyze.
+//! The decisions of the fault path: signal → detect → diagnose → recover → verify → analyze.
 //!
-//! Nothing here opens a socket, starts a process or reads a clock. The keeper is the only control flow: it is handed
-//! signals and answers, and hands out directives and orders.
+//! Nothing here opens a socket, starts a process or reads a clock. The keeper is the only control flow: signals and
+//! results go in, directives and actions come out.
 #![warn(clippy::wildcard_enum_match_arm)]
 
 pub mod kind;
@@ -27,6 +27,6 @@ mod unseen;
 pub use analyze::Similar;
 pub use contract::{Input, Output};
 pub use incident::Incident;
-pub use keeper::{Keeper, Memory};
+pub use keeper::{Keeper, PersistedState};
 pub use kind::FaultKind;
 pub use maintenance::{Maintenance, MaintenanceRecord};

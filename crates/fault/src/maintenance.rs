@@ -1,17 +1,17 @@
-//! Maintenance: a server or a service that a person has taken out of service, and the terms of it.
+//! Maintenance: a server or a service taken out of service by an operator, and its terms.
 //!
-//! While it lasts nothing is detected and nothing is repaired there. It is kept in the store, so that it outlives a restart
-//! of the program, and ends by an order or when its time is over, both with a verification.
+//! While it lasts, nothing is detected or repaired there. It is stored, so that it survives a restart of the program.
+//! It ends by an order or when its time is over, in both cases with a verification.
 
 use std::time::Duration;
 
-use evenkeel_core::{Epoch, Instant, Wall};
+use evenkeel_core::{Epoch, Instant, WallTime};
 use serde::{Deserialize, Serialize};
 
 /// The longest reason that is kept, in characters.
 pub const REASON_MAX: usize = 200;
 
-/// How a person took a server out.
+/// How an operator took a server out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TakenOut {
@@ -27,12 +27,12 @@ pub struct Maintenance {
     /// How the server was taken out; absent for a whole service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub how: Option<TakenOut>,
-    /// Since when.
+    /// When it began.
     pub since: String,
     /// Until when, if an end was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// Who ordered it, if they said so.
+    /// The operator, if named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
     /// Why, if they said so.
@@ -54,10 +54,10 @@ pub struct MaintenanceRecord {
     pub maintenance: Maintenance,
 }
 
-/// What a person may say with an order.
+/// The terms of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OrderTerms {
-    /// Who gives it.
+    /// The operator.
     pub by: Option<String>,
     /// Why.
     pub reason: Option<String>,
@@ -92,7 +92,7 @@ impl Maintenance {
 
 /// The time as RFC 3339 in UTC with milliseconds.
 pub(crate) fn stamp(epoch: Epoch, at: Instant) -> String {
-    let Wall(millis) = epoch.wall(at);
+    let WallTime(millis) = epoch.wall(at);
     calendar(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
@@ -109,7 +109,7 @@ pub fn calendar(millis: i64) -> String {
 mod tests {
     use super::*;
 
-    const EPOCH: Epoch = Epoch(Wall(1_795_341_600_000));
+    const EPOCH: Epoch = Epoch(WallTime(1_795_341_600_000));
 
     #[test]
     fn an_end_is_found_again_from_what_was_written() {
@@ -122,10 +122,10 @@ mod tests {
         assert_eq!(begun.since, "2026-11-22T10:00:05.000Z");
         assert_eq!(begun.until.as_deref(), Some("2026-11-22T10:30:05.000Z"));
         // Ten minutes later the program starts again: its clock begins anew.
-        let later = Epoch(Wall(EPOCH.0.0 + 605_000));
+        let later = Epoch(WallTime(EPOCH.0.0 + 605_000));
         let ends = begun.ends(Instant::ZERO, later);
         assert_eq!(ends, Some(Instant::from_millis(1_200_000)));
-        let much_later = Epoch(Wall(EPOCH.0.0 + 86_400_000));
+        let much_later = Epoch(WallTime(EPOCH.0.0 + 86_400_000));
         assert_eq!(begun.ends(Instant::ZERO, much_later), Some(Instant::ZERO));
         let text = serde_json::to_string(&begun).expect("serialises");
         assert_eq!(

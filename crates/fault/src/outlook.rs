@@ -1,6 +1,6 @@
-//! What recovery would do next about a server or a service, when, and what it waits for: for people who look on.
+//! What recovery would do next about a server or a service, when, and what it waits for, for operators.
 //!
-//! Words and moments only. The keeper works it out from its own state when it is asked, and decides nothing by it.
+//! Words and times only. The keeper derives it from its state on request; it decides nothing.
 
 use std::time::Duration;
 
@@ -8,20 +8,20 @@ use evenkeel_core::Instant;
 
 use crate::policy::Action;
 
-/// What recovery would do next.
+/// The next step of recovery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outlook {
-    /// What it would do.
+pub struct RecoveryOutlook {
+    /// The next step.
     pub next: NextStep,
-    /// What it waits for.
-    pub waits: Waits,
+    /// The reason for the wait.
+    pub waits: WaitReason,
     /// When it would do that, if that is known.
     pub at: Option<Instant>,
     /// More about it, in words; may be empty.
     pub detail: String,
 }
 
-/// What would be done.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NextStep {
     /// Nothing.
@@ -30,7 +30,7 @@ pub enum NextStep {
     Action(&'static str),
     /// The diagnosis is made.
     Diagnose,
-    /// What was done is verified.
+    /// The latest action is verified.
     Verify,
     /// The server is tried with a few requests.
     Try,
@@ -63,9 +63,9 @@ impl From<Option<&Action>> for NextStep {
     }
 }
 
-/// What recovery waits for.
+/// The reason why recovery waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waits {
+pub enum WaitReason {
     /// Nothing is wrong.
     Well,
     /// The first start of a process.
@@ -100,25 +100,25 @@ pub enum Waits {
     SlowStart,
     /// Another server that cannot start is tried first.
     Canary,
-    /// A person's approval.
+    /// An operator's approval.
     Approval,
     /// In this mode it is only written down.
     DryRun,
     /// Recovery is off.
     Off,
-    /// Probes and requests that show whether it is well.
+    /// Probes and requests that show whether it is healthy.
     Verification,
     /// The time for which it stays out before it is tried with requests.
     Hold,
     /// Requests that prove that it is over.
     Proof,
-    /// A person: nothing is left to be tried.
+    /// Escalation: nothing is left to try.
     Person,
-    /// A person has taken it out.
+    /// An operator has taken it out.
     Maintenance,
 }
 
-impl Waits {
+impl WaitReason {
     /// Its word in the API.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -158,7 +158,7 @@ impl Waits {
             Self::Well => "well",
             Self::Start => "its first start has to pass a probe",
             Self::Examination => "it is being examined",
-            Self::Action => "an action is under way",
+            Self::Action => "an action is in progress",
             Self::HangWait => "a hang may end by itself (`recover.hang_wait`)",
             Self::Wait => "the playbook waits",
             Self::Peers => "its peers may be about to show the same",
@@ -172,42 +172,44 @@ impl Waits {
             Self::Turn => {
                 "its turn: as many of its peers are being changed as `recover.at_once` allows"
             }
+            Self::Trial => "it may have recovered, so it is tried first",
+            Self::Turn => "its turn: `recover.at_once` of its peers are already being changed",
             Self::Capacity => {
-                "too few servers would be left in service (`recover.keep_serving`); it is asked again"
+                "too few servers would be left in service (`recover.keep_serving`); it is tried again"
             }
-            Self::Veto => "the second check refuses it; it is asked again",
+            Self::Veto => "the second check refuses it; it is tried again",
             Self::BackOff => "the time between restarts (`recover.backoff`)",
             Self::Limit => "the limit of actions is reached (`recover.limit`)",
             Self::SlowStart => {
-                "its process lives, and gets more time to be ready (`recover.verify.within`)"
+                "its process is alive, and gets more time to become ready (`recover.verify.within`)"
             }
             Self::Canary => "another server that cannot start either is tried first",
             Self::Approval => {
-                "a person decides: `evenkeel approve INCIDENT` or `evenkeel reject INCIDENT`"
+                "an operator decides: `evenkeel approve INCIDENT` or `evenkeel reject INCIDENT`"
             }
-            Self::DryRun => "it is only written down (`recover.mode`)",
+            Self::DryRun => "it is only recorded (`recover.mode`)",
             Self::Off => "recovery is off (`recover.mode`)",
-            Self::Verification => "probes, then requests, have to show that it is well",
-            Self::Hold => "it stays out before it is tried with requests again",
+            Self::Verification => "probes, then requests, have to show that it is healthy",
+            Self::Hold => "it stays out of rotation before it gets requests again",
             Self::Proof => "not proven yet: requests of the kind that failed have to succeed",
-            Self::Person => "a person is needed; it is watched, and returns once it is well",
-            Self::Maintenance => "a person has it in maintenance",
+            Self::Person => "an operator is needed; it is watched, and returns once it is healthy",
+            Self::Maintenance => "it is in maintenance",
         }
     }
 }
 
-impl Outlook {
+impl RecoveryOutlook {
     /// Nothing is wrong.
     pub const WELL: Self = Self {
         next: NextStep::Nothing,
-        waits: Waits::Well,
+        waits: WaitReason::Well,
         at: None,
         detail: String::new(),
     };
 
     /// Without a moment or more words.
     #[must_use]
-    pub const fn new(next: NextStep, waits: Waits) -> Self {
+    pub const fn new(next: NextStep, waits: WaitReason) -> Self {
         Self {
             next,
             waits,
@@ -258,17 +260,18 @@ mod tests {
     #[test]
     fn a_line_says_what_when_and_why() {
         let now = Instant::from_millis(10_000);
-        let waits = Outlook::new(NextStep::Action("restart"), Waits::BackOff)
+        let waits = RecoveryOutlook::new(NextStep::Action("restart"), WaitReason::BackOff)
             .at(Some(Instant::from_millis(11_250)))
             .because("3 restarts so far");
         assert_eq!(
             waits.text(now),
             "restart in 1.2 s: the time between restarts (`recover.backoff`); 3 restarts so far"
         );
-        assert_eq!(Outlook::WELL.text(now), "nothing: well");
-        let never = Outlook::new(NextStep::Close, Waits::Proof).at(Some(Instant::NEVER));
+        assert_eq!(RecoveryOutlook::WELL.text(now), "nothing: well");
+        let never =
+            RecoveryOutlook::new(NextStep::Close, WaitReason::Proof).at(Some(Instant::NEVER));
         assert_eq!(never.in_time(now), None);
-        let past = Outlook::new(NextStep::Verify, Waits::Wait).at(Some(Instant::ZERO));
+        let past = RecoveryOutlook::new(NextStep::Verify, WaitReason::Wait).at(Some(Instant::ZERO));
         assert_eq!(past.in_time(now), Some(Duration::ZERO));
     }
 }

@@ -1,19 +1,19 @@
-//! What a user may choose about detection, diagnosis and recovery. Defaults belong to `config`.
+//! The user's options for detection, diagnosis and recovery. Defaults belong to `config`.
 
 use std::time::Duration;
 
 use crate::kind::FaultKind;
 
-/// All options of one service's way of a fault.
+/// All options of one service for the fault path.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FaultOptions {
     /// How faults are noticed.
     pub detect: DetectOptions,
     /// How long the discriminating probes of a diagnosis may take together.
     pub diagnose_timeout: Duration,
-    /// What is done about them.
+    /// Recovery options.
     pub recover: RecoverOptions,
-    /// What the service promises.
+    /// The service level objective.
     pub objective: Option<Objective>,
 }
 
@@ -27,10 +27,10 @@ pub struct DetectOptions {
     /// Too many failed attempts among the recent ones.
     pub failure_ratio: Option<RatioOptions>,
     /// Much slower than its peers.
-    pub slow: Option<SlowOptions>,
+    pub slow: Option<SlowServerOptions>,
 }
 
-/// What a probe sends and expects.
+/// The request of a probe, and the expected response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProbeKind {
     /// A connection is enough.
@@ -54,7 +54,7 @@ impl ProbeKind {
 /// The active probe of a service's servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeOptions {
-    /// What it sends and expects.
+    /// The request, and the expected response.
     pub kind: ProbeKind,
     /// Between the starts of two probes of one server.
     pub every: Duration,
@@ -81,24 +81,24 @@ pub struct RatioOptions {
 
 /// Slow compared with peers: detected when the median latency in the window is above `times_peers` × the peers' median.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SlowOptions {
+pub struct SlowServerOptions {
     /// How many times slower than the median of its peers.
     pub times_peers: f64,
     /// How far back.
     pub window: Duration,
     /// Fewer latencies in the window say nothing.
     pub minimum_attempts: u32,
-    /// Each server gets requests of its own (hashing, sticky clients): their latencies differ by what is asked for, and only those
-    /// of probes are compared.
+    /// Each server gets requests of its own (hashing, sticky clients): their latencies differ by workload, and only
+    /// those of probes are compared.
     pub mixes_differ: bool,
 }
 
-/// Who decides about actions.
+/// Who decides about costly actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// evenkeel acts.
     Automatic,
-    /// evenkeel proposes, a person approves.
+    /// evenkeel proposes, an operator approves.
     Ask,
     /// evenkeel writes down what it would do.
     DryRun,
@@ -106,10 +106,10 @@ pub enum Mode {
     Off,
 }
 
-/// What is done about a fault.
+/// Options for recovery.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecoverOptions {
-    /// Who decides.
+    /// The mode.
     pub mode: Mode,
     /// Never act on more servers than leave this share in service.
     pub keep_serving: f64,
@@ -148,7 +148,7 @@ pub struct RestartBackoff {
     pub reset_after: Duration,
 }
 
-/// Verification: so many probes in a row pass, then a trickle of real requests succeeds.
+/// Verification: a number of consecutive probes pass, then a trickle of real requests succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VerifyOptions {
     /// Probes in a row that must pass.
@@ -193,7 +193,7 @@ pub enum Action {
     Exec(Vec<String>),
     /// Nothing, for a while.
     Wait(Duration),
-    /// A person is told, and the incident says so.
+    /// It is escalated to an operator, and the incident says so.
     Escalate,
 }
 
@@ -218,7 +218,7 @@ impl Action {
     }
 }
 
-/// What a service promises.
+/// A service level objective.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Objective {
     /// Share of requests that succeed, 0 to 1.

@@ -1,6 +1,6 @@
-//! Incidents as they are known now: what the store holds, and over it what only waits to be written.
+//! Incidents as they are known now: the content of the store, overlaid with what still waits to be written.
 //!
-//! Without the second a full disk would make a list say that nothing happened.
+//! Without the overlay, a full disk would make the list of incidents look empty.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,23 +8,23 @@ use std::time::Duration;
 use evenkeel_fault::Incident;
 
 use crate::error::StoreError;
-use crate::filter::{Filter, normal};
+use crate::filter::{IncidentFilter, normal};
 use crate::store::LONGEST_LIST;
 use crate::writer::WriterHandle;
 
 impl WriterHandle {
-    /// The incidents that `filter` asks for, newest onset first. `None` if no answer came within `timeout`.
+    /// The incidents that match `filter`, newest onset first. `None` if no answer came within `timeout`.
     ///
     /// # Errors
     /// If the store cannot be read.
     #[must_use]
     pub fn list(
         &self,
-        filter: &Filter,
+        filter: &IncidentFilter,
         timeout: Duration,
     ) -> Option<Result<Vec<Incident>, StoreError>> {
-        // What the writer holds in its hand right now is stored or waits again once the store has answered, and what is
-        // in its hand then waited before.
+        // Data that the writer is processing now is stored or pending again once the store has answered, and data that
+        // it processes then was pending before.
         let mut waiting = self.waiting();
         let asked = filter.clone();
         let stored = self.ask(timeout, move |store| store.list(&asked))?;
@@ -53,7 +53,7 @@ impl WriterHandle {
 fn overlaid(
     stored: Vec<Incident>,
     waiting: Vec<Incident>,
-    filter: &Filter,
+    filter: &IncidentFilter,
 ) -> Result<Vec<Incident>, StoreError> {
     if waiting.is_empty() {
         return Ok(stored);

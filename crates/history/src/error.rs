@@ -1,6 +1,6 @@
-//! Why something could not be kept or read, in words that a person can act on.
+//! Errors of the store, in words that an operator can act on.
 //!
-//! Apart from the store because opening, keeping and asking share it.
+//! Separate from the store because opening, writing and reading share them.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// The file was there, and is gone or another one.
-    #[error("the incident store {} was removed or replaced while it was in use", path.display())]
+    #[error("the incident store {} was removed or replaced while in use", path.display())]
     Gone {
         /// Which file.
         path: PathBuf,
@@ -38,7 +38,7 @@ pub enum StoreError {
     },
     /// A later version of evenkeel has written it.
     #[error(
-        "the incident store has version {found}, which is newer than {known}, the newest that this evenkeel knows"
+        "the incident store has version {found}, newer than {known}, the newest version that this evenkeel supports"
     )]
     Newer {
         /// Its version.
@@ -49,7 +49,7 @@ pub enum StoreError {
     /// A time is not RFC 3339.
     #[error("\"{text}\" is not a time such as 2026-11-22T10:00:00Z")]
     Time {
-        /// What was given.
+        /// The given text.
         text: String,
     },
     /// An incident could not be read or written as JSON.

@@ -1,6 +1,6 @@
-//! The file below the store: made with its folder, locked against a second writer, moved aside when it is broken.
+//! The file of the store: created with its directory, locked against a second writer, moved aside when it is corrupt.
 //!
-//! Apart from the store because none of this is known to SQL, and because a mistake here loses a user's history.
+//! Separate from the store because none of this is SQL, and because an error here loses a user's history.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
@@ -13,8 +13,8 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 
-/// Makes the folder and the file, if they are not there, for the owner only. SQLite gives its own files beside it the
-/// same mode.
+/// Creates the directory and the file, if they do not exist, for the owner only. SQLite gives its own files beside it
+/// the same mode.
 pub(crate) fn make(path: &Path) -> io::Result<()> {
     if let Some(folder) = path
         .parent()
@@ -56,7 +56,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
     }
 }
 
-/// What tells a file from another that has its name later: device and inode.
+/// The identity of a file independent of its name: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity(u64, u64);
 

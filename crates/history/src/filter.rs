@@ -1,28 +1,28 @@
-//! Which incidents are asked for, and how a time may be written.
+//! Filters for incidents, and the accepted formats of a time.
 //!
-//! Apart from the store because what only waits to be written is chosen by the same rules.
+//! Separate from the store because incidents that still wait to be written are filtered by the same rules.
 
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use jiff::Timestamp;
 
 use crate::error::StoreError;
 
-/// Which incidents are asked for.
+/// The requested incidents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct IncidentFilter {
     /// Of this service only.
     pub service: Option<String>,
     /// With an onset at this time or later (RFC 3339), or since the midnight of a date (UTC).
     pub since: Option<String>,
     /// With this status only.
-    pub status: Option<Status>,
+    pub status: Option<IncidentStatus>,
     /// The newest of them only; without it, all (10,000 at most).
     pub limit: Option<u32>,
 }
 
-impl Filter {
-    /// Whether it asks for this incident; `limit` is not looked at.
+impl IncidentFilter {
+    /// Whether it matches this incident; `limit` is ignored.
     ///
     /// # Errors
     /// If a time cannot be read.

@@ -1,7 +1,7 @@
-//! Incidents kept: a SQLite file that survives a crash at any point, and a thread that writes it.
+//! Incident storage: a SQLite file that survives a crash at any point, and the thread that writes it.
 //!
-//! Apart from everything that decides, so that a slow, full or broken disk can hold up nothing else: whoever has
-//! something to keep hands it to the [`WriterHandle`] and goes on.
+//! Separate from everything that decides, so that a slow, full or broken disk delays nothing else: producers hand their
+//! data to the [`WriterHandle`] and continue.
 
 mod schema;
 mod error;
@@ -15,8 +15,8 @@ mod writer;
 mod answer;
 
 pub use error::StoreError;
-pub use filter::Filter;
-pub use open::Opened;
-pub use report::ServiceReport;
+pub use filter::IncidentFilter;
+pub use open::OpenedStore;
+pub use report::PeriodReport;
 pub use store::Store;
 pub use writer::{StoreHealth, Writer, WriterHandle};

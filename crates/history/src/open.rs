@@ -1,6 +1,6 @@
-//! How a store is opened: made, brought to this version, or begun anew when its file is broken.
+//! Opening a store: creating it, migrating it to this version, or starting over when its file is corrupt.
 //!
-//! Apart from the store's questions because everything that can go wrong with a file goes wrong here.
+//! Separate from the queries because everything that can go wrong with a file goes wrong here.
 
 use std::fs::File;
 use std::path::Path;
@@ -16,12 +16,12 @@ use crate::{file, schema};
 
 /// How long a write waits for another connection's.
 const BUSY: Duration = Duration::from_secs(5);
-/// A store that was opened, and what a person should be told about it.
+/// An opened store, with notes about it for the operator.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedStore {
     /// The store.
     pub store: Store,
-    /// Sentences for people, if something was out of the ordinary.
+    /// Notes for the operator, if something was unusual.
     pub notes: Vec<String>,
 }
 
@@ -31,10 +31,10 @@ impl Store {
     ///
     /// # Errors
     /// If the file cannot be made or written, is in use by another evenkeel, or was written by a later version.
-    pub fn open(path: Option<&Path>) -> Result<Opened, StoreError> {
+    pub fn open(path: Option<&Path>) -> Result<OpenedStore, StoreError> {
         let Some(path) = path else {
             let store = Self::start(Connection::open_in_memory()?, None, None)?.0;
-            return Ok(Opened {
+            return Ok(OpenedStore {
                 store,
                 notes: Vec::new(),
             });
@@ -51,7 +51,7 @@ impl Store {
     ///
     /// # Errors
     /// If there is not even memory.
-    pub fn open_or_memory(path: Option<&Path>) -> Result<Opened, StoreError> {
+    pub fn open_or_memory(path: Option<&Path>) -> Result<OpenedStore, StoreError> {
         Self::open(path).or_else(|error| {
             let mut opened = Self::open(None)?;
             opened.notes.push(format!(
@@ -99,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     /// If the file cannot be made, is in use by another evenkeel, or what this one holds cannot be copied.
-    pub(crate) fn made_again(&self) -> Result<Opened, StoreError> {
+    pub(crate) fn recreated(&self) -> Result<OpenedStore, StoreError> {
         let (Some(path), Some(identity)) = (&self.path, self.identity) else {
             return Self::open(None);
         };
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// Moves the broken file aside and begins a new one in its place. In memory there is nothing to move.
-    pub(crate) fn begin_anew(self) -> Result<Opened, StoreError> {
+    pub(crate) fn start_over(self) -> Result<OpenedStore, StoreError> {
         let Self {
             connection,
             path,
@@ -157,7 +157,7 @@ impl Store {
         }
     }
 
-    fn open_locked(path: &Path, lock: File) -> Result<Opened, StoreError> {
+    fn open_locked(path: &Path, lock: File) -> Result<OpenedStore, StoreError> {
         let again = lock.try_clone().map_err(|source| StoreError::File {
             path: path.to_owned(),
             source,
@@ -170,7 +170,7 @@ impl Store {
             Ok((store, migrated)) => {
                 let note = |from| {
                     format!(
-                        "the incident store was brought from version {from} to {}",
+                        "the incident store was migrated from version {from} to {}",
                         schema::CURRENT
                     )
                 };
@@ -180,7 +180,7 @@ impl Store {
                     .map(note)
                     .into_iter()
                     .collect();
-                Ok(Opened { store, notes })
+                Ok(OpenedStore { store, notes })
             }
             Err(error) if error.is_corruption() => replace(path, again, &why_broken(path, &error)),
             Err(error) => Err(error),
@@ -214,7 +214,7 @@ impl Store {
 }
 
 /// Moves the file aside and opens a new one.
-fn replace(path: &Path, lock: File, why: &str) -> Result<Opened, StoreError> {
+fn replace(path: &Path, lock: File, why: &str) -> Result<OpenedStore, StoreError> {
     let aside = file::move_aside(path)?;
     file::make(path).map_err(|source| StoreError::File {
         path: path.to_owned(),
@@ -224,17 +224,17 @@ fn replace(path: &Path, lock: File, why: &str) -> Result<Opened, StoreError> {
     let connection = Connection::open_with_flags(path, flags)?;
     let (store, _) = Store::start(connection, Some(path), Some(lock))?;
     let note = format!(
-        "the incident store {} is broken ({why}). It was moved to {}, and a new one was begun",
+        "the incident store {} is corrupt ({why}). It was moved to {}, and a new one was created",
         path.display(),
         aside.display()
     );
-    Ok(Opened {
+    Ok(OpenedStore {
         store,
         notes: vec![note],
     })
 }
 
-/// What is wrong with the file, in SQLite's words.
+/// The error in the file, in SQLite's words.
 fn why_broken(path: &Path, error: &StoreError) -> String {
     let found = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).and_then(
         |connection| {

@@ -1,6 +1,7 @@
-//! What waits to be written: the newest state of each incident and maintenance, and traffic added up.
+//! Pending writes: the newest state of each incident and maintenance, and traffic totals.
 //!
-//! Apart from the writer because this is what makes a full disk harmless: it stays small however long it waits.
+//! Separate from the writer because this is what makes a full disk harmless: its size stays bounded however long the
+//! disk is unavailable.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,12 +15,12 @@ const MOST_MINUTES: usize = 4096;
 /// Maintenance that may wait; then the oldest by name goes.
 const MOST_MAINTENANCE: usize = 4096;
 
-/// Whose maintenance: the service's name and the server's, if it is of one.
+/// The key of a maintenance: the service's name, and the server's if it concerns one.
 pub(crate) type MaintenanceKey = (String, Option<String>);
 
-/// What waits.
+/// The pending writes.
 #[derive(Debug, Default)]
-pub(crate) struct Pending {
+pub(crate) struct PendingWrites {
     incidents: BTreeMap<String, Incident>,
     order: VecDeque<String>,
     traffic: BTreeMap<(i64, String), (u64, u64)>,
@@ -27,7 +28,7 @@ pub(crate) struct Pending {
     maintenance: BTreeMap<MaintenanceKey, Option<Maintenance>>,
 }
 
-impl Pending {
+impl PendingWrites {
     pub(crate) fn is_empty(&self) -> bool {
         self.incidents.is_empty() && self.traffic.is_empty() && self.maintenance.is_empty()
     }

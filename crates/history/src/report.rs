@@ -1,18 +1,18 @@
-//! What a period was like for each service: the means of its incidents, and its availability.
+//! Reports on a period for each service: means over its incidents, and its availability.
 //!
-//! Apart from the store because these are plain formulas over what it holds.
+//! Separate from the store because these are plain formulas over its content.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// How one service fared in a period. Drills are counted apart and are in no mean. Times are in milliseconds; what
 /// cannot be known yet is absent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct ServiceReport {
+pub struct PeriodReport {
     /// The service's name.
     pub service: String,
     /// Incidents that began in the period.
@@ -43,7 +43,7 @@ pub struct ServiceReport {
 pub(crate) fn reports(
     incidents: &[Incident],
     traffic: &BTreeMap<String, (u64, u64)>,
-) -> Vec<ServiceReport> {
+) -> Vec<PeriodReport> {
     let with_incidents = incidents.iter().map(|incident| incident.service.as_str());
     let services: BTreeSet<&str> = traffic
         .keys()
@@ -64,7 +64,7 @@ pub(crate) fn reports(
     services.iter().map(one).collect()
 }
 
-fn report(service: &str, all: &[&Incident], (requests, failed): (u64, u64)) -> ServiceReport {
+fn report(service: &str, all: &[&Incident], (requests, failed): (u64, u64)) -> PeriodReport {
     let (drills, real): (Vec<&Incident>, Vec<&Incident>) =
         all.iter().partition(|incident| incident.drill);
     let detections: Vec<f64> = real
@@ -78,9 +78,9 @@ fn report(service: &str, all: &[&Incident], (requests, failed): (u64, u64)) -> S
     restores.sort_by(f64::total_cmp);
     let open = real
         .iter()
-        .filter(|incident| incident.status != Status::Closed)
+        .filter(|incident| incident.status != IncidentStatus::Closed)
         .count();
-    ServiceReport {
+    PeriodReport {
         service: service.to_owned(),
         incidents: count(real.len()),
         open: count(open),

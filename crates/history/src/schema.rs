@@ -1,6 +1,6 @@
-//! The tables, and how a file of an older version comes to have them.
+//! The tables, and the migrations from older versions.
 //!
-//! Apart because a step that has once been released never changes again: a new step is added below it.
+//! A migration that has been released never changes; new ones are appended.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -57,7 +57,7 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<Option<u32>, StoreE
         return Ok(None);
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Looked at again inside the transaction: nobody else can be migrating now.
+    // Checked again inside the transaction: no other process can be migrating now.
     let from = version(&transaction)?;
     for step in STEPS.iter().skip(from as usize) {
         transaction.execute_batch(step)?;
@@ -70,7 +70,7 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<Option<u32>, StoreE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::Filter;
+    use crate::filter::IncidentFilter;
     use crate::store::Store;
 
     const OLD_INCIDENT: &str = r#"{"id":"2026-01-02-0003","drill":false,"status":"closed","service":"shop",
@@ -115,11 +115,11 @@ mod tests {
         assert_eq!(
             opened.notes,
             [format!(
-                "the incident store was brought from version 1 to {CURRENT}"
+                "the incident store was migrated from version 1 to {CURRENT}"
             )]
         );
         assert_eq!(
-            opened.store.list(&Filter::default()).unwrap()[0].id,
+            opened.store.list(&IncidentFilter::default()).unwrap()[0].id,
             "2026-01-02-0003"
         );
         opened.store.add_traffic("shop", 29455385, 10, 1).unwrap();

@@ -1,13 +1,13 @@
-//! The store: incidents by id, traffic by minute, and questions about both.
+//! The store: incidents by id, traffic by minute, and queries on both.
 //!
-//! Apart from the writer because the command line reads it without one.
+//! Separate from the writer because the command line reads the store without one.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::{End, Entry, Status, invariants};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus, TimelineEntry, invariants};
 use evenkeel_fault::{Maintenance, MaintenanceRecord};
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -15,11 +15,11 @@ use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 
 use crate::error::StoreError;
 use crate::file::Identities;
-use crate::filter::{Filter, minute, normal};
-use crate::report::{self, ServiceReport};
+use crate::filter::{IncidentFilter, minute, normal};
+use crate::report::{self, PeriodReport};
 use crate::schema;
 
-/// What a list holds at most, whatever was asked for.
+/// The maximum length of a list, whatever the request says.
 pub(crate) const LONGEST_LIST: u32 = 10_000;
 
 /// Incidents and traffic, in a file or in memory.
@@ -118,7 +118,7 @@ impl Store {
         Ok(())
     }
 
-    /// What is in maintenance. A record that cannot be understood is left out and logged.
+    /// The maintenance records. A record that cannot be parsed is skipped and logged.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -139,7 +139,7 @@ impl Store {
                     maintenance,
                 }),
                 Err(error) => {
-                    tracing::warn!(service, server, %error, "a maintenance in the store cannot be understood");
+                    tracing::warn!(service, server, %error, "a maintenance record in the store cannot be parsed");
                 }
             }
         }
@@ -168,7 +168,7 @@ impl Store {
     ///
     /// # Errors
     /// If the store cannot be read, or the filter's time is none.
-    pub fn list(&self, filter: &Filter) -> Result<Vec<Incident>, StoreError> {
+    pub fn list(&self, filter: &IncidentFilter) -> Result<Vec<Incident>, StoreError> {
         let mut sql = "SELECT id, body FROM incidents WHERE 1".to_owned();
         let mut values: Vec<Value> = Vec::new();
         let mut and = |condition: &str, value: String| {
@@ -235,8 +235,8 @@ impl Store {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// Incidents of an earlier run that nobody looks after any more: closes them at `at` (RFC 3339), with an entry that
-    /// says why. To be called once at the start, before the first [`Store::save`]. Says how many.
+    /// Closes the incidents that an earlier run left open, at `at` (RFC 3339), with an entry that gives the reason.
+    /// Call it once at the start, before the first [`Store::save`]. Returns their number.
     ///
     /// # Errors
     /// If the store cannot be read or written.
@@ -248,27 +248,27 @@ impl Store {
             let text =
                 "evenkeel ended before this incident was over; what became of it is not known";
             let mut incident = incident.clone();
-            incident.timeline.push(Entry {
+            incident.timeline.push(TimelineEntry {
                 at: at.clone(),
                 kind: "analysis".to_owned(),
                 text: text.to_owned(),
             });
-            incident.status = Status::Closed;
+            incident.status = IncidentStatus::Closed;
             incident.closed = Some(at.clone());
-            incident.end = Some(End::EvenkeelEnded);
-            // What was under way has no outcome that anybody knows of.
-            invariants::mend(&mut incident);
+            incident.end = Some(CloseReason::EvenkeelEnded);
+            // The outcome of what was in flight is unknown.
+            invariants::correct(&mut incident);
             self.save(&incident)?;
         }
         Ok(left.len())
     }
 
-    /// How each service fared since (RFC 3339). Nothing bounds it above: what is stamped later than now was written before
-    /// the machine's clock was set back, and happened all the same.
+    /// How each service fared since (RFC 3339). Nothing bounds it above: entries with later timestamps were written
+    /// before the system clock was set back, and count nevertheless.
     ///
     /// # Errors
     /// If the store cannot be read, or a time is none.
-    pub fn report(&self, since: &str) -> Result<Vec<ServiceReport>, StoreError> {
+    pub fn report(&self, since: &str) -> Result<Vec<PeriodReport>, StoreError> {
         let since = normal(since)?;
         let sql = "SELECT id, body FROM incidents WHERE onset >= ? ORDER BY onset LIMIT ?";
         let bounds = vec![
@@ -302,7 +302,7 @@ impl Store {
         Ok(by_age + by_number)
     }
 
-    /// Lets the file have so many pages: a disk that is full after them.
+    /// Limits the file to this many pages, to simulate a full disk.
     #[cfg(test)]
     pub(crate) fn limit_pages(&self, pages: u32) {
         self.connection
@@ -329,7 +329,7 @@ impl Store {
             match serde_json::from_str(&body) {
                 Ok(incident) => incidents.push(incident),
                 Err(error) => {
-                    tracing::warn!(incident = id, %error, "an incident in the store cannot be understood");
+                    tracing::warn!(incident = id, %error, "an incident in the store cannot be parsed");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! A process that writes is killed again and again: its file always opens, and holds all that was flushed.
+//! A writing process is killed repeatedly: its file always opens, and holds everything that was flushed.
 #![expect(
     clippy::unwrap_used,
     clippy::string_slice,
@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use common::incident;
-use evenkeel_history::{Filter, Store, Writer};
+use evenkeel_history::{IncidentFilter, Store, Writer};
 use libtest_mimic::{Arguments, Trial};
 
 const FILE: &str = "EVENKEEL_TEST_STORE";
@@ -43,7 +43,7 @@ fn nothing_that_was_flushed_is_lost_when_the_writer_is_killed() {
         acknowledged = write_and_kill(&path, acknowledged, 3 + round * 7);
         let opened = Store::open(Some(&path)).unwrap();
         assert_eq!(opened.notes, Vec::<String>::new(), "round {round}");
-        let kept = opened.store.list(&Filter::default()).unwrap();
+        let kept = opened.store.list(&IncidentFilter::default()).unwrap();
         let found = kept
             .iter()
             .filter(|incident| number(&incident.id) <= acknowledged)
@@ -54,7 +54,7 @@ fn nothing_that_was_flushed_is_lost_when_the_writer_is_killed() {
     assert!(acknowledged > 100, "{acknowledged} incidents");
 }
 
-/// Lets a child write until so many are flushed, kills it, and gives the last number that it said was flushed.
+/// Lets a child write until this many are flushed, kills it, and returns the last number that it reported as flushed.
 fn write_and_kill(path: &Path, from: u32, until: u32) -> u32 {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .env(FILE, path)

@@ -1,4 +1,4 @@
-//! A store whose file is removed or replaced while it is in use: it is made again, and nothing that it held is lost.
+//! A store whose file is removed or replaced while in use: it is recreated, and nothing that it held is lost.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use evenkeel_history::{Filter, Store, Writer, WriterHandle};
+use evenkeel_history::{IncidentFilter, Store, Writer, WriterHandle};
 use tempfile::TempDir;
 
 /// A guard against hanging only.
@@ -36,7 +36,7 @@ fn save(handle: &WriterHandle, number: u32) {
 /// The numbers of the incidents in the file.
 fn in_file(path: &Path) -> Vec<String> {
     let store = Store::open_read_only(path).unwrap();
-    numbers(store.list(&Filter::default()).unwrap())
+    numbers(store.list(&IncidentFilter::default()).unwrap())
 }
 
 fn numbers(incidents: Vec<evenkeel_fault::Incident>) -> Vec<String> {
@@ -58,7 +58,7 @@ fn a_folder_that_is_removed_is_made_again_with_all_that_was_kept() {
     save(&handle, 2);
     assert_eq!(in_file(&path), [id(1), id(2)]);
     let health = handle.health();
-    assert!(health.ok && health.made_again == 1, "{health:?}");
+    assert!(health.ok && health.recreated == 1, "{health:?}");
     save(&handle, 3);
     assert!(handle.stop(SOON));
     assert_eq!(in_file(&path), [id(1), id(2), id(3)]);
@@ -88,7 +88,10 @@ fn while_it_cannot_be_made_again_all_is_known_and_the_health_says_so() {
     let health = handle.health();
     let why = health.last_error.unwrap();
     assert!(!health.ok && why.contains("removed or replaced"), "{why}");
-    let known = handle.list(&Filter::default(), SOON).unwrap().unwrap();
+    let known = handle
+        .list(&IncidentFilter::default(), SOON)
+        .unwrap()
+        .unwrap();
     assert_eq!(numbers(known), [id(1), id(2)]);
     fs::remove_file(state).unwrap();
     save(&handle, 3);

@@ -1,4 +1,4 @@
-//! What is kept comes back: after an upgrade, beside a reader, and from under a broken file.
+//! Stored data comes back: after an upgrade, beside a reader, and after a corrupt file.
 #![expect(
     clippy::unwrap_used,
     clippy::string_slice,
@@ -13,10 +13,10 @@ use std::path::Path;
 
 use common::{incident, open};
 use evenkeel_fault::incident::invariants::violations;
-use evenkeel_fault::incident::{ActionOutcome, ActionRecord, End, Status};
+use evenkeel_fault::incident::{ActionOutcome, ActionRecord, CloseReason, IncidentStatus};
 use evenkeel_fault::maintenance::TakenOut;
 use evenkeel_fault::{Incident, Maintenance, MaintenanceRecord};
-use evenkeel_history::{Filter, Store, StoreError};
+use evenkeel_history::{IncidentFilter, Store, StoreError};
 use tempfile::TempDir;
 
 fn store(path: &Path) -> Store {
@@ -38,7 +38,10 @@ fn an_incident_comes_back_as_it_was_saved_last() {
     store.save(&open(1, 0)).unwrap();
     store.save(&incident(1, 0)).unwrap();
     assert_eq!(store.get("2026-11-22-0001").unwrap(), Some(incident(1, 0)));
-    assert_eq!(store.list(&Filter::default()).unwrap(), [incident(1, 0)]);
+    assert_eq!(
+        store.list(&IncidentFilter::default()).unwrap(),
+        [incident(1, 0)]
+    );
     assert_eq!(store.get("2026-11-22-0002").unwrap(), None);
 }
 
@@ -77,7 +80,7 @@ fn a_list_is_filtered_and_the_newest_come_first() {
             ..open(4, 30)
         })
         .unwrap();
-    let list = |filter: Filter| {
+    let list = |filter: IncidentFilter| {
         let found = store.list(&filter).unwrap();
         ids(&found)
             .iter()
@@ -85,33 +88,33 @@ fn a_list_is_filtered_and_the_newest_come_first() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    assert_eq!(list(Filter::default()), "4 3 2 1");
+    assert_eq!(list(IncidentFilter::default()), "4 3 2 1");
     assert_eq!(
-        list(Filter {
+        list(IncidentFilter {
             limit: Some(2),
-            ..Filter::default()
+            ..IncidentFilter::default()
         }),
         "4 3"
     );
     assert_eq!(
-        list(Filter {
+        list(IncidentFilter {
             service: Some("shop".to_owned()),
-            ..Filter::default()
+            ..IncidentFilter::default()
         }),
         "3 2 1"
     );
     assert_eq!(
-        list(Filter {
-            status: Some(Status::Recovering),
-            ..Filter::default()
+        list(IncidentFilter {
+            status: Some(IncidentStatus::Recovering),
+            ..IncidentFilter::default()
         }),
         "4"
     );
     // The same moment, written in another place of the world.
     assert_eq!(
-        list(Filter {
+        list(IncidentFilter {
             since: Some("2026-11-22T12:10:00+02:00".to_owned()),
-            ..Filter::default()
+            ..IncidentFilter::default()
         }),
         "4 3 2"
     );
@@ -121,17 +124,17 @@ fn a_list_is_filtered_and_the_newest_come_first() {
         ("2026-11-23", ""),
     ] {
         assert_eq!(
-            list(Filter {
+            list(IncidentFilter {
                 since: Some(since.to_owned()),
-                ..Filter::default()
+                ..IncidentFilter::default()
             }),
             found,
             "{since}"
         );
     }
-    let wrong = store.list(&Filter {
+    let wrong = store.list(&IncidentFilter {
         since: Some("yesterday".to_owned()),
-        ..Filter::default()
+        ..IncidentFilter::default()
     });
     assert_eq!(
         wrong.unwrap_err().to_string(),
@@ -217,11 +220,14 @@ fn an_old_incident_goes_and_an_open_one_stays() {
     let now = "2026-11-23T10:00:00Z".parse().unwrap();
     assert_eq!(store.prune(now, 400, 100).unwrap(), 0);
     assert_eq!(store.prune(now, 400, 2).unwrap(), 2);
-    assert_eq!(ids(&store.list(&Filter::default()).unwrap()).len(), 3);
+    assert_eq!(
+        ids(&store.list(&IncidentFilter::default()).unwrap()).len(),
+        3
+    );
     let later = "2028-11-23T10:00:00Z".parse().unwrap();
     assert_eq!(store.prune(later, 400, 100).unwrap(), 2);
     assert_eq!(
-        ids(&store.list(&Filter::default()).unwrap()),
+        ids(&store.list(&IncidentFilter::default()).unwrap()),
         ["2026-11-22-0005"]
     );
 }
@@ -248,10 +254,10 @@ fn what_an_earlier_run_left_open_is_closed_with_a_reason() {
     let closed = store.get("2026-11-22-0002").unwrap().unwrap();
     assert_eq!(
         (closed.status, closed.closed.as_deref()),
-        (Status::Closed, Some("2026-11-22T11:00:00.000Z"))
+        (IncidentStatus::Closed, Some("2026-11-22T11:00:00.000Z"))
     );
     assert!(closed.timeline[0].text.starts_with("evenkeel ended before"));
-    assert_eq!(closed.end, Some(End::EvenkeelEnded));
+    assert_eq!(closed.end, Some(CloseReason::EvenkeelEnded));
     assert_eq!(closed.actions[0].outcome, Some(ActionOutcome::Failed));
     assert_eq!(violations(&closed), Vec::<String>::new());
     assert_eq!(
@@ -325,9 +331,9 @@ fn a_reader_sees_what_is_written_while_it_reads_and_after_the_writer_ended() {
     let writer = store(&path);
     let reader = Store::open_read_only(&path).unwrap();
     writer.save(&incident(1, 0)).unwrap();
-    assert_eq!(reader.list(&Filter::default()).unwrap().len(), 1);
+    assert_eq!(reader.list(&IncidentFilter::default()).unwrap().len(), 1);
     writer.save(&incident(2, 0)).unwrap();
-    assert_eq!(reader.list(&Filter::default()).unwrap().len(), 2);
+    assert_eq!(reader.list(&IncidentFilter::default()).unwrap().len(), 2);
     assert!(reader.save(&incident(3, 0)).is_err());
     drop((reader, writer));
     let reader = Store::open_read_only(&path).unwrap();
@@ -367,7 +373,10 @@ fn a_file_that_is_no_store_is_moved_aside_and_a_new_one_begun() {
     assert!(aside.contains("evenkeel.db.corrupt-20"), "{aside}");
     opened.store.save(&incident(1, 0)).unwrap();
     drop(opened);
-    assert_eq!(store(&path).list(&Filter::default()).unwrap().len(), 1);
+    assert_eq!(
+        store(&path).list(&IncidentFilter::default()).unwrap().len(),
+        1
+    );
 }
 
 #[test]
@@ -386,7 +395,7 @@ fn a_store_with_damaged_pages_is_moved_aside_with_what_is_wrong_in_the_note() {
     let opened = Store::open(Some(&path)).unwrap();
     assert_eq!(opened.notes.len(), 1);
     println!("{}", opened.notes[0]);
-    assert_eq!(opened.store.list(&Filter::default()).unwrap(), []);
+    assert_eq!(opened.store.list(&IncidentFilter::default()).unwrap(), []);
     // Once more on the same day: neither takes the other's name.
     drop(opened);
     fs::write(&path, "x".repeat(5_000)).unwrap();
@@ -437,7 +446,7 @@ fn a_maintenance_is_kept_until_it_is_over() {
     );
 }
 
-/// The machine's clock was set back: what was stamped before is later than now, and belongs to the report all the same.
+/// The system clock was set back: entries with later timestamps belong to the report nevertheless.
 #[test]
 fn a_report_includes_both_sides_of_a_clock_that_was_set_back() {
     let store = Store::open(None).unwrap().store;

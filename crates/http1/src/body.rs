@@ -1,15 +1,15 @@
-//! Where a body ends: bytes are looked at as they come and passed on as they are.
+//! Message framing: bytes of a body are checked as they arrive and passed on unchanged.
 //!
-//! Chunks are checked byte by byte outside their content, since both neighbours must see the same end: digits, extensions and
-//! trailers have a bound, lines end in CRLF only.
+//! Chunk headers are checked byte by byte, since both peers must agree on where the body ends: digits, extensions and
+//! trailers are bounded, and lines end in CRLF only.
 //!
-//! A request's body is refused when it is untidy, since what one server takes for blanks another may take for the end of
-//! the size: that is how requests are smuggled. A response has only one reader behind us, who gets it without
-//! what was untidy ([`Body::advance_tidied`]).
+//! A request body with malformed framing is rejected, since what one server takes for white space another may take for
+//! the end of the size: that is how requests are smuggled. A response has only one reader, the client, which gets it
+//! without the malformed parts ([`Body::advance_tidied`]).
 
 use crate::Framing;
 use crate::bytes::{LENGTH_MAX, is_value};
-use crate::trailer::Name;
+use crate::trailer::TrailerName;
 
 /// Hexadecimal digits of a chunk's size.
 const SIZE_DIGITS: u8 = 16;
@@ -20,15 +20,15 @@ const TRAILER_BYTES: u16 = 8 * 1024;
 /// Blanks after a chunk's size in a response.
 const BLANKS: u8 = 32;
 
-/// A body under way.
+/// A body that is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Body {
-    state: State,
+    state: BodyState,
     /// Whether what is untidy and has one meaning only is taken.
     lenient: bool,
 }
 
-/// What part of some bytes belongs to the body, and what of it is left.
+/// The part of some bytes that belongs to the body, and the part to pass on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tidied {
     /// So many bytes, from the first, have been dealt with.
@@ -37,9 +37,9 @@ pub struct Tidied {
     pub kept: usize,
 }
 
-/// What part of some bytes belongs to the body.
+/// The part of some bytes that belongs to the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
+pub struct BodyProgress {
     /// So many bytes, from the first.
     pub taken: usize,
     /// Whether that was the end.
@@ -100,7 +100,7 @@ impl std::fmt::Display for BodyError {
 impl std::error::Error for BodyError {}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum BodyState {
     Done,
     Failed(BodyError),
     Length(u64),
@@ -135,7 +135,7 @@ enum Chunk {
     },
     TrailerName {
         total: u16,
-        name: Name,
+        name: TrailerName,
     },
     TrailerValue {
         total: u16,
@@ -158,13 +158,13 @@ impl Body {
     #[must_use]
     pub const fn new(framing: Framing) -> Self {
         let state = match framing {
-            Framing::None | Framing::Length(0) => State::Done,
-            Framing::Length(length) => State::Length(length),
-            Framing::Chunked => State::Chunk(Chunk::Size {
+            Framing::None | Framing::Length(0) => BodyState::Done,
+            Framing::Length(length) => BodyState::Length(length),
+            Framing::Chunked => BodyState::Chunk(Chunk::Size {
                 value: 0,
                 digits: 0,
             }),
-            Framing::UntilClose => State::UntilClose,
+            Framing::UntilClose => BodyState::UntilClose,
         };
         Self {
             state,
@@ -184,14 +184,14 @@ impl Body {
     /// Whether every byte of it has come.
     #[must_use]
     pub const fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, BodyState::Done)
     }
 
-    /// Says how many of the next bytes belong to the body, which are to be passed on as they are.
+    /// Returns how many of the next bytes belong to the body; they are passed on unchanged.
     ///
     /// # Errors
     /// If they are not a body. The connection is then of no further use, and every further call gives the same error.
-    pub fn advance(&mut self, bytes: &[u8]) -> Result<Progress, BodyError> {
+    pub fn advance(&mut self, bytes: &[u8]) -> Result<BodyProgress, BodyError> {
         self.walk(bytes, |_| {})
     }
 
@@ -203,7 +203,7 @@ impl Body {
         &mut self,
         bytes: &[u8],
         out: &mut Vec<u8>,
-    ) -> Result<Progress, BodyError> {
+    ) -> Result<BodyProgress, BodyError> {
         self.walk(bytes, |content| out.extend_from_slice(content))
     }
 
@@ -222,16 +222,16 @@ impl Body {
             taken += self.step(&bytes[taken..])?.0;
             match (before, self.state) {
                 (
-                    State::Chunk(Chunk::TrailerStart { .. }),
-                    State::Chunk(Chunk::TrailerName { .. }),
+                    BodyState::Chunk(Chunk::TrailerStart { .. }),
+                    BodyState::Chunk(Chunk::TrailerName { .. }),
                 ) => {
                     line_start = before;
                 }
-                (_, State::Chunk(Chunk::TrailerName { .. })) => {}
-                (State::Chunk(Chunk::DroppedLf { .. }), _)
+                (_, BodyState::Chunk(Chunk::TrailerName { .. })) => {}
+                (BodyState::Chunk(Chunk::DroppedLf { .. }), _)
                 | (
                     _,
-                    State::Chunk(
+                    BodyState::Chunk(
                         Chunk::Blank { .. } | Chunk::DroppedValue { .. } | Chunk::DroppedLf { .. },
                     ),
                 ) => held = taken,
@@ -244,7 +244,7 @@ impl Body {
                 }
             }
         }
-        if matches!(self.state, State::Chunk(Chunk::TrailerName { .. })) {
+        if matches!(self.state, BodyState::Chunk(Chunk::TrailerName { .. })) {
             (taken, self.state) = (held, line_start);
         }
         Ok(Tidied { taken, kept })
@@ -256,13 +256,13 @@ impl Body {
     /// If the body has not.
     pub fn end_of_stream(&mut self) -> Result<(), BodyError> {
         match self.state {
-            State::Done => Ok(()),
-            State::UntilClose => {
-                self.state = State::Done;
+            BodyState::Done => Ok(()),
+            BodyState::UntilClose => {
+                self.state = BodyState::Done;
                 Ok(())
             }
-            State::Length(_) | State::Chunk(_) => Err(BodyError::Early),
-            State::Failed(error) => Err(error),
+            BodyState::Length(_) | BodyState::Chunk(_) => Err(BodyError::Early),
+            BodyState::Failed(error) => Err(error),
         }
     }
 
@@ -270,8 +270,8 @@ impl Body {
         &mut self,
         bytes: &[u8],
         mut content: impl FnMut(&[u8]),
-    ) -> Result<Progress, BodyError> {
-        if let State::Failed(error) = self.state {
+    ) -> Result<BodyProgress, BodyError> {
+        if let BodyState::Failed(error) = self.state {
             return Err(error);
         }
         let mut at = 0;
@@ -282,7 +282,7 @@ impl Body {
             }
             at += length;
         }
-        Ok(Progress {
+        Ok(BodyProgress {
             taken: at,
             done: self.is_done(),
         })
@@ -291,33 +291,33 @@ impl Body {
     /// Takes the next piece of `bytes`, which are at least one: its length, and whether it is content.
     fn step(&mut self, bytes: &[u8]) -> Result<(usize, bool), BodyError> {
         let (length, is_content, next) = match self.state {
-            State::Done => (0, false, State::Done),
-            State::Failed(error) => return Err(error),
-            State::UntilClose => (bytes.len(), true, State::UntilClose),
-            State::Length(rest) => {
+            BodyState::Done => (0, false, BodyState::Done),
+            BodyState::Failed(error) => return Err(error),
+            BodyState::UntilClose => (bytes.len(), true, BodyState::UntilClose),
+            BodyState::Length(rest) => {
                 let n = taken(rest, bytes.len());
                 let next = match rest - n as u64 {
-                    0 => State::Done,
-                    rest => State::Length(rest),
+                    0 => BodyState::Done,
+                    rest => BodyState::Length(rest),
                 };
                 (n, true, next)
             }
-            State::Chunk(Chunk::Data(rest)) => {
+            BodyState::Chunk(Chunk::Data(rest)) => {
                 let n = taken(rest, bytes.len());
                 let next = match rest - n as u64 {
                     0 => Chunk::DataCr,
                     rest => Chunk::Data(rest),
                 };
-                (n, true, State::Chunk(next))
+                (n, true, BodyState::Chunk(next))
             }
-            State::Chunk(chunk) => {
+            BodyState::Chunk(chunk) => {
                 let next = chunk.step(bytes[0], self.lenient);
-                (1, false, next.unwrap_or_else(State::Failed))
+                (1, false, next.unwrap_or_else(BodyState::Failed))
             }
         };
         self.state = next;
         match next {
-            State::Failed(error) => Err(error),
+            BodyState::Failed(error) => Err(error),
             _ => Ok((length, is_content)),
         }
     }
@@ -329,8 +329,8 @@ fn taken(rest: u64, there: usize) -> usize {
 
 impl Chunk {
     /// The state after one byte outside a chunk's data.
-    fn step(self, byte: u8, lenient: bool) -> Result<State, BodyError> {
-        Ok(State::Chunk(match self {
+    fn step(self, byte: u8, lenient: bool) -> Result<BodyState, BodyError> {
+        Ok(BodyState::Chunk(match self {
             Self::Size { value, digits } if lenient && digits > 0 && is_blank(byte) => {
                 Self::Blank { value, length: 1 }
             }
@@ -363,11 +363,11 @@ impl Chunk {
                 digits: 0,
             },
             Self::DataCr | Self::DataLf | Self::Data(_) => return Err(BodyError::ChunkEnd),
-            Self::LastLf if byte == b'\n' => return Ok(State::Done),
+            Self::LastLf if byte == b'\n' => return Ok(BodyState::Done),
             Self::TrailerStart { .. } if byte == b'\r' => Self::LastLf,
             Self::TrailerStart { total } => Self::TrailerName {
                 total: count(total)?,
-                name: Name::new().with(byte).ok_or(BodyError::Trailer)?,
+                name: TrailerName::new().with(byte).ok_or(BodyError::Trailer)?,
             },
             Self::TrailerName { total, name } if byte == b':' && !name.is_forbidden() => {
                 Self::TrailerValue {

@@ -1,4 +1,4 @@
-//! Bytes and what they may be.
+//! Byte classes of HTTP/1.1.
 
 /// A piece of a message's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +44,7 @@ const VALUE: u8 = 2;
 const TARGET: u8 = 4;
 const HOST: u8 = 8;
 
-/// What each byte may be part of.
+/// The classes of each byte.
 static CLASS: [u8; 256] = classes();
 
 const fn classes() -> [u8; 256] {

@@ -1,4 +1,4 @@
-//! Why a head is refused.
+//! Why a message head is rejected.
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

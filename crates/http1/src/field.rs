@@ -1,4 +1,4 @@
-//! Header fields and the few kinds of them that a proxy must know.
+//! Header fields, and the few kinds of fields that a proxy must recognise.
 
 use crate::Span;
 
@@ -11,11 +11,11 @@ pub struct Field {
     pub name: Span,
     /// The value, without spaces around it.
     pub value: Span,
-    /// What it is to a proxy.
+    /// Its kind.
     pub kind: FieldKind,
 }
 
-/// What a field is to a proxy.
+/// The kind of a field, as far as a proxy distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FieldKind {
     /// Meant for this connection only (RFC 9110 section 7.6.1), or named by `Connection`.
@@ -54,7 +54,7 @@ pub enum FieldKind {
 
 /// Fields whose value decides about the message or the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Special {
+pub(crate) enum ControlField {
     Connection,
     Upgrade,
     Host,
@@ -75,31 +75,31 @@ impl FieldKind {
     }
 }
 
-/// The kind of a field of this name, before `Connection` is looked at.
-pub(crate) fn classify(name: &[u8]) -> (FieldKind, Special) {
+/// The kind of a field of this name, before `Connection` is evaluated.
+pub(crate) fn classify(name: &[u8]) -> (FieldKind, ControlField) {
+    use ControlField::None;
     use FieldKind as Kind;
-    use Special::None;
     let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
     // The length tells most names apart at once.
     match name.len() {
         2 if is(b"te") => (Kind::HopByHop, None),
         3 if is(b"via") => (Kind::Via, None),
-        4 if is(b"host") => (Kind::Host, Special::Host),
+        4 if is(b"host") => (Kind::Host, ControlField::Host),
         4 if is(b"date") => (Kind::Date, None),
-        6 if is(b"expect") => (Kind::Expect, Special::Expect),
+        6 if is(b"expect") => (Kind::Expect, ControlField::Expect),
         6 if is(b"server") => (Kind::Server, None),
-        7 if is(b"upgrade") => (Kind::HopByHop, Special::Upgrade),
+        7 if is(b"upgrade") => (Kind::HopByHop, ControlField::Upgrade),
         7 if is(b"trailer") => (Kind::Trailer, None),
-        10 if is(b"connection") => (Kind::HopByHop, Special::Connection),
-        10 if is(b"keep-alive") => (Kind::HopByHop, Special::KeepAlive),
+        10 if is(b"connection") => (Kind::HopByHop, ControlField::Connection),
+        10 if is(b"keep-alive") => (Kind::HopByHop, ControlField::KeepAlive),
         12 if is(b"x-request-id") => (Kind::XRequestId, None),
-        14 if is(b"content-length") => (Kind::ContentLength, Special::ContentLength),
+        14 if is(b"content-length") => (Kind::ContentLength, ControlField::ContentLength),
         9 if is(b"forwarded") => (Kind::Forwarded, None),
         14 if is(b"http2-settings") => (Kind::HopByHop, None),
         15 if is(b"x-forwarded-for") => (Kind::XForwardedFor, None),
         16 if is(b"x-forwarded-host") => (Kind::XForwardedHost, None),
         16 if is(b"proxy-connection") => (Kind::HopByHop, None),
-        17 if is(b"transfer-encoding") => (Kind::TransferEncoding, Special::TransferEncoding),
+        17 if is(b"transfer-encoding") => (Kind::TransferEncoding, ControlField::TransferEncoding),
         17 if is(b"x-forwarded-proto") => (Kind::XForwardedProto, None),
         17 if is(b"x-evenkeel-mirror") => (Kind::XEvenkeelMirror, None),
         _ => (Kind::Other, None),

@@ -1,26 +1,26 @@
-//! The lines of a header, and what they say together about framing and the connection.
+//! The field lines of a head, and what they say together about framing and the connection.
 
 use std::net::Ipv6Addr;
 
 use crate::bytes::{
     decimal, host_length, is_token, line_break, list, token_length, trim, value_length,
 };
-use crate::field::{Special, classify};
+use crate::field::{ControlField, classify};
 use crate::{Field, FieldKind, HeadError, Limits, Span, Version};
 
 /// Options that all `Connection` fields together may name; each is looked for among all fields.
 const CONNECTION_OPTIONS: usize = 32;
 
-/// Whose head it is.
+/// The kind of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum MessageKind {
     Request,
     Response,
 }
 
-/// What the fields say together.
+/// The combined meaning of the fields.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Summary {
+pub(crate) struct FieldSummary {
     pub(crate) length: Option<u64>,
     pub(crate) chunked: bool,
     pub(crate) host: Option<Span>,
@@ -39,10 +39,10 @@ pub(crate) struct Summary {
 pub(crate) fn read(
     bytes: &[u8],
     mut at: usize,
-    side: Side,
+    side: MessageKind,
     limits: &Limits,
     fields: &mut Vec<Field>,
-    summary: &mut Summary,
+    summary: &mut FieldSummary,
 ) -> Result<Option<usize>, HeadError> {
     loop {
         match bytes.get(at) {
@@ -72,8 +72,8 @@ pub(crate) fn read(
 fn line(
     bytes: &[u8],
     start: usize,
-    side: Side,
-    summary: &mut Summary,
+    side: MessageKind,
+    summary: &mut FieldSummary,
 ) -> Result<Option<Field>, HeadError> {
     let Some(name_length) = token_length(&bytes[start..]) else {
         return Ok(None);
@@ -100,8 +100,8 @@ fn line(
     let name = Span::new(start, colon);
     let value = Span::new(from, to);
     let (kind, special) = classify(name.of(bytes));
-    let asks = matches!(special, Special::Host | Special::Expect);
-    if special != Special::None && (side == Side::Request || !asks) {
+    let asks = matches!(special, ControlField::Host | ControlField::Expect);
+    if special != ControlField::None && (side == MessageKind::Request || !asks) {
         note(bytes, special, value, summary)?;
     }
     Ok(Some(Field {
@@ -114,14 +114,14 @@ fn line(
 
 fn note(
     bytes: &[u8],
-    special: Special,
+    special: ControlField,
     value: Span,
-    summary: &mut Summary,
+    summary: &mut FieldSummary,
 ) -> Result<(), HeadError> {
     let text = value.of(bytes);
     match special {
-        Special::None => {}
-        Special::Connection => {
+        ControlField::None => {}
+        ControlField::Connection => {
             summary.has_connection = true;
             for option in list(text) {
                 summary.close |= option.eq_ignore_ascii_case(b"close");
@@ -129,29 +129,31 @@ fn note(
                 summary.upgrade_named |= option.eq_ignore_ascii_case(b"upgrade");
             }
         }
-        Special::KeepAlive => summary.idle_timeout = idle_timeout(text).or(summary.idle_timeout),
-        Special::Upgrade if summary.upgrade.is_some() => {}
-        Special::Upgrade => summary.upgrade = (!text.is_empty()).then_some(value),
-        Special::Host => {
+        ControlField::KeepAlive => {
+            summary.idle_timeout = idle_timeout(text).or(summary.idle_timeout);
+        }
+        ControlField::Upgrade if summary.upgrade.is_some() => {}
+        ControlField::Upgrade => summary.upgrade = (!text.is_empty()).then_some(value),
+        ControlField::Host => {
             if summary.host.is_some() {
                 return Err(HeadError::ManyHosts);
             }
             check_host(text)?;
             summary.host = Some(value);
         }
-        Special::ContentLength => {
+        ControlField::ContentLength => {
             if summary.length.is_some() {
                 return Err(HeadError::ContentLength);
             }
             summary.length = Some(decimal(text).ok_or(HeadError::ContentLength)?);
         }
-        Special::TransferEncoding => {
+        ControlField::TransferEncoding => {
             if summary.chunked || !text.eq_ignore_ascii_case(b"chunked") {
                 return Err(HeadError::TransferEncoding);
             }
             summary.chunked = true;
         }
-        Special::Expect => {
+        ControlField::Expect => {
             if !text.eq_ignore_ascii_case(b"100-continue") {
                 return Err(HeadError::Expectation);
             }
@@ -242,8 +244,8 @@ fn escapes_are_whole(name: &[u8]) -> bool {
         .all(|rest| rest.len() >= 2 && rest[..2].iter().all(u8::is_ascii_hexdigit))
 }
 
-/// What must hold of the fields together, in requests and responses.
-pub(crate) fn check_framing(summary: &Summary, version: Version) -> Result<(), HeadError> {
+/// Rules for the combination of fields, in requests and responses.
+pub(crate) fn check_framing(summary: &FieldSummary, version: Version) -> Result<(), HeadError> {
     if summary.chunked && summary.length.is_some() {
         return Err(HeadError::BothLengths);
     }
@@ -255,7 +257,11 @@ pub(crate) fn check_framing(summary: &Summary, version: Version) -> Result<(), H
 
 /// Marks every field that `Connection` names as hop-by-hop. In a request, naming one that is not between two neighbours is an
 /// error: it would make us take away what the next server relies on. In a response such a name is passed over.
-pub(crate) fn mark_named(bytes: &[u8], fields: &mut [Field], side: Side) -> Result<(), HeadError> {
+pub(crate) fn mark_named(
+    bytes: &[u8],
+    fields: &mut [Field],
+    side: MessageKind,
+) -> Result<(), HeadError> {
     let mut options = 0;
     for at in 0..fields.len() {
         let named_by = fields[at].name.of(bytes);
@@ -269,8 +275,8 @@ pub(crate) fn mark_named(bytes: &[u8], fields: &mut [Field], side: Side) -> Resu
             }
             if !classify(option).0.may_be_named() {
                 match side {
-                    Side::Request => return Err(HeadError::ConnectionNames),
-                    Side::Response => continue,
+                    MessageKind::Request => return Err(HeadError::ConnectionNames),
+                    MessageKind::Response => continue,
                 }
             }
             for field in &mut *fields {
@@ -284,7 +290,7 @@ pub(crate) fn mark_named(bytes: &[u8], fields: &mut [Field], side: Side) -> Resu
 }
 
 /// Whether the connection stays open after this message.
-pub(crate) const fn stays_open(summary: &Summary, version: Version) -> bool {
+pub(crate) const fn stays_open(summary: &FieldSummary, version: Version) -> bool {
     match version {
         Version::Http11 => !summary.close,
         Version::Http10 => summary.keep_alive && !summary.close,
@@ -317,7 +323,7 @@ pub(crate) fn line_end(bytes: &[u8], at: usize) -> Result<Option<usize>, HeadErr
     }
 }
 
-/// What an incomplete head comes to: an error if it can only become too long.
+/// The result for an incomplete head: an error if it can only become too long.
 pub(crate) const fn partial(length: usize, limits: &Limits) -> Result<crate::Parsed, HeadError> {
     if length >= limits.head_bytes {
         Err(HeadError::TooLarge)

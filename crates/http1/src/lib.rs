@@ -1,7 +1,7 @@
-//! HTTP/1.1 without I/O: strict parsing, framing and writing (RFC 9110, RFC 9112).
+//! HTTP/1.1 without I/O: strict parsing, framing and serialisation (RFC 9110, RFC 9112).
 //!
-//! What could be read in two ways is refused, so that nothing ambiguous ever reaches a server: see [`HeadError`].
-//! Nothing is allocated per message beyond the reused list of fields; a head is described by [`Span`]s of its bytes.
+//! Ambiguous messages are rejected, so that they never reach a server: see [`HeadError`]. Nothing is allocated per
+//! message beyond the reused list of fields; a head is described by [`Span`]s of its bytes.
 
 mod bytes;
 mod field;
@@ -14,7 +14,7 @@ mod trailer;
 mod body;
 pub mod write;
 
-pub use body::{Body, BodyError, Progress, Tidied};
+pub use body::{Body, BodyError, BodyProgress, Tidied};
 pub use bytes::Span;
 pub use error::HeadError;
 pub use field::{Field, FieldKind};
@@ -76,8 +76,8 @@ pub enum Parsed {
     Partial,
 }
 
-/// Where the head ends in `bytes`: the index after its empty line, looking from `from` on (for which the caller may give
-/// what it had three bytes before the last look's end). `None` if the empty line has not come.
+/// The end of the head in `bytes`: the index after its empty line, searching from `from` on (which may be three bytes
+/// before the end of the last search). `None` if the empty line has not arrived.
 #[must_use]
 pub fn head_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from.saturating_add(3);

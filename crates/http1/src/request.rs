@@ -1,7 +1,7 @@
 //! Request heads.
 
 use crate::bytes::{is_target, is_token};
-use crate::fields::{self, Side, Summary};
+use crate::fields::{self, FieldSummary, MessageKind};
 use crate::{Field, Framing, HeadError, Limits, Parsed, Span, Version};
 
 /// Bytes of a method; the longest that is registered has 17.
@@ -29,7 +29,7 @@ pub enum Method {
     Connect,
     /// PATCH.
     Patch,
-    /// QUERY: safe and idempotent, with content that says what is asked for (RFC 10008).
+    /// QUERY: safe and idempotent, with content that describes the query (RFC 10008).
     Query,
     /// Any other; see [`RequestHead::method_text`].
     Other,
@@ -83,7 +83,7 @@ pub struct RequestHead {
     pub version: Version,
     /// The header, line by line.
     pub fields: Vec<Field>,
-    /// What the client asked for: the target's authority in absolute-form, else the `Host` field's value.
+    /// The requested host: the target's authority in absolute-form, else the value of the `Host` field.
     pub host: Option<Span>,
     /// How the end of the body is found.
     pub framing: Framing,
@@ -109,11 +109,11 @@ impl RequestHead {
             return partial_line(bytes, start, limits);
         };
         self.start_line(bytes, start, line_end, limits)?;
-        let mut summary = Summary::default();
+        let mut summary = FieldSummary::default();
         let end = fields::read(
             bytes,
             line_end + 2,
-            Side::Request,
+            MessageKind::Request,
             limits,
             &mut self.fields,
             &mut summary,
@@ -176,7 +176,7 @@ impl RequestHead {
         Ok(())
     }
 
-    fn conclude(&mut self, bytes: &[u8], summary: &Summary) -> Result<(), HeadError> {
+    fn conclude(&mut self, bytes: &[u8], summary: &FieldSummary) -> Result<(), HeadError> {
         fields::check_framing(summary, self.version)?;
         if summary.host.is_none() && self.version == Version::Http11 {
             return Err(HeadError::MissingHost);
@@ -197,7 +197,7 @@ impl RequestHead {
             .upgrade
             .filter(|protocols| upgrades && !names_h2c(protocols.of(bytes)));
         if summary.has_connection {
-            fields::mark_named(bytes, &mut self.fields, Side::Request)?;
+            fields::mark_named(bytes, &mut self.fields, MessageKind::Request)?;
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ fn method_length(line: &[u8]) -> Result<Option<usize>, HeadError> {
     }
 }
 
-/// What a first line without its end comes to: what cannot become a request is refused without waiting for the rest.
+/// The result for an incomplete first line: one that cannot become a request is rejected without waiting for the rest.
 fn partial_line(bytes: &[u8], start: usize, limits: &Limits) -> Result<Parsed, HeadError> {
     let line = &bytes[start..];
     let Some(method) = method_length(line.strip_suffix(b"\r").unwrap_or(line))? else {
@@ -280,8 +280,8 @@ fn skip_empty_lines(bytes: &[u8]) -> Result<usize, HeadError> {
     }
 }
 
-/// Whether HTTP/2 is among the protocols: a tunnel of it would carry requests that nobody has checked, so that this wish
-/// is not passed on (RFC 9110 section 7.8 lets a server ignore it).
+/// Whether HTTP/2 is among the protocols: a tunnel of it would carry unchecked requests, so the upgrade is not passed
+/// on (RFC 9110 section 7.8 lets a server ignore it).
 fn names_h2c(protocols: &[u8]) -> bool {
     protocols
         .split(|&byte| byte == b',')

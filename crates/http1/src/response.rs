@@ -1,7 +1,7 @@
 //! Response heads.
 
 use crate::bytes::is_value;
-use crate::fields::{self, Side, Summary};
+use crate::fields::{self, FieldSummary, MessageKind};
 use crate::tidy::tidy;
 use crate::{
     Field, FieldKind, Framing, HeadError, Limits, Method, Parsed, Span, Version, head_end,
@@ -46,11 +46,11 @@ impl ResponseHead {
             return fields::partial(bytes.len(), limits);
         };
         self.status_line(bytes, line_end)?;
-        let mut summary = Summary::default();
+        let mut summary = FieldSummary::default();
         let end = fields::read(
             bytes,
             line_end + 2,
-            Side::Response,
+            MessageKind::Response,
             limits,
             &mut self.fields,
             &mut summary,
@@ -137,7 +137,7 @@ impl ResponseHead {
         &mut self,
         bytes: &[u8],
         request: Method,
-        summary: &Summary,
+        summary: &FieldSummary,
     ) -> Result<(), HeadError> {
         fields::check_framing(summary, self.version)?;
         let bodiless = request == Method::Head || matches!(self.status, 100..=199 | 204 | 304);
@@ -157,7 +157,7 @@ impl ResponseHead {
         self.keep_alive =
             fields::stays_open(summary, self.version) && self.framing != Framing::UntilClose;
         if summary.has_connection {
-            fields::mark_named(bytes, &mut self.fields, Side::Response)?;
+            fields::mark_named(bytes, &mut self.fields, MessageKind::Response)?;
         }
         if matches!(self.status, 100..=199 | 204) {
             self.forget_body(summary);
@@ -167,7 +167,7 @@ impl ResponseHead {
 
     /// These responses may not speak of a body (RFC 9112 section 6.1, RFC 9110 section 8.6). What they say is not passed on, and
     /// after a server that means it, the connection is not used again.
-    fn forget_body(&mut self, summary: &Summary) {
+    fn forget_body(&mut self, summary: &FieldSummary) {
         for field in &mut self.fields {
             if matches!(
                 field.kind,

@@ -1,8 +1,9 @@
-//! What a proxy puts right in the head of a response (RFC 9112 sections 5.1 and 5.2, RFC 9110 section 8.6): blanks between a
-//! name and its colon, folded lines, and a length that is said more than once. In a request each of these is refused.
+//! Repairs that a proxy may apply to the head of a response (RFC 9112 sections 5.1 and 5.2, RFC 9110 section 8.6):
+//! white space between a field name and its colon, obsolete line folding, and a repeated identical `Content-Length`. In
+//! a request each of these is rejected.
 //!
-//! It is done in place and changes no length, so that everything behind it stays where it is; and only after a head was
-//! refused, so that tidy responses pay nothing. Whoever gets the head gets the tidied one.
+//! Repairs are done in place and keep the length, so that nothing behind the head moves; and only after parsing has
+//! failed, so that well-formed responses pay nothing. Everyone who sees the head sees the repaired one.
 
 use crate::bytes::{decimal, is_token, trim};
 
@@ -44,7 +45,7 @@ fn unfold(head: &mut [u8], first: usize) {
     }
 }
 
-/// `Name : value` becomes `Name:  value`.
+/// `TrailerName : value` becomes `TrailerName:  value`.
 fn close_name(line: &mut [u8]) {
     let name = line.iter().take_while(|byte| is_token(**byte)).count();
     let blanks = line[name..]
@@ -57,7 +58,8 @@ fn close_name(line: &mut [u8]) {
     }
 }
 
-/// Lengths that are all the same are one: the first stays, once, and the others become blanks behind the line before them.
+/// Identical lengths are merged: the first one stays, and the others become white space at the end of the preceding
+/// line.
 fn say_length_once(head: &mut [u8], first: usize) {
     let Some(same) = one_length(head, first) else {
         return;
@@ -97,7 +99,7 @@ fn one_length(head: &[u8], first: usize) -> Option<u64> {
     length
 }
 
-/// Where the value is, if the line says a length.
+/// The position of the value, if the line is a `Content-Length`.
 fn length_value(head: &[u8], at: usize, end: usize) -> Option<(usize, usize)> {
     let line = &head[at..end];
     let (name, rest) = line.split_at_checked(LENGTH.len())?;

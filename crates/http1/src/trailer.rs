@@ -1,18 +1,18 @@
-//! Which trailers are forbidden, told by as much of a name as that takes.
+//! Forbidden trailer fields, recognised by as much of the name as is needed.
 
 use crate::bytes::is_token;
 
 /// The beginning of a trailer's name, enough to know those that are forbidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name {
+pub(crate) struct TrailerName {
     bytes: [u8; NAME_BYTES],
     length: u8,
 }
 
 const NAME_BYTES: usize = 20;
 
-/// Fields that decide about framing, routing, the connection, who asks or how the content is read may not come after it (RFC
-/// 9110 section 6.5.1): a server that adds trailers to the header would be told them behind our back.
+/// Fields for framing, routing, the connection, authentication or content processing are not allowed after the content
+/// (RFC 9110 section 6.5.1): a server that merges trailers into the header would receive them unchecked.
 const FORBIDDEN: [&[u8]; 29] = [
     b"age",
     b"authorization",
@@ -49,7 +49,7 @@ const FORBIDDEN_PREFIXES: [&[u8]; 4] = [b"content-", b"if-", b"proxy-", b"x-forw
 /// Made to be sent after the content (RFC 9530; RFC 1864).
 const PERMITTED: [&[u8]; 2] = [b"content-digest", b"content-md5"];
 
-impl Name {
+impl TrailerName {
     pub(crate) const fn new() -> Self {
         Self {
             bytes: [0; NAME_BYTES],

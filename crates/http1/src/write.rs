@@ -1,6 +1,6 @@
-//! Writing pieces of a message to a list of bytes.
+//! Appends parts of a message to a byte buffer.
 //!
-//! Texts are written as they are: the caller answers for what is in them. Tests and debug builds check it.
+//! Texts are written as they are: the caller is responsible for their content. Tests and debug builds check it.
 
 use crate::bytes::{is_token, is_value};
 

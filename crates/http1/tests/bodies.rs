@@ -1,8 +1,8 @@
-//! Where bodies end, what is refused in them, and that what is written can be read.
+//! Body framing: where bodies end, what is rejected, and that what is written can be parsed.
 
 mod corpus;
 
-use evenkeel_http1::{Body, BodyError, Framing, Progress, write};
+use evenkeel_http1::{Body, BodyError, BodyProgress, Framing, write};
 
 #[test]
 fn bad_chunks_are_refused_whole_and_byte_by_byte() {
@@ -27,7 +27,7 @@ fn good_chunks_are_taken_to_their_end_and_no_further() {
         let progress = body.advance_decoded(bytes, &mut out).unwrap();
         assert_eq!(
             progress,
-            Progress {
+            BodyProgress {
                 taken: length,
                 done: true
             },
@@ -41,7 +41,7 @@ fn good_chunks_are_taken_to_their_end_and_no_further() {
             let progress = body.advance(&bytes[..end]).unwrap();
             assert_eq!(
                 progress,
-                Progress {
+                BodyProgress {
                     taken: end,
                     done: false
                 },
@@ -57,7 +57,7 @@ fn lengths_are_counted() {
     let mut body = Body::new(Framing::Length(5));
     assert_eq!(
         body.advance(b"hel"),
-        Ok(Progress {
+        Ok(BodyProgress {
             taken: 3,
             done: false
         })
@@ -66,7 +66,7 @@ fn lengths_are_counted() {
     assert_eq!(body.advance(b"").map(|progress| progress.taken), Ok(0));
     assert_eq!(
         body.advance(b"lo and more"),
-        Ok(Progress {
+        Ok(BodyProgress {
             taken: 2,
             done: true
         })
@@ -84,7 +84,7 @@ fn what_has_no_end_ends_with_the_connection() {
     let progress = body.advance_decoded(b"all of it", &mut out);
     assert_eq!(
         progress,
-        Ok(Progress {
+        Ok(BodyProgress {
             taken: 9,
             done: false
         })
@@ -137,7 +137,7 @@ fn what_is_written_can_be_read() {
     let progress = Body::new(Framing::Chunked).advance_decoded(&out, &mut content);
     assert_eq!(
         progress,
-        Ok(Progress {
+        Ok(BodyProgress {
             taken: out.len(),
             done: true
         })

@@ -1,4 +1,4 @@
-//! Every head of the corpus gives what it must, whole and byte by byte.
+//! Every head of the corpus has the expected result, in one piece and byte by byte.
 
 mod corpus;
 

@@ -1,4 +1,5 @@
-//! Properties: how the bytes are cut does not matter, nothing panics, and what is taken has no second reading.
+//! Properties: the way the bytes are split does not matter, nothing panics, and whatever is accepted has no second
+//! interpretation.
 
 mod corpus;
 

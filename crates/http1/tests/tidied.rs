@@ -1,4 +1,4 @@
-//! What servers send untidily and a proxy puts right, and what it still refuses; cut anywhere it is the same.
+//! Malformed responses that a proxy repairs, and those that it rejects, independent of how the bytes are split.
 
 mod corpus;
 
@@ -27,7 +27,7 @@ fn heads_that_are_put_right() {
         let names = parsed.fields.iter().map(|field| field.name.of(&bytes));
         let lengths = names.filter(|name| name.eq_ignore_ascii_case(b"content-length"));
         assert!(lengths.count() <= 1, "{name}");
-        // What is passed on is tidy for whoever reads it next.
+        // The output is well-formed for the next reader.
         let again = ResponseHead::default().parse(&bytes, Method::Get, &Limits::default());
         assert_eq!(again, Ok(Parsed::Complete), "{name}");
     }

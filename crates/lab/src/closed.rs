@@ -1,7 +1,7 @@
 //! The closed-loop load of the benchmark: each of C connections sends its next request when the last is answered.
 //!
-//! It finds how much a proxy can do and what a request costs it; what users would wait is the open-loop [`load`]'s to
-//! say.
+//! It measures the capacity of a proxy and the cost of a request; the latency that users would see is measured by the
+//! open-loop [`load`].
 //!
 //! [`load`]: crate::load
 
@@ -19,7 +19,7 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::http::find;
 use crate::origin::content_length;
-use crate::poller::{EVENTS, Step, read, skip, write};
+use crate::poller::{EVENTS, IoStep, read, skip, write};
 
 /// Read at a time until a head is complete: small answers whole, of large ones little that is copied for nothing.
 const HEAD_READ: usize = 4096;
@@ -29,10 +29,10 @@ const SKIP_SIZE: usize = 1 << 20;
 const HEAD_LIMIT: usize = 16 * 1024;
 const TICK: Duration = Duration::from_millis(50);
 
-/// What to send, and over how many connections.
+/// The requests to send, and the number of connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClosedPlan {
-    /// Where to.
+    /// The target.
     pub target: SocketAddr,
     /// How many connections, each with one request at a time.
     pub connections: usize,
@@ -46,7 +46,7 @@ pub struct ClosedPlan {
     pub expect: usize,
 }
 
-/// What a closed-loop load has done so far; written by its thread, read by any.
+/// The counters of a closed-loop load; written by its thread, read by any.
 #[derive(Debug, Default)]
 pub struct ClosedCounts {
     /// Right answers.
@@ -65,17 +65,17 @@ impl ClosedCounts {
     }
 }
 
-struct Connection {
+struct ClosedConnection {
     stream: TcpStream,
     began: Instant,
     written: usize,
-    /// What was read of a head that is not complete.
+    /// The bytes of an incomplete head.
     head: Vec<u8>,
     /// Body bytes still to come, once the head is complete.
     left: Option<usize>,
 }
 
-/// What reading an answer came to.
+/// The result of reading a response.
 #[derive(Debug, PartialEq, Eq)]
 enum Read {
     Wait,
@@ -83,7 +83,7 @@ enum Read {
     Wrong,
 }
 
-struct Closed {
+struct ClosedLoad {
     plan: ClosedPlan,
     request: Vec<u8>,
     poll: Poll,
@@ -100,7 +100,7 @@ struct Closed {
 pub fn run(plan: ClosedPlan, counts: Arc<ClosedCounts>) -> io::Result<()> {
     let request = request(&plan);
     let clock = Clock::start();
-    let mut closed = Closed {
+    let mut closed = ClosedLoad {
         plan,
         request,
         poll: Poll::new()?,
@@ -160,13 +160,13 @@ fn request(plan: &ClosedPlan) -> Vec<u8> {
     bytes
 }
 
-impl Closed {
+impl ClosedLoad {
     /// Opens a connection and sends its first request. On loopback it is established at once, so that the request
     /// mostly leaves here and no event for it is needed.
-    fn open(&self, number: usize) -> io::Result<Connection> {
+    fn open(&self, number: usize) -> io::Result<ClosedConnection> {
         let began = self.clock.now();
         let mut stream = TcpStream::connect(self.plan.target)?;
-        let written = if let Step::Bytes(n) = write(&mut stream, &self.request) {
+        let written = if let IoStep::Bytes(n) = write(&mut stream, &self.request) {
             n
         } else {
             0
@@ -182,7 +182,7 @@ impl Closed {
         self.poll
             .registry()
             .register(&mut stream, Token(number), interest)?;
-        Ok(Connection {
+        Ok(ClosedConnection {
             stream,
             began,
             written,
@@ -204,7 +204,7 @@ impl Closed {
     fn go_on(
         &mut self,
         number: usize,
-        connections: &mut [Connection],
+        connections: &mut [ClosedConnection],
         bytes: &mut [u8],
         ended: bool,
     ) -> io::Result<()> {
@@ -212,10 +212,10 @@ impl Closed {
         loop {
             if connection.written < self.request.len() {
                 match write(&mut connection.stream, &self.request[connection.written..]) {
-                    Step::Bytes(n) => connection.written += n,
+                    IoStep::Bytes(n) => connection.written += n,
                     // Not connected yet, or the peer's buffer is full.
-                    Step::Wait => return Ok(()),
-                    Step::End => return self.fail(number, connection),
+                    IoStep::Wait => return Ok(()),
+                    IoStep::End => return self.fail(number, connection),
                 }
                 if connection.written < self.request.len() {
                     continue;
@@ -243,26 +243,26 @@ impl Closed {
     }
 
     /// Counts a failure and begins again with a new connection.
-    fn fail(&self, number: usize, connection: &mut Connection) -> io::Result<()> {
+    fn fail(&self, number: usize, connection: &mut ClosedConnection) -> io::Result<()> {
         self.counts.failed.fetch_add(1, Relaxed);
         *connection = self.open(number)?;
         Ok(())
     }
 }
 
-impl Connection {
+impl ClosedConnection {
     fn read_answer(&mut self, bytes: &mut [u8], expect: usize, ended: bool) -> Read {
         loop {
-            // What is left of a body is not looked at: only its length is checked.
+            // The remaining body is not examined: only its length is checked.
             let most = self.left.unwrap_or(HEAD_READ).min(bytes.len());
             let step = match self.left {
                 Some(_) => skip(&self.stream, &mut bytes[..most]),
                 None => read(&mut self.stream, &mut bytes[..most]),
             };
             let n = match step {
-                Step::Bytes(n) => n,
-                Step::Wait => return Read::Wait,
-                Step::End => return Read::Wrong,
+                IoStep::Bytes(n) => n,
+                IoStep::Wait => return Read::Wait,
+                IoStep::End => return Read::Wrong,
             };
             let body = match self.left {
                 Some(_) => n,

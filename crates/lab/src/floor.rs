@@ -1,7 +1,7 @@
-//! The floor of the benchmark: a bare forwarder of bytes, the least that a proxy in user space can cost.
+//! The floor of the benchmark: a bare byte forwarder, the least that a user-space proxy can cost.
 //!
-//! One thread, one poller, one 64 KiB buffer for all, one server connection for each client connection. It knows no
-//! HTTP. A proxy's cost beside this one is the part that the proxy could do something about.
+//! One thread, one poller, one 64 KiB buffer for all, one server connection per client connection. It knows no HTTP.
+//! The difference between a proxy's cost and this one is the part that the proxy can influence.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use crate::poller::{EVENTS, READ_SIZE, Slots, Step, listen, read, write};
+use crate::poller::{ConnectionSlab, EVENTS, IoStep, READ_SIZE, listen, read, write};
 
 const LISTENER: Token = Token(usize::MAX);
 
@@ -23,7 +23,7 @@ pub struct Floor {
 }
 
 /// A client (0) and its server (1).
-struct Pair {
+struct FloorPair {
     streams: [TcpStream; 2],
     /// Read from the other side and not yet written to this one.
     pending: [Vec<u8>; 2],
@@ -49,7 +49,7 @@ impl Floor {
         })
     }
 
-    /// Where it listens.
+    /// Its address.
     ///
     /// # Errors
     /// If the operating system does not tell.
@@ -63,7 +63,7 @@ impl Floor {
     /// If waiting for events fails.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut pairs: Slots<Pair> = Slots::new();
+        let mut pairs: ConnectionSlab<FloorPair> = ConnectionSlab::new();
         let mut bytes = vec![0; READ_SIZE];
         loop {
             if let Err(error) = self.poll.poll(&mut events, None)
@@ -93,7 +93,7 @@ impl Floor {
         }
     }
 
-    fn accept(&mut self, pairs: &mut Slots<Pair>) -> io::Result<()> {
+    fn accept(&mut self, pairs: &mut ConnectionSlab<FloorPair>) -> io::Result<()> {
         while let Ok((mut client, _)) = self.listener.accept() {
             self.next_server = (self.next_server + 1) % self.servers.len();
             let Ok(mut server) = TcpStream::connect(self.servers[self.next_server]) else {
@@ -109,7 +109,7 @@ impl Floor {
             self.poll
                 .registry()
                 .register(&mut server, Token(at * 2 + 1), both)?;
-            pairs.put(Pair {
+            pairs.put(FloorPair {
                 streams: [client, server],
                 pending: Default::default(),
                 ended: [false; 2],
@@ -119,25 +119,25 @@ impl Floor {
     }
 }
 
-impl Pair {
+impl FloorPair {
     /// Reads one side and writes what comes to the other; false when the pair has ended. With `to_the_end` it reads on
     /// after a short read: the end that follows had its event already.
     fn forward(&mut self, from: usize, bytes: &mut [u8], to_the_end: bool) -> bool {
         let to = 1 - from;
         while self.pending[to].is_empty() && !self.ended[from] {
             let n = match read(&mut self.streams[from], bytes) {
-                Step::Bytes(n) => n,
-                Step::Wait => return true,
-                Step::End => {
+                IoStep::Bytes(n) => n,
+                IoStep::Wait => return true,
+                IoStep::End => {
                     self.ended[from] = true;
                     self.streams[to].shutdown(std::net::Shutdown::Write).ok();
                     return true;
                 }
             };
             let written = match write(&mut self.streams[to], &bytes[..n]) {
-                Step::Bytes(written) => written,
-                Step::Wait => 0,
-                Step::End => return false,
+                IoStep::Bytes(written) => written,
+                IoStep::Wait => 0,
+                IoStep::End => return false,
             };
             self.pending[to].extend_from_slice(&bytes[written..n]);
             if n < bytes.len() && !to_the_end {
@@ -151,9 +151,9 @@ impl Pair {
     fn flush(&mut self, to: usize) -> bool {
         while !self.pending[to].is_empty() {
             match write(&mut self.streams[to], &self.pending[to]) {
-                Step::Bytes(n) => drop(self.pending[to].drain(..n)),
-                Step::Wait => return true,
-                Step::End => return false,
+                IoStep::Bytes(n) => drop(self.pending[to].drain(..n)),
+                IoStep::Wait => return true,
+                IoStep::End => return false,
             }
         }
         if self.ended[1 - to] {

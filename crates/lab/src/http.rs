@@ -1,7 +1,7 @@
-//! A small HTTP/1.1 of the laboratory's own: enough to serve and to ask, over one tokio stream.
+//! The laboratory's own small HTTP/1.1: enough to serve and to send requests, over one tokio stream.
 //!
-//! Lenient where a test may want to see what came, strict about framing and sizes. The proxy's codec is elsewhere, on
-//! purpose.
+//! Lenient where a test may want to inspect the input, strict about framing and sizes. It deliberately shares no code
+//! with the proxy's codec.
 
 use std::io::{self, ErrorKind};
 
@@ -18,7 +18,7 @@ pub struct Fields(pub Vec<(String, String)>);
 
 /// The head of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestHead {
+pub struct WireRequest {
     /// The method as sent.
     pub method: String,
     /// The request target as sent.
@@ -31,7 +31,7 @@ pub struct RequestHead {
 
 /// The head of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResponseHead {
+pub struct WireResponse {
     /// The status code.
     pub status: u16,
     /// Whether the version is older than 1.1.
@@ -42,7 +42,7 @@ pub struct ResponseHead {
 
 /// How the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub enum WireFraming {
     /// There is none.
     Empty,
     /// So many bytes.
@@ -81,27 +81,27 @@ impl Fields {
         })
     }
 
-    fn declared(&self) -> io::Result<Option<Framing>> {
+    fn declared(&self) -> io::Result<Option<WireFraming>> {
         if self.has_token("transfer-encoding", "chunked") {
-            return Ok(Some(Framing::Chunked));
+            return Ok(Some(WireFraming::Chunked));
         }
         match self.get("content-length") {
             None => Ok(None),
             Some(text) => text
                 .parse()
-                .map(|n| Some(Framing::Length(n)))
+                .map(|n| Some(WireFraming::Length(n)))
                 .map_err(|_| bad("Content-Length")),
         }
     }
 }
 
-impl RequestHead {
+impl WireRequest {
     /// How the body's end is found.
     ///
     /// # Errors
     /// If Content-Length is not a number.
-    pub fn framing(&self) -> io::Result<Framing> {
-        Ok(self.fields.declared()?.unwrap_or(Framing::Empty))
+    pub fn framing(&self) -> io::Result<WireFraming> {
+        Ok(self.fields.declared()?.unwrap_or(WireFraming::Empty))
     }
 
     /// Whether the client wants to send another request afterwards.
@@ -111,16 +111,16 @@ impl RequestHead {
     }
 }
 
-impl ResponseHead {
+impl WireResponse {
     /// How the body's end is found in the answer to a request with `method`.
     ///
     /// # Errors
     /// If Content-Length is not a number.
-    pub fn framing(&self, method: &str) -> io::Result<Framing> {
+    pub fn framing(&self, method: &str) -> io::Result<WireFraming> {
         if method == "HEAD" || self.status < 200 || matches!(self.status, 204 | 304) {
-            return Ok(Framing::Empty);
+            return Ok(WireFraming::Empty);
         }
-        Ok(self.fields.declared()?.unwrap_or(Framing::UntilClose))
+        Ok(self.fields.declared()?.unwrap_or(WireFraming::UntilClose))
     }
 
     /// Whether the connection can carry another request afterwards.
@@ -151,7 +151,7 @@ impl Wire {
         &self.stream
     }
 
-    /// Whether the peer has closed the idle connection or sent something that nobody asked for.
+    /// Whether the peer has closed the idle connection or sent unsolicited bytes.
     #[must_use]
     pub fn is_spent(&self) -> bool {
         let mut byte = [0];
@@ -163,7 +163,7 @@ impl Wire {
     ///
     /// # Errors
     /// If the connection breaks, or what comes is not a request.
-    pub async fn read_request(&mut self) -> io::Result<Option<RequestHead>> {
+    pub async fn read_request(&mut self) -> io::Result<Option<WireRequest>> {
         let Some((line, fields)) = self.read_head().await? else {
             return Ok(None);
         };
@@ -174,7 +174,7 @@ impl Wire {
             return Err(bad("request line"));
         };
         let old = is_old(version)?;
-        Ok(Some(RequestHead {
+        Ok(Some(WireRequest {
             method: method.to_owned(),
             target: target.to_owned(),
             old,
@@ -186,7 +186,7 @@ impl Wire {
     ///
     /// # Errors
     /// If the connection breaks or closes, or what comes is not a response.
-    pub async fn read_response(&mut self) -> io::Result<ResponseHead> {
+    pub async fn read_response(&mut self) -> io::Result<WireResponse> {
         loop {
             let Some((line, fields)) = self.read_head().await? else {
                 return Err(ErrorKind::UnexpectedEof.into());
@@ -198,7 +198,7 @@ impl Wire {
                 .and_then(|text| text.parse().ok())
                 .ok_or_else(|| bad("status line"))?;
             if status == 101 || status >= 200 {
-                return Ok(ResponseHead {
+                return Ok(WireResponse {
                     status,
                     old,
                     fields,
@@ -213,13 +213,13 @@ impl Wire {
     /// If the connection breaks or closes early, or the chunks are malformed.
     pub async fn read_body(
         &mut self,
-        framing: Framing,
+        framing: WireFraming,
         mut each: impl FnMut(&[u8]),
     ) -> io::Result<u64> {
         match framing {
-            Framing::Empty => Ok(0),
-            Framing::Length(length) => self.read_exactly(length, &mut each).await,
-            Framing::Chunked => {
+            WireFraming::Empty => Ok(0),
+            WireFraming::Length(length) => self.read_exactly(length, &mut each).await,
+            WireFraming::Chunked => {
                 let mut total = 0;
                 loop {
                     let line = self.read_line().await?;
@@ -235,7 +235,7 @@ impl Wire {
                     }
                 }
             }
-            Framing::UntilClose => {
+            WireFraming::UntilClose => {
                 let mut total = 0;
                 loop {
                     total += self.buffer.len() as u64;
@@ -377,7 +377,7 @@ impl Checksum {
     }
 }
 
-/// Where `needle` begins in `bytes`.
+/// The position of `needle` in `bytes`.
 #[must_use]
 pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes

@@ -1,7 +1,7 @@
 //! The laboratory: a sample server with faults on command, loads, a fault relay, and the benchmark's instruments.
 //!
-//! Used by the demo, the tests and `bench/`. It shares no HTTP code with the proxy, so that a mistake there cannot hide
-//! behind the same mistake here.
+//! Used by the demo, the tests and `bench/`. It shares no HTTP code with the proxy, so that a bug there cannot be
+//! masked by the same bug here.
 
 pub mod http;
 pub mod ports;
@@ -18,9 +18,9 @@ pub mod soak;
 use std::io;
 use std::time::Duration;
 
-pub use load::{Load, LoadPlan, LoadStats, Shape};
-pub use relay::{Relay, RelayFault};
-pub use server::{Mode, ServerOptions};
+pub use load::{LoadPlan, LoadStats, OpenLoad, RequestMix};
+pub use relay::{FaultRelay, RelayFault};
+pub use server::{SampleServerOptions, ServerMode};
 
 /// Waits, in a thread that has nothing else to do meanwhile.
 ///

@@ -1,7 +1,7 @@
-//! The benchmark's origin: the cheapest HTTP server that can stand behind a proxy, on as many addresses as are wanted.
+//! The benchmark's origin: the cheapest HTTP server that can stand behind a proxy, on any number of addresses.
 //!
-//! `GET /small` answers 13 bytes, `/64k` and `/1m` what they say, a POST anywhere the small answer when its body has
-//! been read.
+//! `GET /small` answers 13 bytes, `/64k` and `/1m` bodies of these sizes, a POST anywhere the small answer once its
+//! body has been read.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -12,7 +12,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
 use crate::http::find;
-use crate::poller::{EVENTS, READ_SIZE, Slots, Step, listen, read, write, write_file};
+use crate::poller::{ConnectionSlab, EVENTS, IoStep, READ_SIZE, listen, read, write, write_file};
 
 const HEAD_LIMIT: usize = 16 * 1024;
 /// Tokens below this are listeners.
@@ -21,29 +21,29 @@ const FIRST_CONNECTION: usize = 64;
 /// The bodies that the origin answers with: path and length.
 pub const PAGES: [(&str, usize); 3] = [("/small", 13), ("/64k", 64 << 10), ("/1m", 1 << 20)];
 
-/// An origin that listens and waits for [`Origin::run`].
+/// An origin that listens and waits for [`BenchOrigin::run`].
 #[derive(Debug)]
-pub struct Origin {
+pub struct BenchOrigin {
     poll: Poll,
     listeners: Vec<TcpListener>,
-    pages: Vec<(&'static str, Arc<Page>)>,
-    missing: Arc<Page>,
+    pages: Vec<(&'static str, Arc<OriginPage>)>,
+    missing: Arc<OriginPage>,
 }
 
-struct Connection {
+struct OriginConnection {
     stream: TcpStream,
-    /// What was read of a head that is not complete.
+    /// The bytes of an incomplete head.
     head: Vec<u8>,
     /// Body bytes of the current request that are still to come.
     body_left: usize,
     /// The answer that follows the body.
-    answer: Option<Arc<Page>>,
-    /// What is being written, and how much of it has been.
-    writing: Option<(Arc<Page>, usize)>,
+    answer: Option<Arc<OriginPage>>,
+    /// The response being written, and how much of it has been written.
+    writing: Option<(Arc<OriginPage>, usize)>,
     close: bool,
 }
 
-impl Origin {
+impl BenchOrigin {
     /// Listens on `addresses` (at most 64).
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl Origin {
         })
     }
 
-    /// Where it listens.
+    /// Its address.
     ///
     /// # Errors
     /// If the operating system does not tell.
@@ -83,7 +83,7 @@ impl Origin {
     /// If waiting for events fails.
     pub fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS);
-        let mut connections: Slots<Connection> = Slots::new();
+        let mut connections: ConnectionSlab<OriginConnection> = ConnectionSlab::new();
         let mut bytes = vec![0; READ_SIZE];
         loop {
             if let Err(error) = self.poll.poll(&mut events, None)
@@ -108,7 +108,11 @@ impl Origin {
         }
     }
 
-    fn accept(&self, number: usize, connections: &mut Slots<Connection>) -> io::Result<()> {
+    fn accept(
+        &self,
+        number: usize,
+        connections: &mut ConnectionSlab<OriginConnection>,
+    ) -> io::Result<()> {
         while let Ok((mut stream, _)) = self.listeners[number].accept() {
             stream.set_nodelay(true).ok();
             let token = Token(FIRST_CONNECTION + connections.next());
@@ -117,7 +121,7 @@ impl Origin {
                 token,
                 Interest::READABLE | Interest::WRITABLE,
             )?;
-            connections.put(Connection {
+            connections.put(OriginConnection {
                 stream,
                 head: Vec::new(),
                 body_left: 0,
@@ -131,15 +135,15 @@ impl Origin {
 
     /// Goes on with a connection as far as it can; false when it has ended. With `to_the_end` it reads on after a short
     /// read: the end that follows had its event already.
-    fn serve(&self, connection: &mut Connection, bytes: &mut [u8], to_the_end: bool) -> bool {
+    fn serve(&self, connection: &mut OriginConnection, bytes: &mut [u8], to_the_end: bool) -> bool {
         loop {
             if let Some(go_on) = connection.write_on() {
                 return go_on;
             }
             match read(&mut connection.stream, bytes) {
-                Step::End => return false,
-                Step::Wait => return true,
-                Step::Bytes(n) => {
+                IoStep::End => return false,
+                IoStep::Wait => return true,
+                IoStep::Bytes(n) => {
                     if !self.take(connection, &bytes[..n]) {
                         return false;
                     }
@@ -153,7 +157,7 @@ impl Origin {
     }
 
     /// Takes in what was read; false if it is no request. The peer sends one request at a time, never two together.
-    fn take(&self, connection: &mut Connection, bytes: &[u8]) -> bool {
+    fn take(&self, connection: &mut OriginConnection, bytes: &[u8]) -> bool {
         let mut body = bytes.len();
         if connection.answer.is_none() {
             connection.head.extend_from_slice(bytes);
@@ -187,7 +191,7 @@ impl Origin {
     }
 }
 
-impl Connection {
+impl OriginConnection {
     /// Writes what is to be written; `None` when nothing is left, `Some(false)` when the connection has ended.
     fn write_on(&mut self) -> Option<bool> {
         while let Some((answer, written)) = &mut self.writing {
@@ -199,9 +203,9 @@ impl Connection {
                 }
             };
             match step {
-                Step::Bytes(n) => *written += n,
-                Step::Wait => return Some(true),
-                Step::End => return Some(false),
+                IoStep::Bytes(n) => *written += n,
+                IoStep::Wait => return Some(true),
+                IoStep::End => return Some(false),
             }
             if *written == answer.length {
                 self.writing = None;
@@ -229,7 +233,7 @@ pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
 
 /// An answer with its head.
 #[derive(Debug)]
-struct Page {
+struct OriginPage {
     length: usize,
     bytes: Vec<u8>,
     /// The same in memory that a socket can send without a copy, if it is worth it.
@@ -239,10 +243,10 @@ struct Page {
 /// An answer from this length on is sent from a file.
 const LARGE: usize = 16 << 10;
 
-/// As real servers do; else each proxy that heeds RFC 9110 section 6.6.1 would have to add one.
+/// As real servers do; otherwise each proxy that follows RFC 9110 section 6.6.1 would have to add one.
 const DATE: &str = "Date: Sun, 29 Nov 2026 08:00:00 GMT\r\n";
 
-fn page(status: u16, length: usize) -> io::Result<Arc<Page>> {
+fn page(status: u16, length: usize) -> io::Result<Arc<OriginPage>> {
     let head = format!(
         "HTTP/1.1 {status} OK\r\n{DATE}Content-Type: text/plain\r\nContent-Length: {length}\r\n\r\n"
     );
@@ -256,7 +260,7 @@ fn page(status: u16, length: usize) -> io::Result<Arc<Page>> {
     } else {
         None
     };
-    Ok(Arc::new(Page {
+    Ok(Arc::new(OriginPage {
         length: bytes.len(),
         bytes,
         file,

@@ -1,7 +1,8 @@
-//! What the benchmark's three tight loops (origin, floor, closed load) share: slots for connections, and sockets that
-//! are read and written without waiting.
+//! Shared by the benchmark's three tight loops (origin, floor, closed load): a slab of connections, and non-blocking
+//! sockets.
 //!
-//! They use mio directly and not tokio, so that the instruments cost as little as can be beside what they measure.
+//! They use mio directly rather than tokio, so that the instruments cost as little as possible compared with what they
+//! measure.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -18,12 +19,12 @@ pub(crate) const READ_SIZE: usize = 64 * 1024;
 
 /// Connections by number; numbers of closed ones are used again.
 #[derive(Debug)]
-pub(crate) struct Slots<T> {
+pub(crate) struct ConnectionSlab<T> {
     items: Vec<Option<T>>,
     free: Vec<usize>,
 }
 
-impl<T> Slots<T> {
+impl<T> ConnectionSlab<T> {
     pub(crate) const fn new() -> Self {
         Self {
             items: Vec::new(),
@@ -31,7 +32,7 @@ impl<T> Slots<T> {
         }
     }
 
-    /// The number that the next [`Slots::put`] uses.
+    /// The number that the next [`ConnectionSlab::put`] uses.
     pub(crate) fn next(&self) -> usize {
         self.free.last().copied().unwrap_or(self.items.len())
     }
@@ -59,9 +60,9 @@ impl<T> Slots<T> {
     }
 }
 
-/// What reading or writing without waiting came to.
+/// The result of a non-blocking read or write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum IoStep {
     /// So many bytes.
     Bytes(usize),
     /// Not now.
@@ -70,52 +71,52 @@ pub(crate) enum Step {
     End,
 }
 
-pub(crate) fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> Step {
+pub(crate) fn read(stream: &mut TcpStream, bytes: &mut [u8]) -> IoStep {
     loop {
         match stream.read(bytes) {
-            Ok(0) => return Step::End,
-            Ok(n) => return Step::Bytes(n),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Wait,
+            Ok(0) => return IoStep::End,
+            Ok(n) => return IoStep::Bytes(n),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return IoStep::Wait,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Step::End,
+            Err(_) => return IoStep::End,
         }
     }
 }
 
 /// Reads as many bytes as `bytes` has at most, and throws them away: the kernel copies nothing (`MSG_TRUNC`, tcp(7)).
-pub(crate) fn skip(stream: &TcpStream, bytes: &mut [u8]) -> Step {
+pub(crate) fn skip(stream: &TcpStream, bytes: &mut [u8]) -> IoStep {
     loop {
         match rustix::net::recv(stream, &mut *bytes, RecvFlags::TRUNC) {
-            Ok((_, 0)) => return Step::End,
-            Ok((_, n)) => return Step::Bytes(n),
-            Err(Errno::AGAIN) => return Step::Wait,
+            Ok((_, 0)) => return IoStep::End,
+            Ok((_, n)) => return IoStep::Bytes(n),
+            Err(Errno::AGAIN) => return IoStep::Wait,
             Err(Errno::INTR) => {}
-            Err(_) => return Step::End,
+            Err(_) => return IoStep::End,
         }
     }
 }
 
 /// Writes from `file` at `offset`, at most `length` bytes, which are not copied on the way to the socket (sendfile(2)).
-pub(crate) fn write_file(stream: &TcpStream, file: &File, offset: u64, length: usize) -> Step {
+pub(crate) fn write_file(stream: &TcpStream, file: &File, offset: u64, length: usize) -> IoStep {
     loop {
         let mut from = offset;
         match rustix::fs::sendfile(stream, file, Some(&mut from), length) {
-            Ok(0) => return Step::End,
-            Ok(n) => return Step::Bytes(n),
-            Err(Errno::AGAIN) => return Step::Wait,
+            Ok(0) => return IoStep::End,
+            Ok(n) => return IoStep::Bytes(n),
+            Err(Errno::AGAIN) => return IoStep::Wait,
             Err(Errno::INTR) => {}
-            Err(_) => return Step::End,
+            Err(_) => return IoStep::End,
         }
     }
 }
 
-pub(crate) fn write(stream: &mut TcpStream, bytes: &[u8]) -> Step {
+pub(crate) fn write(stream: &mut TcpStream, bytes: &[u8]) -> IoStep {
     loop {
         match stream.write(bytes) {
-            Ok(n) => return Step::Bytes(n),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Step::Wait,
+            Ok(n) => return IoStep::Bytes(n),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return IoStep::Wait,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(_) => return Step::End,
+            Err(_) => return IoStep::End,
         }
     }
 }

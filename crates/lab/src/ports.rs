@@ -1,7 +1,7 @@
-//! Ports that a test can rely on: nobody else on the machine is given one of them while this process lives.
+//! Reserved ports for tests: no other process gets one of them while this process lives.
 //!
-//! A port that was bound and given back can be the next one that the kernel hands out, to another test of the same process or to a
-//! connection: then a server gets requests that are not its own.
+//! The kernel may hand out a port that was bound and released to another test of the same process or to an outgoing
+//! connection; a server would then get requests that are not its own.
 
 use std::fs::File;
 use std::io;
@@ -10,11 +10,12 @@ use std::sync::{Mutex, PoisonError};
 
 use socket2::{Domain, Socket, Type};
 
-/// Ports for servers that somebody else starts, all different and this process's own until it ends: a lock file for each keeps other
-/// tests away, and the kernel gives none of them to a connection or to port 0, as they lie below its range for these.
+/// Ports for servers started elsewhere, all different and reserved for this process until it ends: a lock file for each
+/// keeps other tests away, and the kernel gives none of them to a connection or to port 0, as they lie below its range
+/// for these.
 ///
 /// # Errors
-/// If the folder of the lock files cannot be made, or if there are not so many.
+/// If the directory of the lock files cannot be created, or too few ports are free.
 pub fn hold(number: usize) -> io::Result<Vec<u16>> {
     static HELD: Mutex<Vec<File>> = Mutex::new(Vec::new());
     let folder = std::env::temp_dir().join("evenkeel-test-ports");
@@ -38,7 +39,7 @@ pub fn hold(number: usize) -> io::Result<Vec<u16>> {
     )))
 }
 
-/// An address that refuses connections for as long as this process lives: it is bound, and nobody listens.
+/// An address that refuses connections for as long as this process lives: it is bound, but not listening.
 ///
 /// # Errors
 /// If there is no port left.

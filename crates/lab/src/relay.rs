@@ -26,19 +26,19 @@ pub enum RelayFault {
     Reset,
     /// Each piece is held back this long in each direction.
     Delay(Duration),
-    /// A connection is reset after so many bytes towards the client, counted from its start.
+    /// A connection is reset after this many bytes towards the client, counted from its start.
     CutAfter(u64),
 }
 
 /// A running relay. Dropping it ends it.
 #[derive(Debug)]
-pub struct Relay {
+pub struct FaultRelay {
     address: SocketAddr,
     orders: Option<mpsc::Sender<(RelayFault, answers::Sender<io::Result<()>>)>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Relay {
+impl FaultRelay {
     /// Starts forwarding from a free port of 127.0.0.1 to `to`.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl Relay {
         })
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -78,7 +78,7 @@ impl Relay {
     }
 }
 
-impl Drop for Relay {
+impl Drop for FaultRelay {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
@@ -102,7 +102,7 @@ async fn relay(
                 let Some((wanted, answer)) = order else { return };
                 fault.send_replace(wanted);
                 let outcome = set_listening(&mut listener, address, wanted);
-                // Nobody waits for the answer any more: nothing to do.
+                // The caller no longer waits for the answer.
                 answer.send(outcome).ok();
             }
             accepted = accept(listener.as_ref()) => {
@@ -155,7 +155,7 @@ async fn connection(client: TcpStream, to: SocketAddr, mut fault: watch::Receive
             ended = &mut up, if !up_ended => { up_ended = true; ended }
             ended = &mut down, if !down_ended => { down_ended = true; ended }
         };
-        if ended == Ended::Broken {
+        if ended == DirectionEnd::Broken {
             return;
         }
     }
@@ -163,7 +163,7 @@ async fn connection(client: TcpStream, to: SocketAddr, mut fault: watch::Receive
 
 /// How one direction ended.
 #[derive(Debug, PartialEq, Eq)]
-enum Ended {
+enum DirectionEnd {
     Closed,
     Broken,
 }
@@ -175,7 +175,7 @@ async fn copy(
     to: &TcpStream,
     mut fault: watch::Receiver<RelayFault>,
     towards_client: bool,
-) -> Ended {
+) -> DirectionEnd {
     let mut bytes = vec![0; 64 * 1024];
     let mut passed = 0_u64;
     loop {
@@ -184,7 +184,7 @@ async fn copy(
             Some(Ok(0)) => {
                 // A peer that is gone already needs no end.
                 socket2::SockRef::from(to).shutdown(Shutdown::Write).ok();
-                return Ended::Closed;
+                return DirectionEnd::Closed;
             }
             Some(Ok(n)) => n,
             Some(Err(_)) | None => return broken(from, to),
@@ -211,7 +211,7 @@ const fn breaks(fault: &RelayFault) -> bool {
     matches!(fault, RelayFault::Refuse | RelayFault::Reset)
 }
 
-/// What `io` gives, or `None` as soon as the fault breaks connections.
+/// The output of `io`, or `None` as soon as the fault breaks connections.
 async fn unless_broken<T>(
     fault: &mut watch::Receiver<RelayFault>,
     io: impl Future<Output = T>,
@@ -223,10 +223,10 @@ async fn unless_broken<T>(
     }
 }
 
-fn broken(from: &TcpStream, to: &TcpStream) -> Ended {
+fn broken(from: &TcpStream, to: &TcpStream) -> DirectionEnd {
     reset(from);
     reset(to);
-    Ended::Broken
+    DirectionEnd::Broken
 }
 
 async fn read(from: &TcpStream, bytes: &mut [u8]) -> io::Result<usize> {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{Client, Response, Rig, Seen, always, counter, server, still_open_after};
-use evenkeel_config::resolve::Surroundings;
+use evenkeel_config::resolve::Environment;
 use evenkeel_core::{Observation, Outcome};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -77,7 +77,7 @@ fn work(takes: Duration) {
 
 /// `timeout.attempt` and `timeout.total`.
 fn default_timeouts() -> (Duration, Duration) {
-    let around = Surroundings {
+    let around = Environment {
         base_dir: Path::new("."),
         state_dir: Path::new("."),
         cores: 1,

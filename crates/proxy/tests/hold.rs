@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use common::*;
-use evenkeel_core::{Directive, Instant, ServerId, ServiceId, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId, ServiceId};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const HOLD: &str = "[service.shop.hold_requests]\nup_to = \"60s\"\n";
@@ -28,7 +28,7 @@ fn eject(rig: &Rig, index: u32) {
         rig,
         Directive::Eject {
             server: server_id(index),
-            verdict: Verdict::Known,
+            verdict: EjectionReason::Known,
             until: Instant::NEVER,
         },
     );
@@ -331,7 +331,7 @@ fn what_two_servers_did_not_survive_waits_for_one_that_dies_without_it() {
             &rig,
             Directive::Eject {
                 server: server_id(2),
-                verdict: Verdict::Suspected,
+                verdict: EjectionReason::Suspected,
                 until: Instant::NEVER,
             },
         );

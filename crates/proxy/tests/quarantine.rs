@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Rig, always, counter, server};
-use evenkeel_core::{ExactShape, Exposed, Exposure, Instant, ServiceId, ShapeOrders};
+use evenkeel_core::{ExactShape, Exposure, ExposureEvent, Instant, ServiceId, ShapeOrders};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const SPARE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nspare";
@@ -29,10 +29,10 @@ fn order(rig: &Rig, refused: &[&str], watched: &[&str]) {
 
 fn words(exposures: &[Exposure]) -> Vec<&'static str> {
     let word = |exposure: &Exposure| match exposure.what {
-        Exposed::Began => "began",
-        Exposed::Survived => "survived",
-        Exposed::Unsent => "unsent",
-        Exposed::Broke { .. } => "broke",
+        ExposureEvent::Began => "began",
+        ExposureEvent::Survived => "survived",
+        ExposureEvent::Unsent => "unsent",
+        ExposureEvent::Broke { .. } => "broke",
     };
     exposures.iter().map(word).collect()
 }
@@ -94,7 +94,7 @@ fn watched_attempts_are_told_of_and_others_only_if_they_break() {
     assert_eq!(rig.client().get("/crash?x").status, 502);
     let told = signals.exposures();
     assert!(words(&told).iter().all(|word| *word == "broke"), "{told:?}");
-    let Exposed::Broke { text, route, .. } = &told[0].what else {
+    let ExposureEvent::Broke { text, route, .. } = &told[0].what else {
         panic!("{told:?}")
     };
     assert_eq!(text.path, "GET /crash");

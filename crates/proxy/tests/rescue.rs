@@ -7,7 +7,7 @@ use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use common::*;
-use evenkeel_core::{Directive, Instant, ServerId, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// Both servers get their share in turn; nothing else than the order to leave ends an attempt in time.
@@ -32,7 +32,7 @@ fn take_out(rig: &Rig) {
     let server = ServerId::new(0, 0);
     let eject = Directive::Eject {
         server,
-        verdict: Verdict::Suspected,
+        verdict: EjectionReason::Suspected,
         until: Instant::NEVER,
     };
     state.apply(&eject, rig.clock.now());
@@ -121,7 +121,7 @@ fn nobody_leaves_when_there_is_nowhere_to_go_or_twice() {
         let state = rig.proxy().state();
         let eject = Directive::Eject {
             server,
-            verdict: Verdict::Suspected,
+            verdict: EjectionReason::Suspected,
             until: Instant::NEVER,
         };
         state.apply(&eject, rig.clock.now());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::{Rig, Seen, always, nowhere, server};
 use evenkeel_core::metric::{DurationSnapshot, Sink, Source as _};
-use evenkeel_core::{Directive, Instant, ServerId, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\n\r\nbusy";
@@ -226,7 +226,7 @@ fn directives_move_traffic_and_expire() {
     let state = rig.proxy().state();
     let eject = |server, until| Directive::Eject {
         server: ServerId::new(0, server),
-        verdict: Verdict::Known,
+        verdict: EjectionReason::Known,
         until,
     };
     state.apply(&eject(0, Instant::NEVER), rig.clock.now());

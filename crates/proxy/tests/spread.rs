@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Client, Response, Rig, always, nowhere, server};
-use evenkeel_core::{Directive, Instant, ServerId, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
 
 const ONE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none";
 const TWO: &str = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\ntwo";
@@ -33,7 +33,7 @@ fn ask(rig: &Rig, fields: &str) -> Response {
 fn eject(rig: &Rig, index: u32, until: Instant) {
     let directive = Directive::Eject {
         server: ServerId::new(0, index),
-        verdict: Verdict::Known,
+        verdict: EjectionReason::Known,
         until,
     };
     rig.proxy().state().apply(&directive, rig.clock.now());

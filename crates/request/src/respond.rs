@@ -27,7 +27,7 @@ pub enum Cause {
         /// How long until there may be another one, in seconds.
         seconds: u32,
     },
-    /// Such requests bring servers down, so none gets it.
+    /// Such requests crash servers, so none gets it.
     Quarantined {
         /// How long until one may get it again, in seconds.
         seconds: u32,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evenkeel_balance::{BalanceOptions, Pick, Picker, Policy};
 use evenkeel_core::{
-    ExactShape, ExactText, Exposed, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
+    ExactShape, ExactText, ExposureEvent, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
 };
 use evenkeel_request::exchange::{
     Arrival, AttemptEnd, AttemptReport, Attempts, Count, Event, Host, ResponseEnd, Revalidate,
@@ -205,7 +205,7 @@ impl<'a> Host<'a> for Worker<'a> {
     fn attempt_counted(&self, _: ServerId, _: Outcome) {}
     fn response_broke(&self, _: &AttemptReport) {}
     fn name_shape(&self, _: RequestShape) {}
-    fn expose(&self, _: ServerId, _: Instant, _: ExactShape, _: Exposed) {}
+    fn expose(&self, _: ServerId, _: Instant, _: ExactShape, _: ExposureEvent) {}
     fn leaves(&mut self, _: ServiceId, _: &Service, _: &Attempts) {}
 }
 

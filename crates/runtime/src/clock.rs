@@ -1,12 +1,11 @@
-//! The one real clock: turns the machine's time into `evenkeel_core` time.
+//! The one real clock: converts the machine's time to `evenkeel_core` time.
 //!
-//! The only file that may call `now()`, so that everything else takes time as an argument and can be tested without
-//! waiting.
+//! The only file that may call `now()`. Everything else takes time as an argument and can be tested without waiting.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use evenkeel_core::{Calendar, Epoch, Instant, Wall};
+use evenkeel_core::{Calendar, Epoch, Instant, WallTime};
 
 /// The times at which the machine's calendar clock was seen to be set, and by how many milliseconds each. One list for the
 /// whole process, since there is one such clock; bounded.
@@ -41,17 +40,17 @@ impl Clock {
 
     /// The calendar as the machine has it now: it jumps when it is set, so that only what others read is written with it.
     #[must_use]
-    pub fn wall(&self) -> Wall {
+    pub fn wall(&self) -> WallTime {
         wall()
     }
 
-    /// Where the clock's zero lies on the calendar, as the machine's clock was when it was last looked at.
+    /// The calendar time of the clock's zero, by the system clock when it was last read.
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         let since = steps();
         let since = since.iter().filter(|(at, _)| *at >= self.started);
         let by: i64 = since.map(|(_, by)| *by).sum();
-        Epoch(Wall(self.epoch.0.0.saturating_add_signed(by)))
+        Epoch(WallTime(self.epoch.0.0.saturating_add_signed(by)))
     }
 
     /// Looks whether the machine's calendar clock was set since the last look, which one caller in the process does, often:
@@ -72,11 +71,11 @@ impl Clock {
 
     /// The earliest stamp that anything since `from` can have, however the machine's clock was set since.
     #[must_use]
-    pub fn earliest_since(&self, from: Instant) -> Wall {
+    pub fn earliest_since(&self, from: Instant) -> WallTime {
         let mut calendar = Calendar::new(self.epoch);
         let mut epoch = self.epoch;
         for (at, by) in steps().iter().filter(|(at, _)| *at >= self.started) {
-            epoch = Epoch(Wall(epoch.0.0.saturating_add_signed(*by)));
+            epoch = Epoch(WallTime(epoch.0.0.saturating_add_signed(*by)));
             calendar.set(Instant::ZERO + at.duration_since(self.started), epoch);
         }
         calendar.earliest_since(from)
@@ -102,9 +101,9 @@ fn now() -> std::time::Instant {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one real clock")]
-fn wall() -> Wall {
+fn wall() -> WallTime {
     let wall = SystemTime::now().duration_since(UNIX_EPOCH);
-    Wall(u64::try_from(wall.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
+    WallTime(u64::try_from(wall.unwrap_or_default().as_millis()).unwrap_or(u64::MAX))
 }
 
 fn steps() -> MutexGuard<'static, Vec<(std::time::Instant, i64)>> {
@@ -123,7 +122,7 @@ mod tests {
         let second = copy.now();
         assert!(second >= first);
         assert!(
-            clock.epoch().0 > Wall(1_500_000_000_000),
+            clock.epoch().0 > WallTime(1_500_000_000_000),
             "the epoch is on the calendar"
         );
     }
@@ -133,7 +132,7 @@ mod tests {
     fn a_step_is_noticed_once_and_followed_by_all_copies() {
         let right = Clock::start();
         let behind = Clock {
-            epoch: Epoch(Wall(right.epoch.0.0 - 3_600_000)),
+            epoch: Epoch(WallTime(right.epoch.0.0 - 3_600_000)),
             ..right
         };
         let copy = behind;

@@ -1,4 +1,4 @@
-//! Panics: each is counted, and one that is caught carries its place to whoever starts its part again.
+//! Panics: each is counted, and a caught panic is passed with its location to whoever restarts the part.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,11 +8,11 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Poll, Waker};
 
-/// All panics of this process that the hook was told of, caught or not.
+/// All panics of this process that reached the hook, caught or not.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
 thread_local! {
-    /// Where this thread has panicked and nobody has caught it yet.
+    /// The location of this thread's panic that has not been caught yet.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -36,7 +36,7 @@ pub fn note_panic(info: &PanicHookInfo<'_>) {
     PLACE.with_borrow_mut(|last| *last = place);
 }
 
-/// How many panics the hook was told of since the start.
+/// The number of panics that reached the hook since the start.
 pub fn panics() -> u64 {
     PANICS.load(Relaxed)
 }

@@ -1,18 +1,18 @@
-//! How many descriptors (sockets, files, pipes) this process may have open.
+//! The limit on open file descriptors of this process.
 //!
-//! The kernel has two limits: the soft one holds, and a process may raise it up to the hard one. Service managers leave the
-//! soft one at 1,024 for programs that still use select(2); for a proxy it means 500 clients. So evenkeel raises its own, and
-//! gives the processes that it starts what it had been given itself.
+//! The kernel has a soft and a hard limit: the soft one applies, and a process may raise it up to the hard one. Service
+//! managers set the soft limit to 1,024 for programs that still use select(2); for a proxy that means 500 clients.
+//! evenkeel therefore raises its own limit, and starts child processes with the original one.
 
 use std::io;
 use std::sync::OnceLock;
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setrlimit};
 
-/// What this process had been given.
+/// The limit with which this process was started.
 static INHERITED: OnceLock<Rlimit> = OnceLock::new();
 
-/// Raises the limit as far as it goes; says what it was and what it is now. [`u64::MAX`] is no limit.
+/// Raises the soft limit to the hard limit; returns the old and the new one. [`u64::MAX`] is no limit.
 ///
 /// # Errors
 /// If the kernel refuses.
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// The limits of this process are all of its tests', so one test looks at all.
+    /// The limits of this process are shared by all of its tests, so a single test checks them.
     #[test]
     fn it_is_raised_and_a_child_has_what_was_inherited() {
         assert!(used().is_none_or(|used| used >= 3 && used <= limit()));

@@ -1,7 +1,7 @@
-//! What every part with I/O needs from the machine: the one real clock, threads and tasks that outlive their panics,
-//! listening sockets, and lines that are written without waiting.
+//! What every part with I/O needs from the machine: the real clock, threads and tasks that survive panics, listening
+//! sockets, and log output that never blocks.
 //!
-//! Apart from everything else so that no other file reads a clock or starts a thread by itself.
+//! No other file reads a clock or starts a thread by itself.
 
 pub mod clock;
 pub mod contain;

@@ -1,8 +1,8 @@
-//! Lines on their way to a pipe, a terminal or a file, written by a thread of their own.
+//! Line output to a pipe, a terminal or a file, written by a dedicated thread.
 //!
-//! Whoever has a line pushes it and goes on. A reader that is slow, stopped or gone, and a disk that is full, hold up that
-//! thread only: the queue has a bound, and what does not fit is dropped and counted. Apart from what makes the lines, so
-//! that it can be tested with an output that does what outputs do at their worst.
+//! Producers push lines and never block. A reader that is slow, stopped or gone, or a full disk, delays that thread
+//! only: the queue is bounded, and lines that do not fit are dropped and counted. Separate from the producers, so that
+//! it can be tested with misbehaving outputs.
 
 use std::io::{self, ErrorKind, Write};
 use std::mem::take;
@@ -25,14 +25,14 @@ pub struct LineLimits {
     pub bytes: usize,
 }
 
-/// Where lines are pushed. Clones push to the same output.
+/// A queue of lines. Clones push to the same output.
 #[derive(Debug, Clone)]
-pub struct LineQueue(Arc<Shared>);
+pub struct LineQueue(Arc<LineQueueShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct LineQueueShared {
     limits: LineLimits,
-    state: Mutex<State>,
+    state: Mutex<LineQueueState>,
     /// There is something to write.
     work: Condvar,
     /// A batch is written, or cannot be written now.
@@ -43,10 +43,10 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LineQueueState {
     waiting: Vec<u8>,
     waiting_lines: usize,
-    /// What the thread is writing.
+    /// The bytes that the thread is writing.
     writing_bytes: usize,
     writing_lines: usize,
     /// The thread waits for work.
@@ -70,7 +70,7 @@ impl LineQueue {
         limits: LineLimits,
         report: impl Fn(u64) + Send + 'static,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LineQueueShared {
             limits,
             state: Mutex::default(),
             work: Condvar::new(),
@@ -119,7 +119,8 @@ impl LineQueue {
     pub fn flush(&self, timeout: Duration) -> bool {
         let state = self.0.lock();
         let target = state.accepted;
-        let missing = |state: &mut State| state.written < target && !self.0.failing.load(Relaxed);
+        let missing =
+            |state: &mut LineQueueState| state.written < target && !self.0.failing.load(Relaxed);
         let waited = self.0.progress.wait_timeout_while(state, timeout, missing);
         waited.unwrap_or_else(PoisonError::into_inner).0.written >= target
     }
@@ -131,8 +132,8 @@ impl LineQueue {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl LineQueueShared {
+    fn lock(&self) -> MutexGuard<'_, LineQueueState> {
         // The state is whole at every point where its holder could panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -186,7 +187,7 @@ impl Shared {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 failed => {
-                    // A full pipe that somebody has made non-blocking will take more in a moment.
+                    // A full pipe that was made non-blocking accepts more in a moment.
                     let is_full = failed.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
                     if !is_full {
                         self.failing.store(true, Relaxed);

@@ -1,7 +1,8 @@
-//! Opens listening sockets, and says so when an address is taken.
+//! Opens listening sockets, and reports addresses that are in use.
 //!
-//! Apart because of one trap: `SO_REUSEPORT` lets a second program of the same user listen on a taken port in silence
-//! and take half of its connections. A plain bind comes first, so that a taken port is an error.
+//! A module of its own because of one pitfall: with `SO_REUSEPORT` a second program of the same user can silently
+//! listen on a port that is in use, and take half of its connections. A plain bind comes first, so that a port in use
+//! is an error.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -25,7 +25,7 @@ fn memory_of(root: &Path, group: &str) -> Option<(u64, u64)> {
     let limited = groups.filter_map(|group| {
         let limit = number(read(group, "memory.max"))?;
         let used = number(read(group, "memory.current"))?;
-        // Pages of files that nobody has used lately are given back before anything is refused.
+        // File pages that have not been used recently are reclaimed before an allocation fails.
         let idle = read(group, "memory.stat").and_then(|text| {
             let idle = text
                 .lines()

@@ -1,7 +1,7 @@
-//! Starts the threads and the lasting tasks of the program, each under a name.
+//! Starts the threads and long-lived tasks of the program, each under a name.
 //!
-//! One thread, one current-thread runtime: nothing on the way of a request is shared but atomics. A task that is to last as
-//! long as the program is started again when it has panicked: said, counted, and with a growing pause.
+//! One current-thread runtime per thread: workers share nothing but atomics. A long-lived task that panics is
+//! restarted: logged, counted, and with exponential back-off.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,7 +24,7 @@ const RESTART: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// A task that has run for so long is taken for well: its next pause is the first again.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 
-/// A current-thread runtime with timers and sockets, for whoever has a thread already.
+/// A current-thread runtime with timers and sockets, for the calling thread.
 ///
 /// # Errors
 /// If the operating system refuses the descriptors that it needs.
@@ -55,7 +55,7 @@ where
 #[derive(Debug, Clone, Default)]
 pub struct Tasks(Arc<Mutex<BTreeMap<&'static str, TaskEntry>>>);
 
-/// What is shared by all tasks of one name.
+/// The entry shared by all tasks of one name.
 #[derive(Debug, Clone, Default)]
 pub struct TaskEntry {
     restarts: Arc<Counter>,
@@ -72,7 +72,7 @@ impl TaskEntry {
         self.restarts.value()
     }
 
-    /// What `work` gives. A panic in it is counted: the caller starts it again.
+    /// The output of `work`. A panic in it is counted; the caller restarts it.
     ///
     /// # Errors
     /// The panic.
@@ -116,7 +116,7 @@ impl TaskEntry {
         }
     }
 
-    /// Says whether it cannot be started again for now: what it is there for is not done.
+    /// Returns whether it cannot be restarted for now, so that its work is not done.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Relaxed);
     }
@@ -162,7 +162,7 @@ impl Tasks {
     {
         let task = self.entry(name);
         async move {
-            let mut pause = Pause::default();
+            let mut pause = RestartPause::default();
             loop {
                 let begun = clock.now();
                 // Making it is caught as well.
@@ -174,14 +174,14 @@ impl Tasks {
                 let pause = pause.after(clock.now().since(begun));
                 tracing::error!(
                     task = name,
-                    "a task has panicked at {panicked} and is started again in {pause:?}"
+                    "a task panicked at {panicked} and will be restarted in {pause:?}"
                 );
                 clock.sleep_until(clock.now() + pause).await;
             }
         }
     }
 
-    /// What is shared by the tasks of this name; for one that starts itself again.
+    /// The entry of this name, for a task that restarts itself.
     #[must_use]
     pub fn entry(&self, name: &'static str) -> TaskEntry {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,7 +211,7 @@ impl Tasks {
 
 impl Source for Tasks {
     fn collect(&self, sink: &mut dyn Sink) {
-        let help = "Times that a task was started again because it had panicked.";
+        let help = "Restarts of tasks after a panic.";
         for (name, task) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             let labels = [("task", *name)];
             sink.counter(
@@ -226,15 +226,15 @@ impl Source for Tasks {
 
 /// The pause before the next start: doubled from one panic to the next, and short again after a good time.
 #[derive(Debug)]
-pub struct Pause(Duration);
+pub struct RestartPause(Duration);
 
-impl Default for Pause {
+impl Default for RestartPause {
     fn default() -> Self {
         Self(RESTART.0)
     }
 }
 
-impl Pause {
+impl RestartPause {
     /// After a panic of what has run for `ran`.
     pub fn after(&mut self, ran: Duration) -> Duration {
         if ran >= WELL_AFTER {

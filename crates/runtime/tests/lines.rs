@@ -1,4 +1,4 @@
-//! The queue of lines with outputs that block, fail, and take a little at a time.
+//! The line queue with outputs that block, fail, or accept a little at a time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -11,13 +11,13 @@ use evenkeel_runtime::{LineLimits, LineQueue};
 /// A guard against hanging only.
 const SOON: Duration = Duration::from_secs(60);
 
-/// An output that does for each write what it is told, and hands on what it took.
-struct Told {
+/// An output that behaves as scripted for each write, and forwards what it accepted.
+struct Script {
     orders: Receiver<io::Result<usize>>,
     taken: Sender<Vec<u8>>,
 }
 
-impl Write for Told {
+impl Write for Script {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // Without an order it blocks, as a full pipe does.
         let most = self.orders.recv().map_err(io::Error::other)??;
@@ -43,7 +43,7 @@ fn start(lines: usize, bytes: usize) -> Test {
     let (orders, told) = channel();
     let (taken, got) = channel();
     let (report, reports) = channel();
-    let out = Told {
+    let out = Script {
         orders: told,
         taken,
     };

@@ -1,4 +1,4 @@
-//! Lasting tasks that panic, and that are told to end.
+//! Long-lived tasks that panic, and that are stopped.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use evenkeel_runtime::spawn::Pause;
+use evenkeel_runtime::spawn::RestartPause;
 use evenkeel_runtime::{Clock, Tasks};
 use tokio::runtime::{Builder, LocalOptions};
 
@@ -95,12 +95,12 @@ fn a_runtime_whose_work_panics_drops_its_tasks() {
 
 #[test]
 fn pauses_grow_to_a_bound_and_start_anew_after_a_good_time() {
-    let mut pause = Pause::default();
+    let mut pause = RestartPause::default();
     let soon = Duration::ZERO;
     let pauses: Vec<Duration> = (0..8).map(|_| pause.after(soon)).collect();
     assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));
     assert_eq!(pauses[7], Duration::from_secs(5));
-    let longest = pauses.iter().position(|pause| Pause::is_longest(*pause));
+    let longest = pauses.iter().position(|pause| RestartPause::is_longest(*pause));
     assert_eq!(longest, Some(6));
     assert_eq!(pause.after(Duration::from_secs(60)), pauses[0]);
 }

@@ -1,4 +1,4 @@
-//! What is known of each supervised process: where it stands, what it printed, what was counted.
+//! State of each supervised process: its phase, its latest output, its counters.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,17 +10,17 @@ use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, StartFailure};
 use tokio::sync::watch;
 
 use crate::count::ChildCounters;
-use crate::guardian::protocol::Event;
+use crate::guardian::protocol::GuardianEvent;
 use crate::program::{Program, ProgramFile};
-use crate::stand_in::StandIns;
+use crate::roll_backs::RollBacks;
 
 /// Lines of output that are remembered, and bytes of each.
 const LAST_LINES: usize = 20;
 const LINE_BYTES: usize = 500;
 
-/// Where a process stands.
+/// The phase of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum ChildPhase {
     /// Not running.
     Idle,
     /// Asked for.
@@ -46,20 +46,20 @@ pub(crate) struct Child {
     pub(crate) program: Program,
     /// It was started from the copy of an earlier version.
     pub(crate) runs_copy: bool,
-    pub(crate) phase: watch::Sender<Phase>,
+    pub(crate) phase: watch::Sender<ChildPhase>,
     pub(crate) counters: ChildCounters,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Table {
+pub(crate) struct ChildTable {
     pub(crate) children: BTreeMap<ServerId, Child>,
     /// In whose place copies are started. Locked by threads that may block only.
-    pub(crate) stand_ins: Arc<Mutex<StandIns>>,
+    pub(crate) roll_backs: Arc<Mutex<RollBacks>>,
     pub(crate) spawns: u64,
     pub(crate) closing: bool,
 }
 
-/// What `Children::start` needs for each process.
+/// The input of `Children::start` for each process.
 #[derive(Debug)]
 pub(crate) struct ChildSpec {
     pub(crate) server: ServerId,
@@ -69,47 +69,51 @@ pub(crate) struct ChildSpec {
     pub(crate) plan: ChildPlan,
 }
 
-impl Table {
-    /// Takes an event in; what it says of which server, if it is news.
-    pub(crate) fn note(&mut self, now: Instant, event: Event) -> Option<(ServerId, Observation)> {
+impl ChildTable {
+    /// Processes an event; returns its server and what it means, if it is new.
+    pub(crate) fn note(
+        &mut self,
+        now: Instant,
+        event: GuardianEvent,
+    ) -> Option<(ServerId, Observation)> {
         let spawn = match &event {
-            Event::Started { spawn, .. }
-            | Event::StartFailed { spawn, .. }
-            | Event::Output { spawn, .. }
-            | Event::Dropped { spawn, .. }
-            | Event::Exited { spawn, .. } => *spawn,
+            GuardianEvent::Started { spawn, .. }
+            | GuardianEvent::StartFailed { spawn, .. }
+            | GuardianEvent::Output { spawn, .. }
+            | GuardianEvent::Dropped { spawn, .. }
+            | GuardianEvent::Exited { spawn, .. } => *spawn,
         };
         let (&server, child) = self
             .children
             .iter_mut()
             .find(|(_, child)| child.spawn == spawn)?;
         let observation = match event {
-            Event::Output { line, .. } => {
+            GuardianEvent::Output { line, .. } => {
                 child.printed(&line);
                 return None;
             }
-            Event::Dropped { lines, bytes, .. } => {
+            GuardianEvent::Dropped { lines, bytes, .. } => {
                 child.dropped(lines, bytes);
                 return None;
             }
-            Event::Started { pid, .. } => {
+            GuardianEvent::Started { pid, .. } => {
                 child.started = now;
                 child.counters.starts.add_one();
-                child.phase.send_replace(Phase::Running(pid));
+                child.phase.send_replace(ChildPhase::Running(pid));
                 Observation::Started {
                     pid,
                     changed: child.program.changed().map(Box::new),
                 }
             }
-            Event::StartFailed { reason, .. } => {
+            GuardianEvent::StartFailed { reason, .. } => {
                 child.counters.start_failures.add_one();
-                child.phase.send_replace(Phase::Idle);
+                child.phase.send_replace(ChildPhase::Idle);
                 let changed = child.program.ended(Duration::ZERO);
                 Observation::StartFailed(Box::new(StartFailure { reason, changed }))
             }
-            Event::Exited { code, signal, .. } => {
+            GuardianEvent::Exited { code, signal, .. } => {
                 child.counters.exits.add_one();
-                child.phase.send_replace(Phase::Idle);
+                child.phase.send_replace(ChildPhase::Idle);
                 let uptime = now.since(child.started);
                 let last_lines = child.lines();
                 Observation::Exited(Box::new(Exit {
@@ -142,7 +146,7 @@ impl Child {
             last_lines: Recent::new(LAST_LINES),
             program: Program::default(),
             runs_copy: false,
-            phase: watch::channel(Phase::Idle).0,
+            phase: watch::channel(ChildPhase::Idle).0,
             counters: ChildCounters::default(),
         }
     }
@@ -153,29 +157,29 @@ impl Child {
         self.program.starts(files);
         self.asked = false;
         self.last_lines.clear();
-        self.phase.send_replace(Phase::Starting);
+        self.phase.send_replace(ChildPhase::Starting);
     }
 
     /// The process id, while it runs.
     pub(crate) fn pid(&self) -> Option<u32> {
         match *self.phase.borrow() {
-            Phase::Running(pid) => Some(pid),
-            Phase::Idle | Phase::Starting => None,
+            ChildPhase::Running(pid) => Some(pid),
+            ChildPhase::Idle | ChildPhase::Starting => None,
         }
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        *self.phase.borrow() == Phase::Idle
+        *self.phase.borrow() == ChildPhase::Idle
     }
 
-    /// What the guardian did not pass on.
+    /// Counts output that the guardian dropped.
     fn dropped(&self, lines: u64, bytes: u64) {
         self.counters.dropped_lines.add(lines);
         self.counters.dropped_bytes.add(bytes);
         tracing::warn!(
             service = self.name.0,
             server = self.name.1,
-            "it prints more than is passed on: {lines} lines ({bytes} bytes) of its output were dropped"
+            "its output exceeds the limit: {lines} lines ({bytes} bytes) were dropped"
         );
     }
 

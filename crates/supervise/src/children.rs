@@ -1,4 +1,4 @@
-//! The supervised processes as a table: who they are, where each stands, and the way to the guardian.
+//! The table of supervised processes, with their phases and the client of the guardian.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,10 +6,10 @@ use evenkeel_core::{ServerId, Signal};
 use evenkeel_runtime::Clock;
 use tokio::sync::{mpsc, watch};
 
-use crate::child::{Child, Phase, Table};
+use crate::child::{Child, ChildPhase, ChildTable};
 use crate::count::ChildCounters;
-use crate::guardian::protocol::Order;
-use crate::listener::{self, Subject};
+use crate::guardian::protocol::GuardianCommand;
+use crate::listener::{self, ProcessSubject};
 use crate::process::Reaper;
 
 /// All supervised processes.
@@ -17,9 +17,9 @@ use crate::process::Reaper;
 pub(crate) struct Children {
     pub(crate) clock: Clock,
     pub(crate) signals: mpsc::Sender<Signal>,
-    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) orders: mpsc::Sender<GuardianCommand>,
     pub(crate) reaper: Reaper,
-    pub(crate) table: Mutex<Table>,
+    pub(crate) table: Mutex<ChildTable>,
 }
 
 impl Children {
@@ -28,12 +28,12 @@ impl Children {
     }
 
     /// A child that runs, for the question who listens on its port.
-    pub(crate) fn subject(&self, server: ServerId) -> Option<Subject> {
+    pub(crate) fn subject(&self, server: ServerId) -> Option<ProcessSubject> {
         let table = self.table();
         let child = table.children.get(&server)?;
         let pid = child.pid()?;
         let others = table.children.values().filter_map(Child::pid);
-        Some(Subject {
+        Some(ProcessSubject {
             pid,
             others: others.filter(|other| *other != pid).collect(),
             before: child.before.clone(),
@@ -41,7 +41,7 @@ impl Children {
     }
 
     /// Hands the names of a server's service and its own to `say`.
-    pub(crate) fn say_of(&self, server: ServerId, say: impl FnOnce(&str, &str)) {
+    pub(crate) fn with_names(&self, server: ServerId, say: impl FnOnce(&str, &str)) {
         if let Some(child) = self.table().children.get(&server) {
             say(&child.name.0, &child.name.1);
         }
@@ -57,7 +57,7 @@ impl Children {
     }
 
     /// Watches where the process stands.
-    pub(crate) fn phase(&self, server: ServerId) -> Option<watch::Receiver<Phase>> {
+    pub(crate) fn phase(&self, server: ServerId) -> Option<watch::Receiver<ChildPhase>> {
         self.table()
             .children
             .get(&server)
@@ -91,14 +91,14 @@ impl Children {
         looked.await.unwrap_or_default()
     }
 
-    pub(crate) async fn order(&self, order: Order) -> Result<(), String> {
+    pub(crate) async fn order(&self, order: GuardianCommand) -> Result<(), String> {
         self.orders
             .send(order)
             .await
-            .map_err(|_| "the guardian is not there".to_owned())
+            .map_err(|_| "the guardian is not running".to_owned())
     }
 
-    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
+    pub(crate) fn table(&self) -> MutexGuard<'_, ChildTable> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

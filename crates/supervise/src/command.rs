@@ -1,7 +1,7 @@
-//! Commands of the user's: run in a process group of their own, bounded in time and output.
+//! Runs users' commands, each in a process group of its own, with limits on time and output.
 //!
-//! A command has ended when its process has. What it started in the background and what still holds its output (a server
-//! that it has started, say) lives on; only the time limit kills the whole group, since then the command itself hangs.
+//! A command has ended when its process has. Background processes that it started, even if they hold its output open (a
+//! server, for example), keep running; only the time limit kills the whole group, since then the command itself hangs.
 
 use std::process::ExitStatus;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ pub(crate) struct Commands {
 }
 
 /// Kills the group when the command is given up.
-struct Guard<'a> {
+struct KillOnDrop<'a> {
     reaper: &'a Reaper,
     leader: Pid,
 }
 
-impl Drop for Guard<'_> {
+impl Drop for KillOnDrop<'_> {
     fn drop(&mut self) {
         // Nothing happens if the command has ended.
         self.reaper.kill_group(self.leader);
@@ -66,7 +66,7 @@ impl Commands {
             .reaper
             .spawn(&mut start, GroupAtExit::Leave)
             .map_err(|error| format!("{program}: {error}"))?;
-        let guard = Guard {
+        let guard = KillOnDrop {
             reaper: &self.reaper,
             leader: process.pid,
         };
@@ -92,12 +92,12 @@ impl Commands {
     fn read_on(&self, pipe: pipe::Receiver, program: &str) {
         let Ok(permit) = Arc::clone(&self.left_open).try_acquire_owned() else {
             tracing::warn!(
-                "{program} has ended and left something running that holds its output; too many do, so it is closed"
+                "{program} exited and left a process running that holds its output; the limit of such outputs is reached, so it is closed"
             );
             return;
         };
         tracing::debug!(
-            "{program} has ended and left something running that holds its output: that is discarded"
+            "{program} exited and left a process running that holds its output; the output is discarded"
         );
         tokio::spawn(async move {
             let _permit = permit;

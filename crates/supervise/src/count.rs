@@ -1,4 +1,4 @@
-//! What is counted of processes and probes.
+//! Counters of processes and probes.
 
 use evenkeel_core::ProbeOutcome;
 use evenkeel_core::metric::Counter;
@@ -33,8 +33,8 @@ pub(crate) struct ProbeCounters(pub(crate) [Counter; 10]);
 
 impl ProbeCounters {
     pub(crate) fn add_one(&self, outcome: ProbeOutcome) {
-        if let Some(place) = WORDS.iter().position(|word| *word == outcome.word()) {
-            self.0[place].add_one();
+        if let Some(slot) = WORDS.iter().position(|word| *word == outcome.word()) {
+            self.0[slot].add_one();
         }
     }
 }

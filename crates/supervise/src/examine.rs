@@ -1,4 +1,4 @@
-//! The discriminating tests of a diagnosis, made at one moment: TCP, HTTP, and the process as the kernel sees it.
+//! The examination of a server for a diagnosis, made at one moment: TCP, HTTP, and the process as the kernel sees it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use evenkeel_fault::policy::{ProbeKind, ProbeOptions};
 use evenkeel_fault::self_check::Usage;
 use evenkeel_runtime::Clock;
 
-use crate::listener::{Listener, Survey};
+use crate::listener::{ListeningSockets, SocketOwner};
 use crate::probe::send;
 
 /// Clock ticks of `/proc/PID/stat` in a second; the kernel's interface fixes it at 100 on every architecture we run on.
@@ -26,8 +26,8 @@ pub(crate) async fn examine(
     probe: &ProbeOptions,
     process: Option<(Option<u32>, Vec<String>)>,
     (listener, survey): (
-        impl Future<Output = Listener>,
-        impl Future<Output = Option<Survey>>,
+        impl Future<Output = SocketOwner>,
+        impl Future<Output = Option<ListeningSockets>>,
     ),
     timeout: Duration,
     clock: Clock,
@@ -53,8 +53,8 @@ pub(crate) async fn examine(
     let elapsed = clock.now().since(started);
     let survey = survey.await;
     let stranger = match listener.await {
-        Listener::Accepted => None,
-        Listener::Stranger(who) => Some(who),
+        SocketOwner::Accepted => None,
+        SocketOwner::Stranger(who) => Some(who),
     };
     let told = |(outcome, latency): (ProbeOutcome, Duration)| match stranger {
         // Somebody answers, but not the server.
@@ -90,7 +90,7 @@ pub(crate) async fn examine(
     }
 }
 
-/// Whether somebody took the connection.
+/// Whether the connection was accepted.
 const fn is_answer(outcome: ProbeOutcome) -> bool {
     !matches!(
         outcome,
@@ -127,7 +127,7 @@ fn waited(pid: u32) -> Option<Duration> {
     (!nanos.is_empty()).then(|| Duration::from_nanos(nanos.iter().sum()))
 }
 
-/// How many descriptors a process has open, and may have open. Nothing if it is somebody else's, or has no limit.
+/// How many descriptors a process has open, and may have open. Nothing if it belongs to another user, or has no limit.
 fn descriptors(pid: u32) -> Option<Usage> {
     let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let limit = open_files(&limits)?;
@@ -160,7 +160,7 @@ fn lives(stat: &io::Result<Stat>) -> bool {
 /// utime and stime the 14th and 15th, rss the 24th).
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |place: usize| fields.get(place - 3)?.parse::<u64>().ok();
+    let number = |slot: usize| fields.get(slot - 3)?.parse::<u64>().ok();
     Some(Stat {
         state: fields.first()?.chars().next()?,
         ticks: number(14)? + number(15)?,
@@ -169,8 +169,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// The state of a process that was read twice. It is told as stopped only if it was so all the time: what is stopped for a moment, as
-/// by a debugger that looks at it, goes on by itself, and whoever is believed to be stopped is restarted at once.
+/// The state of a process that was read twice. It counts as stopped only if it was both times: a process that is
+/// stopped for a moment, as by a debugger, continues by itself, whereas a process diagnosed as stopped is restarted at
+/// once.
 fn state(before: Option<&Stat>, after: Option<&Stat>) -> Option<char> {
     const STOPPED: char = 'T';
     let after = after?;

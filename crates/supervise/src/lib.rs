@@ -1,13 +1,14 @@
-//! What acts on servers and looks at them: child processes under a guardian, probes, examinations, commands.
+//! Acting on servers and observing them: child processes under a guardian, probes, examinations, commands.
 //!
-//! Orders are carried out and facts reported; whether something is a fault, and what is to be done, is decided elsewhere.
+//! This crate executes orders and reports facts. Whether something is a fault, and what to do about it, is decided
+//! elsewhere.
 
 pub mod guardian;
 mod count;
 mod process;
 mod program;
 mod previous;
-mod stand_in;
+mod roll_backs;
 mod roll_back;
 mod child;
 mod children;

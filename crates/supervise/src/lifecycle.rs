@@ -1,5 +1,5 @@
-//! The supervised processes: started, stopped, replaced on order; their exits reported. Back-off and limits belong to
-//! `recover`: nothing is restarted here of its own accord, except the guardian.
+//! The lifecycle of supervised processes: start, stop and replace on order, and report exits. Back-off and limits
+//! belong to `recover`: nothing is restarted here on its own initiative, except the guardian.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,10 +12,10 @@ use rustix::process::{Pid, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
-use crate::child::{Child, ChildSpec, Phase, Table};
+use crate::child::{Child, ChildPhase, ChildSpec, ChildTable};
 use crate::children::Children;
-use crate::guardian::link::{self, Events, Link};
-use crate::guardian::protocol::{Event, Order};
+use crate::guardian::link::{self, GuardianEvents, GuardianLink};
+use crate::guardian::protocol::{GuardianCommand, GuardianEvent};
 use crate::listener;
 use crate::process::Reaper;
 
@@ -27,11 +27,11 @@ const START_TIME: Duration = Duration::from_secs(5);
 /// Before another guardian is started.
 const GUARDIAN_PAUSE: Duration = Duration::from_millis(50);
 
-/// What carries orders to the guardian and its events back.
-struct Carrier {
+/// The client of the guardian: sends orders and receives events.
+struct GuardianClient {
     /// To the guardian that there is.
-    link: Option<(pipe::Sender, Events)>,
-    inbox: mpsc::Receiver<Order>,
+    link: Option<(pipe::Sender, GuardianEvents)>,
+    inbox: mpsc::Receiver<GuardianCommand>,
     /// The command that starts one.
     guardian: Vec<String>,
 }
@@ -51,9 +51,9 @@ impl Children {
             .map(|spec| (spec.server, Child::new(spec)))
             .collect::<BTreeMap<_, _>>();
         let any = !children.is_empty();
-        let table = Mutex::new(Table {
+        let table = Mutex::new(ChildTable {
             children,
-            ..Table::default()
+            ..ChildTable::default()
         });
         let this = Arc::new(Self {
             clock,
@@ -63,8 +63,8 @@ impl Children {
             table,
         });
         if any {
-            let link = Link::start(&this.reaper, &guardian)?;
-            let carrier = Arc::new(tokio::sync::Mutex::new(Carrier {
+            let link = GuardianLink::start(&this.reaper, &guardian)?;
+            let carrier = Arc::new(tokio::sync::Mutex::new(GuardianClient {
                 link: Some(link.split()),
                 inbox,
                 guardian,
@@ -80,10 +80,10 @@ impl Children {
 
     /// Carries orders and events for ever; a guardian that has died is replaced, its children are dead with it. After a panic
     /// it can be run again, with the same guardian.
-    async fn run(&self, carrier: &mut Carrier) {
+    async fn run(&self, carrier: &mut GuardianClient) {
         loop {
             if carrier.link.is_none() {
-                match Link::start(&self.reaper, &carrier.guardian) {
+                match GuardianLink::start(&self.reaper, &carrier.guardian) {
                     Ok(link) => carrier.link = Some(link.split()),
                     Err(error) => {
                         tracing::error!(%error, "the guardian cannot be started");
@@ -97,7 +97,7 @@ impl Children {
             let Some(how) = self.carry(carrier).await else {
                 return;
             };
-            tracing::error!("{how}, and the processes that it held with it; starting another");
+            tracing::error!("{how}, and with it all server processes; starting a new one");
             self.all_died(&how).await;
             self.clock
                 .sleep_until(self.clock.now() + GUARDIAN_PAUSE)
@@ -106,7 +106,7 @@ impl Children {
     }
 
     /// Until the guardian ends; how it did, in words, unless that was wanted.
-    async fn carry(&self, carrier: &mut Carrier) -> Option<String> {
+    async fn carry(&self, carrier: &mut GuardianClient) -> Option<String> {
         let (orders, events) = carrier.link.as_mut()?;
         let pid = events.pid();
         loop {
@@ -136,7 +136,7 @@ impl Children {
     }
 
     /// `guardian`: how that ended, if the event comes of it.
-    async fn note(&self, event: Event, guardian: Option<&str>) {
+    async fn note(&self, event: GuardianEvent, guardian: Option<&str>) {
         let now = self.clock.now();
         let signal = self.table().note(now, event);
         if let Some((server, mut observation)) = signal {
@@ -157,7 +157,7 @@ impl Children {
         }
     }
 
-    /// Who listens on the port of a process that has ended.
+    /// Finds the process that listens on the port of an exited process.
     async fn port_holder(&self, server: ServerId) -> Option<String> {
         let address = self.table().children.get(&server)?.address?;
         let looked = tokio::task::spawn_blocking(move || listener::holder(address));
@@ -166,7 +166,7 @@ impl Children {
 
     /// The guardian is gone: what it held dies with it, and what is left of their groups is killed here.
     async fn all_died(&self, guardian: &str) {
-        let lost: Vec<(u64, Phase)> = self
+        let lost: Vec<(u64, ChildPhase)> = self
             .table()
             .children
             .values()
@@ -174,7 +174,7 @@ impl Children {
             .map(|child| (child.spawn, *child.phase.borrow()))
             .collect();
         for (_, phase) in &lost {
-            if let Phase::Running(pid) = phase
+            if let ChildPhase::Running(pid) = phase
                 && let Some(group) = i32::try_from(*pid).ok().and_then(Pid::from_raw)
             {
                 // Nobody of the group may be left.
@@ -182,7 +182,7 @@ impl Children {
             }
         }
         for (spawn, _) in lost {
-            let event = Event::Exited {
+            let event = GuardianEvent::Exited {
                 spawn,
                 code: None,
                 signal: Some(KILL),
@@ -205,12 +205,12 @@ impl Children {
         let _turn = self.turn(server).await?;
         self.end(server, at_once).await?;
         let mut phase = self.order_start(server).await?;
-        let running = phase.wait_for(|phase| !matches!(phase, Phase::Starting));
+        let running = phase.wait_for(|phase| !matches!(phase, ChildPhase::Starting));
         match tokio::time::timeout(START_TIME, running)
             .await
             .map(|phase| phase.map(|phase| *phase))
         {
-            Ok(Ok(Phase::Running(pid))) => Ok(format!("started as process {pid}")),
+            Ok(Ok(ChildPhase::Running(pid))) => Ok(format!("started as process {pid}")),
             Ok(_) => Err("the process could not be started".to_owned()),
             Err(_) => Err(format!("the process did not start within {START_TIME:?}")),
         }
@@ -243,26 +243,26 @@ impl Children {
             child.asked = true;
             (child.spawn, child.plan.clone(), child.phase.subscribe())
         };
-        if *phase.borrow_and_update() == Phase::Idle {
+        if *phase.borrow_and_update() == ChildPhase::Idle {
             return Ok("it was not running".to_owned());
         }
         if !at_once {
-            self.order(Order::Signal {
+            self.order(GuardianCommand::Signal {
                 spawn,
                 signal: plan.stop_signal,
             })
             .await?;
-            let ended = phase.wait_for(|phase| *phase == Phase::Idle);
+            let ended = phase.wait_for(|phase| *phase == ChildPhase::Idle);
             if tokio::time::timeout(plan.stop_wait, ended).await.is_ok() {
                 return Ok(format!("ended after signal {}", plan.stop_signal));
             }
         }
-        self.order(Order::Signal {
+        self.order(GuardianCommand::Signal {
             spawn,
             signal: KILL,
         })
         .await?;
-        let ended = phase.wait_for(|phase| *phase == Phase::Idle);
+        let ended = phase.wait_for(|phase| *phase == ChildPhase::Idle);
         match tokio::time::timeout(KILL_TIME, ended).await {
             Ok(_) => Ok("killed".to_owned()),
             Err(_) => Err(format!("it is still there {KILL_TIME:?} after SIGKILL")),
@@ -288,7 +288,7 @@ impl Children {
         }
     }
 
-    async fn order_start(&self, server: ServerId) -> Result<watch::Receiver<Phase>, String> {
+    async fn order_start(&self, server: ServerId) -> Result<watch::Receiver<ChildPhase>, String> {
         let before = self.listening(server).await;
         let files = self.program_files(server).await;
         let copy = self.copy_to_start(server).await;
@@ -303,7 +303,7 @@ impl Children {
                 .get_mut(&server)
                 .ok_or("evenkeel does not run this server")?;
             if !child.is_idle() {
-                return Err("its process runs already".to_owned());
+                return Err("its process is already running".to_owned());
             }
             child.begin(spawn, before, files);
             child.runs_copy = copy.is_some();
@@ -317,7 +317,7 @@ impl Children {
                 .directory
                 .as_ref()
                 .map(|path| path.to_string_lossy().into_owned());
-            let order = Order::Spawn {
+            let order = GuardianCommand::Spawn {
                 spawn,
                 command,
                 directory,

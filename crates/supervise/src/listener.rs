@@ -1,19 +1,19 @@
-//! Who listens on a server's port: a process of the server itself, or a stranger that was there before.
+//! Who listens on a server's port: one of the server's own processes, or a foreign process that was there before.
 //!
-//! A stranger on the port answers probes and would get the server's traffic, while the server's own process cannot bind it.
-//! The kernel's tables say which sockets listen (`/proc/net/tcp`, `tcp6`) and which process holds which socket
-//! (`/proc/PID/fd`).
+//! A foreign process on the port answers probes and would get the server's traffic, while the server's own process
+//! cannot bind it. The kernel's tables show which sockets listen (`/proc/net/tcp`, `tcp6`) and which process holds
+//! which socket (`/proc/PID/fd`).
 //!
-//! A socket is the server's own if any process of its tree or group holds it: workers of a forking server, a daemon inside the
-//! group, a socket that was handed over. A socket of nobody in the tree is a stranger's only if it was there before the
-//! process was started, or its holder was: a process may also have others listen for it (`docker run -p` has its daemon do
-//! that). What cannot be read is given the benefit of the doubt.
+//! A socket belongs to the server if any process of its tree or group holds it: workers of a forking server, a daemon
+//! inside the group, a socket that was handed over. A socket held outside the tree is foreign only if it, or its
+//! holder, existed before the process was started: a process may also have others listen on its behalf (`docker run -p`
+//! has its daemon do that). Whatever cannot be read is assumed to belong to the server.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A process that is the server, and what was known when it was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Subject {
+pub(crate) struct ProcessSubject {
     /// The process: the leader of its group.
     pub(crate) pid: u32,
     /// The leaders of other groups that have the same parent: other servers.
@@ -22,21 +22,21 @@ pub(crate) struct Subject {
     pub(crate) before: Vec<u64>,
 }
 
-/// Who listens.
+/// The owner of a listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Listener {
-    /// The server's own processes, or nobody that is known, or this cannot be told.
+pub(crate) enum SocketOwner {
+    /// The server's own processes, or no known process, or it cannot be determined.
     Accepted,
     /// Somebody else; in words, as far as it can be read.
     Stranger(String),
 }
 
-/// What the kernel says of the sockets on which a server listens.
+/// The kernel's information on a server's listening sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Survey {
-    /// Connections that wait to be accepted at its address; none if nobody listens there.
+pub(crate) struct ListeningSockets {
+    /// Connections that wait to be accepted at its address; none if nothing listens there.
     pub(crate) accept_queue: Option<u32>,
-    /// Where its own processes listen, if nobody does at its address.
+    /// Where its own processes listen, if nothing listens at its address.
     pub(crate) elsewhere: Vec<SocketAddr>,
 }
 
@@ -67,8 +67,11 @@ pub(crate) fn sockets(address: SocketAddr) -> Vec<u64> {
 
 /// Looks at the sockets of a server. Reads much of `/proc`: to be called from a thread that may block.
 /// Nothing if the kernel's tables cannot be read.
-pub(crate) fn survey(address: SocketAddr, subject: Option<&Subject>) -> Option<Survey> {
-    /// So many places are told.
+pub(crate) fn survey(
+    address: SocketAddr,
+    subject: Option<&ProcessSubject>,
+) -> Option<ListeningSockets> {
+    /// The maximum number of locations reported.
     const TOLD: usize = 4;
     let all = all_sockets()?;
     let at_address = all.iter().filter(|socket| socket.takes(address));
@@ -87,7 +90,7 @@ pub(crate) fn survey(address: SocketAddr, subject: Option<&Subject>) -> Option<S
         });
         elsewhere = held.map(|socket| socket.local).take(TOLD).collect();
     }
-    Some(Survey {
+    Some(ListeningSockets {
         accept_queue,
         elsewhere,
     })
@@ -104,16 +107,17 @@ fn all_sockets() -> Option<Vec<ListeningSocket>> {
     Some(read.flat_map(|table| listening(&table)).collect())
 }
 
-/// Who listens at `address`, the address of `subject`. Reads much of `/proc`: to be called from a thread that may block.
-pub(crate) fn look(address: SocketAddr, subject: &Subject) -> Listener {
+/// Finds the process that listens at `address`, the address of `subject`. Reads much of `/proc`: call it on a blocking
+/// thread.
+pub(crate) fn look(address: SocketAddr, subject: &ProcessSubject) -> SocketOwner {
     let sockets = sockets(address);
     if sockets.is_empty() {
         // Another network namespace, or it has just closed.
-        return Listener::Accepted;
+        return SocketOwner::Accepted;
     }
     let processes = processes();
     let Some(server) = processes.iter().find(|process| process.pid == subject.pid) else {
-        return Listener::Accepted;
+        return SocketOwner::Accepted;
     };
     let mut readable = true;
     for process in processes
@@ -121,13 +125,13 @@ pub(crate) fn look(address: SocketAddr, subject: &Subject) -> Listener {
         .filter(|process| is_part(process, server, subject, &processes))
     {
         match holds(process.pid, &sockets) {
-            Some(true) => return Listener::Accepted,
+            Some(true) => return SocketOwner::Accepted,
             Some(false) => {}
             None => readable = false,
         }
     }
     if !readable {
-        return Listener::Accepted;
+        return SocketOwner::Accepted;
     }
     let holder = processes
         .iter()
@@ -135,16 +139,16 @@ pub(crate) fn look(address: SocketAddr, subject: &Subject) -> Listener {
     let was_there = sockets.iter().any(|socket| subject.before.contains(socket));
     match holder {
         Some(holder) if was_there || holder.started < server.started => {
-            Listener::Stranger(format!("process {} ({})", holder.pid, holder.name))
+            SocketOwner::Stranger(format!("process {} ({})", holder.pid, holder.name))
         }
         None if was_there => {
-            Listener::Stranger("a process that cannot be looked at from here".to_owned())
+            SocketOwner::Stranger("a process that cannot be looked at from here".to_owned())
         }
-        Some(_) | None => Listener::Accepted,
+        Some(_) | None => SocketOwner::Accepted,
     }
 }
 
-/// Who listens at `address` although no process of the server runs; in words.
+/// The process that listens at `address` although no process of the server runs, in words.
 pub(crate) fn holder(address: SocketAddr) -> Option<String> {
     let sockets = sockets(address);
     if sockets.is_empty() {
@@ -162,7 +166,7 @@ pub(crate) fn holder(address: SocketAddr) -> Option<String> {
 
 /// One line of the list of processes.
 #[derive(Debug)]
-struct Process {
+struct ProcessLine {
     pid: u32,
     name: String,
     parent: u32,
@@ -173,7 +177,12 @@ struct Process {
 
 /// Whether `process` belongs to the server: it is in its group, or a descendant, or left both and was adopted by the server's
 /// own parent.
-fn is_part(process: &Process, server: &Process, subject: &Subject, all: &[Process]) -> bool {
+fn is_part(
+    process: &ProcessLine,
+    server: &ProcessLine,
+    subject: &ProcessSubject,
+    all: &[ProcessLine],
+) -> bool {
     /// No tree is so deep; a loop cannot be, since the list is not read at one moment.
     const DEEPEST: usize = 64;
     if process.group == server.pid {
@@ -220,16 +229,16 @@ fn listening(table: &str) -> Vec<ListeningSocket> {
 
 /// An address of the kernel's tables: words of four bytes, each in the machine's order.
 fn parse_ip(hex: &str) -> Option<IpAddr> {
-    let word = |place: usize| -> Option<[u8; 4]> {
-        let text = hex.get(place * 8..place * 8 + 8)?;
+    let word = |slot: usize| -> Option<[u8; 4]> {
+        let text = hex.get(slot * 8..slot * 8 + 8)?;
         Some(u32::from_str_radix(text, 16).ok()?.to_ne_bytes())
     };
     match hex.len() {
         8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
         32 => {
             let mut bytes = [0; 16];
-            for (place, part) in bytes.chunks_exact_mut(4).enumerate() {
-                part.copy_from_slice(&word(place)?);
+            for (slot, part) in bytes.chunks_exact_mut(4).enumerate() {
+                part.copy_from_slice(&word(slot)?);
             }
             Some(IpAddr::V6(Ipv6Addr::from(bytes)))
         }
@@ -254,7 +263,7 @@ fn holds(pid: u32, sockets: &[u64]) -> Option<bool> {
     }))
 }
 
-fn processes() -> Vec<Process> {
+fn processes() -> Vec<ProcessLine> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -270,10 +279,10 @@ fn processes() -> Vec<Process> {
 
 /// The name is in brackets and may hold anything (proc_pid_stat(5): the parent is the fourth field, the group the fifth, the
 /// start the 22nd).
-fn parse_stat(pid: u32, text: &str) -> Option<Process> {
+fn parse_stat(pid: u32, text: &str) -> Option<ProcessLine> {
     let (name, rest) = text.split_once('(')?.1.rsplit_once(')')?;
     let fields: Vec<&str> = rest.split_whitespace().collect();
-    Some(Process {
+    Some(ProcessLine {
         pid,
         name: name.to_owned(),
         parent: fields.get(1)?.parse().ok()?,
@@ -314,12 +323,12 @@ mod tests {
         assert!(at_table(six, "127.0.0.1:9001").is_empty());
     }
 
-    /// What this process itself listens on.
+    /// This process's own listening sockets.
     #[test]
     fn the_accept_queue_is_read_and_where_a_server_listens_instead() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let subject = Subject {
+        let subject = ProcessSubject {
             pid: std::process::id(),
             others: Vec::new(),
             before: Vec::new(),
@@ -335,11 +344,11 @@ mod tests {
         let found = look(nowhere);
         assert_eq!(found.accept_queue, None);
         assert!(!found.elsewhere.is_empty());
-        assert_eq!(survey(nowhere, None), Some(Survey::default()));
+        assert_eq!(survey(nowhere, None), Some(ListeningSockets::default()));
     }
 
-    fn process(pid: u32, parent: u32, group: u32, started: u64) -> Process {
-        Process {
+    fn process(pid: u32, parent: u32, group: u32, started: u64) -> ProcessLine {
+        ProcessLine {
             pid,
             name: String::new(),
             parent,
@@ -361,7 +370,7 @@ mod tests {
             process(31, 30, 31, 8),
             process(40, 1, 40, 1),
         ];
-        let subject = Subject {
+        let subject = ProcessSubject {
             pid: 20,
             others: vec![30],
             before: Vec::new(),

@@ -1,7 +1,7 @@
-//! The program that ran before: a copy of the last one with which a server was verified.
+//! The previous version of a program: a copy of the last one with which a server was verified.
 //!
-//! The user's own file is left alone: whoever deploys finds what they have put there. Copies are kept by the whole path of the file:
-//! servers of a service may run different programs whose files have the same name.
+//! The user's own file is never modified: a deployment finds exactly what it installed. Copies are stored by the full
+//! path of the file, since servers of a service may run different programs whose files have the same name.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ const MOST: u64 = 1 << 30;
 
 /// The main file of a command, and where what is kept of it is.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct ProgramPath {
     /// Which word of the command names the file.
     word: usize,
     /// The user's own file.
@@ -31,18 +31,18 @@ pub(crate) struct Place {
 
 /// The copy that there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Copied {
+pub(crate) struct KeptCopy {
     /// As it is on disk.
     file: ProgramFile,
-    /// Where it is.
+    /// Its location.
     pub(crate) path: PathBuf,
     /// Which word of the command it takes the place of.
     word: usize,
-    /// What is said of it.
+    /// Its description.
     pub(crate) text: String,
 }
 
-impl Place {
+impl ProgramPath {
     /// The place of the main file of this plan, if copies are kept. Blocks.
     pub(crate) fn of(plan: &ChildPlan) -> Option<Self> {
         let folder = folder(plan)?;
@@ -59,7 +59,7 @@ impl Place {
     }
 
     /// The copy, if there is one. Blocks.
-    pub(crate) fn copied(&self) -> Option<Copied> {
+    pub(crate) fn copied(&self) -> Option<KeptCopy> {
         let file = ProgramFile::read(self.copy.clone())?;
         let since = file.modified().duration_since(UNIX_EPOCH);
         let since = since.unwrap_or_default().as_millis();
@@ -68,7 +68,7 @@ impl Place {
             "the copy of {} that ran well, changed at {at}",
             self.file.display()
         );
-        Some(Copied {
+        Some(KeptCopy {
             file,
             path: self.copy.clone(),
             word: self.word,
@@ -77,7 +77,7 @@ impl Place {
     }
 }
 
-impl Copied {
+impl KeptCopy {
     /// Whether it is a copy of this very file.
     pub(crate) fn is_of(&self, file: &ProgramFile) -> bool {
         self.file.is_same_version(file)
@@ -92,7 +92,7 @@ impl Copied {
     }
 }
 
-/// Where copies of the program of this plan are kept, if they are.
+/// The directory for copies of this plan's program, if copies are kept.
 pub(crate) fn folder(plan: &ChildPlan) -> Option<&Path> {
     plan.roll_back
         .as_ref()
@@ -102,14 +102,14 @@ pub(crate) fn folder(plan: &ChildPlan) -> Option<&Path> {
 /// Keeps a copy of the program with which a server was verified, if it is still the one that was started and is not kept already.
 /// Says whether a copy was made. `name` tells copies apart that are made at the same time. Blocks.
 pub(crate) fn keep(plan: &ChildPlan, started: &[ProgramFile], name: u32) -> io::Result<bool> {
-    let (Some(folder), Some(place)) = (folder(plan), Place::of(plan)) else {
+    let (Some(folder), Some(slot)) = (folder(plan), ProgramPath::of(plan)) else {
         return Ok(false);
     };
-    let (Some(file), Some(beside)) = (ProgramFile::read(place.file.clone()), place.copy.parent())
+    let (Some(file), Some(beside)) = (ProgramFile::read(slot.file.clone()), slot.copy.parent())
     else {
         return Ok(false);
     };
-    let is_kept = place.copied().is_some_and(|copied| copied.is_of(&file));
+    let is_kept = slot.copied().is_some_and(|copied| copied.is_of(&file));
     if !started.contains(&file) || is_kept {
         return Ok(false);
     }
@@ -118,17 +118,17 @@ pub(crate) fn keep(plan: &ChildPlan, started: &[ProgramFile], name: u32) -> io::
     }
     std::fs::create_dir_all(beside)?;
     let new = folder.join(format!(".{name}.new"));
-    std::fs::copy(&place.file, &new)?;
+    std::fs::copy(&slot.file, &new)?;
     let written = std::fs::File::open(&new)?;
     written.set_modified(file.modified())?;
     // It takes the place of one that is whole, and is needed when all else is broken.
     written.sync_all()?;
-    if ProgramFile::read(place.file).as_ref() != Some(&file) {
-        // It was replaced meanwhile: nobody knows what was copied.
+    if ProgramFile::read(slot.file).as_ref() != Some(&file) {
+        // It was replaced meanwhile: it is unknown what was copied.
         std::fs::remove_file(&new)?;
         return Ok(false);
     }
-    std::fs::rename(new, place.copy)?;
+    std::fs::rename(new, slot.copy)?;
     Ok(true)
 }
 
@@ -175,7 +175,7 @@ pub(crate) mod tests {
         let plan = plan(&folder, &folder, &["sh", "shop.sh", "80"]);
         let program = folder.join("shop.sh");
         std::fs::write(&program, "good").unwrap();
-        assert_eq!(Place::of(&plan).unwrap().copied(), None);
+        assert_eq!(ProgramPath::of(&plan).unwrap().copied(), None);
         let started = files(&plan);
         assert!(keep(&plan, &started, 0).unwrap());
         assert!(!keep(&plan, &started, 0).unwrap(), "it is kept already");
@@ -183,7 +183,7 @@ pub(crate) mod tests {
         std::fs::write(&program, "does not start").unwrap();
         // It was verified before it was replaced: that says nothing about what is there now.
         assert!(!keep(&plan, &started, 0).unwrap());
-        let copied = Place::of(&plan).unwrap().copied().unwrap();
+        let copied = ProgramPath::of(&plan).unwrap().copied().unwrap();
         assert!(copied.text.contains("shop.sh that ran well, changed at 20"));
         assert_eq!(std::fs::read(&copied.path).unwrap(), b"good");
         let command = copied.clone().command(plan.command);
@@ -203,7 +203,7 @@ pub(crate) mod tests {
         }
         for name in ["one", "other"] {
             let plan = plan(&folder, &folder.join(name), &["sh", "shop.sh"]);
-            let copied = Place::of(&plan).unwrap().copied().unwrap();
+            let copied = ProgramPath::of(&plan).unwrap().copied().unwrap();
             assert_eq!(std::fs::read_to_string(copied.path).unwrap(), name);
         }
         std::fs::remove_dir_all(&folder).unwrap();

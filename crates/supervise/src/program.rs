@@ -1,4 +1,4 @@
-//! Whether a program was changed since it last ran: the file that is executed, and files among its arguments, as of a script.
+//! Detects changes of a program since its last run: the executable, and files among its arguments, such as scripts.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -109,21 +109,21 @@ pub(crate) fn main_file(plan: &ChildPlan) -> Option<(usize, PathBuf)> {
     }
     let arguments = plan.command.iter().enumerate().skip(1);
     let mut files = arguments.filter(|(_, word)| !word.is_empty());
-    let script = files.find_map(|(place, word)| {
+    let script = files.find_map(|(slot, word)| {
         let path = directory.join(word);
-        path.is_file().then_some((place, path))
+        path.is_file().then_some((slot, path))
     });
     script.or_else(|| Some((0, program(first, directory)?)))
 }
 
-/// Where the file of a program is: as it is written if there is a slash in it, else the first of the search path.
+/// The path of a program: as written if it contains a slash, else the first match in the search path.
 fn program(word: &str, directory: &Path) -> Option<PathBuf> {
     if word.contains('/') {
         return Some(directory.join(word));
     }
     let path = std::env::var_os("PATH")?;
     let mut places = std::env::split_paths(&path).map(|folder| folder.join(word));
-    places.find(|place| place.is_file())
+    places.find(|slot| slot.is_file())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Copies of programs are made when a server was verified, and started when its service was rolled back.
+//! Copies programs when a server has been verified, and starts the copies when a service is rolled back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,9 +7,9 @@ use evenkeel_core::ServerId;
 
 use crate::child::Child;
 use crate::children::Children;
-use crate::previous::{self, Copied, Place};
+use crate::previous::{self, KeptCopy, ProgramPath};
 use crate::program::{self, ProgramFile};
-use crate::stand_in::{NO_COPY, StandIns};
+use crate::roll_backs::{NO_COPY, RollBacks};
 
 impl Children {
     /// A server was verified: its program is worth a copy, if copies are kept.
@@ -28,38 +28,38 @@ impl Children {
         let kept =
             tokio::task::spawn_blocking(move || previous::keep(&plan, &started, server.index));
         if let Ok(Err(error)) = kept.await {
-            self.say_of(server, |service, server| {
-                tracing::warn!(service, server, %error, "no copy of its program can be kept");
+            self.with_names(server, |service, server| {
+                tracing::warn!(service, server, %error, "its program cannot be copied");
             });
         }
     }
 
     /// From now on the copy is started in place of the program that is there now.
     pub(crate) async fn roll_back(&self, server: ServerId) -> Result<String, String> {
-        let (plan, stand_ins) = self.plan_and_stand_ins(server).ok_or(NO_COPY)?;
-        let rolled_back = tokio::task::spawn_blocking(move || locked(&stand_ins).roll_back(&plan));
+        let (plan, roll_backs) = self.plan_and_stand_ins(server).ok_or(NO_COPY)?;
+        let rolled_back = tokio::task::spawn_blocking(move || locked(&roll_backs).roll_back(&plan));
         rolled_back.await.map_err(|error| error.to_string())?
     }
 
     /// The copy of its program, if there is one.
-    pub(crate) async fn copied(&self, server: ServerId) -> Option<Copied> {
+    pub(crate) async fn copied(&self, server: ServerId) -> Option<KeptCopy> {
         let plan = self.plan_of(server)?;
-        let found = tokio::task::spawn_blocking(move || Place::of(&plan)?.copied());
+        let found = tokio::task::spawn_blocking(move || ProgramPath::of(&plan)?.copied());
         found.await.ok().flatten()
     }
 
     /// The copy that is to be started in place of a server's program, if that was rolled back and is still there.
-    pub(crate) async fn copy_to_start(&self, server: ServerId) -> Option<Copied> {
-        let (plan, stand_ins) = self.plan_and_stand_ins(server)?;
+    pub(crate) async fn copy_to_start(&self, server: ServerId) -> Option<KeptCopy> {
+        let (plan, roll_backs) = self.plan_and_stand_ins(server)?;
         previous::folder(&plan)?;
-        let found = tokio::task::spawn_blocking(move || locked(&stand_ins).copy_to_start(&plan));
+        let found = tokio::task::spawn_blocking(move || locked(&roll_backs).copy_to_start(&plan));
         let copied = found.await.ok().flatten()?;
-        self.say_of(server, |service, server| {
+        self.with_names(server, |service, server| {
             let text = &copied.text;
             tracing::warn!(
                 service,
                 server,
-                "it is started from {text}: the file that is there could not start"
+                "it is started from {text}: the installed file could not start"
             );
         });
         Some(copied)
@@ -80,13 +80,14 @@ impl Children {
         child.map(|child| child.plan.clone())
     }
 
-    fn plan_and_stand_ins(&self, server: ServerId) -> Option<(ChildPlan, Arc<Mutex<StandIns>>)> {
+    fn plan_and_stand_ins(&self, server: ServerId) -> Option<(ChildPlan, Arc<Mutex<RollBacks>>)> {
         let plan = self.plan_of(server)?;
-        Some((plan, Arc::clone(&self.table().stand_ins)))
+        Some((plan, Arc::clone(&self.table().roll_backs)))
     }
 }
 
-/// Held while files are looked at: what one thread found out is not undone by another that had looked before. Blocks.
-fn locked(stand_ins: &Mutex<StandIns>) -> MutexGuard<'_, StandIns> {
-    stand_ins.lock().unwrap_or_else(PoisonError::into_inner)
+/// Held while files are inspected, so that the findings of one thread are not overwritten by older ones of another.
+/// Blocks.
+fn locked(roll_backs: &Mutex<RollBacks>) -> MutexGuard<'_, RollBacks> {
+    roll_backs.lock().unwrap_or_else(PoisonError::into_inner)
 }

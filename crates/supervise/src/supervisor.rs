@@ -1,4 +1,4 @@
-//! The supervisor: one handle on every server of the plan.
+//! The supervisor: one handle for all servers of the plan.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use evenkeel_config::Plan;
 use evenkeel_config::plan::{ChildPlan, ManagedPlan, ServerPlan, ServicePlan};
 use evenkeel_core::metric::{Sink, Source};
 use evenkeel_core::{Observation, Random, ServerId, Signal};
-use evenkeel_fault::contract::{Examination, Pace};
+use evenkeel_fault::contract::{Examination, ProbePace};
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::{Clock, Tasks};
 use tokio::sync::mpsc;
@@ -19,16 +19,16 @@ use crate::children::Children;
 use crate::command::Commands;
 use crate::count::WORDS;
 use crate::examine;
-use crate::probe::{Owners, Rounds};
+use crate::probe::{Owners, ProbeScheduler};
 use crate::process::Reaper;
-use crate::stand_in::NO_COPY;
+use crate::roll_backs::NO_COPY;
 
 /// Looks after every server of a plan. Clones are the same supervisor.
 #[derive(Debug, Clone)]
-pub struct Supervisor(Arc<Inner>);
+pub struct Supervisor(Arc<SupervisorInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct SupervisorInner {
     clock: Clock,
     tasks: Tasks,
     signals: mpsc::Sender<Signal>,
@@ -36,22 +36,22 @@ struct Inner {
     commands: Commands,
     owners: Arc<Owners>,
     /// By service and server.
-    services: Vec<Vec<Server>>,
-    rounds: Arc<Rounds>,
+    services: Vec<Vec<SupervisedServer>>,
+    rounds: Arc<ProbeScheduler>,
 }
 
 #[derive(Debug)]
-struct Server {
+struct SupervisedServer {
     service_name: Arc<str>,
     name: Box<str>,
     probe: Arc<ProbeOptions>,
-    managed: Managed,
+    managed: ManagedPlans,
     /// Its place among those that are probed.
-    place: u32,
+    slot: u32,
 }
 
 /// How restart and stop reach a server. Most of very many servers are reached by nothing.
-type Managed = Option<Box<ManagedPlan>>;
+type ManagedPlans = Option<Box<ManagedPlan>>;
 
 impl Supervisor {
     /// Starts the guardian, if some server is a child; starts no child and no probe yet. `guardian` is the command that
@@ -88,7 +88,7 @@ impl Supervisor {
                     Some(ManagedPlan::Commands { .. } | ManagedPlan::Nothing) | None => None,
                 },
             );
-        // PID 1 of a container gets all its orphans, and nobody else reaps them.
+        // PID 1 of a container gets all of its orphans, and no other process reaps them.
         let reaper = Reaper::start(rustix::process::getpid().is_init(), tasks, clock)?;
         let commands = Commands::new(reaper.clone());
         let children = Children::start(
@@ -103,8 +103,9 @@ impl Supervisor {
             (server, planned.address, Arc::clone(&entry.probe), is_child)
         });
         let owners = Arc::new(Owners::new(clock, Arc::clone(&children)));
-        let rounds = Rounds::new((clock, tasks), signals.clone(), Arc::clone(&owners), probed);
-        Ok(Self(Arc::new(Inner {
+        let rounds =
+            ProbeScheduler::new((clock, tasks), signals.clone(), Arc::clone(&owners), probed);
+        Ok(Self(Arc::new(SupervisorInner {
             clock,
             tasks: tasks.clone(),
             signals,
@@ -129,33 +130,33 @@ impl Supervisor {
         tasks.spawn("probes", clock, move || {
             Arc::clone(&begun).run(Random::seeded(seed))
         });
-        for (server, place) in self.0.children.servers().into_iter().filter_map(|server| {
+        for (server, slot) in self.0.children.servers().into_iter().filter_map(|server| {
             let entry = self.entry(server).ok()?;
-            Some((server, entry.place))
+            Some((server, entry.slot))
         }) {
             if let Some(phase) = self.0.children.phase(server) {
                 let rounds = Arc::clone(rounds);
                 tasks.spawn("probe-follow", clock, move || {
-                    Arc::clone(&rounds).follow(place, phase.clone())
+                    Arc::clone(&rounds).follow(slot, phase.clone())
                 });
             }
         }
     }
 
     /// Changes how often a server is probed.
-    pub fn set_pace(&self, server: ServerId, pace: Pace) {
+    pub fn set_pace(&self, server: ServerId, pace: ProbePace) {
         if let Ok(entry) = self.entry(server) {
-            self.0.rounds.set_pace(entry.place, pace);
+            self.0.rounds.set_pace(entry.slot, pace);
         }
     }
 
-    /// Another server is at this place now, or nobody: probes go to it from now on, and a signal says so. Signals of
-    /// probes that come after that one are about the new one.
+    /// The slot has another server now, or none: probes go to the new one from now on, after a signal of the change.
+    /// Later probe signals concern the new server.
     pub async fn set_address(&self, server: ServerId, address: Option<SocketAddr>) {
         let Ok(entry) = self.entry(server) else {
             return;
         };
-        self.0.rounds.set_address(entry.place, address);
+        self.0.rounds.set_address(entry.slot, address);
         let signal = Signal {
             at: self.0.clock.now(),
             server,
@@ -183,7 +184,7 @@ impl Supervisor {
                 ..
             } => self.run_command(server, command, &[], limit).await,
             ManagedPlan::Commands { .. } | ManagedPlan::Nothing => {
-                Err("nothing says how to restart it".to_owned())
+                Err("no restart command is configured".to_owned())
             }
         }
     }
@@ -205,7 +206,7 @@ impl Supervisor {
                 ..
             } => self.run_command(server, command, &[], limit).await,
             ManagedPlan::Commands { .. } | ManagedPlan::Nothing => {
-                Err("nothing says how to stop it".to_owned())
+                Err("no stop command is configured".to_owned())
             }
         }
     }
@@ -226,7 +227,7 @@ impl Supervisor {
     pub async fn roll_back(&self, server: ServerId, limit: Duration) -> Result<String, String> {
         let plan = self.0.children.plan_of(server);
         let roll_back = plan.and_then(|plan| plan.roll_back);
-        let roll_back = roll_back.ok_or("nothing says how to roll it back")?;
+        let roll_back = roll_back.ok_or("no roll-back is configured")?;
         let Some(command) = roll_back.command else {
             return self.0.children.roll_back(server).await;
         };
@@ -260,7 +261,7 @@ impl Supervisor {
         limit: Duration,
     ) -> Result<String, String> {
         let entry = self.entry(server)?;
-        let address = self.0.rounds.address(entry.place);
+        let address = self.0.rounds.address(entry.slot);
         let address = address.map(|address| address.to_string());
         let address = address.ok_or_else(|| "nobody is there".to_owned())?;
         let mut replace = vec![
@@ -277,7 +278,7 @@ impl Supervisor {
         let Ok(entry) = self.entry(server) else {
             return Examination::default();
         };
-        let Some(address) = self.0.rounds.address(entry.place) else {
+        let Some(address) = self.0.rounds.address(entry.slot) else {
             return Examination::default();
         };
         let children = &self.0.children;
@@ -309,7 +310,7 @@ impl Supervisor {
         self.0.children.shutdown().await;
     }
 
-    fn entry(&self, server: ServerId) -> Result<&Server, String> {
+    fn entry(&self, server: ServerId) -> Result<&SupervisedServer, String> {
         let service = self.0.services.get(server.service.0 as usize);
         service
             .and_then(|servers| servers.get(server.index as usize))
@@ -317,24 +318,24 @@ impl Supervisor {
     }
 }
 
-impl Server {
+impl SupervisedServer {
     fn managed(&self) -> &ManagedPlan {
         self.managed.as_deref().unwrap_or(&ManagedPlan::Nothing)
     }
 }
 
-fn servers(plan: &Plan) -> Vec<Vec<Server>> {
+fn servers(plan: &Plan) -> Vec<Vec<SupervisedServer>> {
     let mut places = 0..;
     let of_service = |service: &ServicePlan| {
         let service_name: Arc<str> = service.name.as_str().into();
         let probe = Arc::new(service.fault.detect.probe.clone());
-        let entry = |(server, place): (&ServerPlan, u32)| Server {
+        let entry = |(server, slot): (&ServerPlan, u32)| SupervisedServer {
             service_name: Arc::clone(&service_name),
             name: server.name.as_str().into(),
             probe: Arc::clone(&probe),
             managed: (server.managed != ManagedPlan::Nothing)
                 .then(|| Box::new(server.managed.clone())),
-            place,
+            slot,
         };
         service.servers.iter().zip(&mut places).map(entry).collect()
     };
@@ -344,13 +345,13 @@ fn servers(plan: &Plan) -> Vec<Vec<Server>> {
 impl Source for Supervisor {
     fn collect(&self, sink: &mut dyn Sink) {
         for server in self.0.services.iter().flatten() {
-            let Some(counters) = self.0.rounds.counters(server.place) else {
+            let Some(counters) = self.0.rounds.counters(server.slot) else {
                 continue;
             };
-            let is_there = self.0.rounds.address(server.place).is_some();
-            for (place, outcome) in WORDS.iter().enumerate() {
-                let value = counters.0[place].value();
-                if value > 0 || (place == 0 && is_there) {
+            let is_there = self.0.rounds.address(server.slot).is_some();
+            for (slot, outcome) in WORDS.iter().enumerate() {
+                let value = counters.0[slot].value();
+                if value > 0 || (slot == 0 && is_there) {
                     let labels = [
                         ("service", &*server.service_name),
                         ("server", &server.name),
@@ -358,7 +359,7 @@ impl Source for Supervisor {
                     ];
                     sink.counter(
                         "evenkeel_probes_total",
-                        "Probes, by how they ended.",
+                        "Probes, by result.",
                         &labels,
                         value,
                     );
@@ -367,29 +368,28 @@ impl Source for Supervisor {
         }
         self.0.children.each_counter(|service, server, counters| {
             let labels = [("service", service), ("server", server)];
-            let starts = "Times that a supervised process was started.";
+            let starts = "Starts of a supervised process.";
             sink.counter(
                 "evenkeel_process_starts_total",
                 starts,
                 &labels,
                 counters.starts.value(),
             );
-            let failures = "Times that a supervised process could not be started.";
+            let failures = "Failed starts of a supervised process.";
             sink.counter(
                 "evenkeel_process_start_failures_total",
                 failures,
                 &labels,
                 counters.start_failures.value(),
             );
-            let exits = "Times that a supervised process ended.";
+            let exits = "Exits of a supervised process.";
             sink.counter(
                 "evenkeel_process_exits_total",
                 exits,
                 &labels,
                 counters.exits.value(),
             );
-            let lines =
-                "Lines that a supervised process printed and that were dropped, since it printed too many.";
+            let lines = "Dropped output lines of a supervised process that printed too much.";
             sink.counter(
                 "evenkeel_process_output_dropped_lines_total",
                 lines,

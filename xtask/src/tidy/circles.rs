@@ -2,17 +2,17 @@
 //! Then one can be read, tested and changed without those after it. A folder's `mod.rs` has its place in that order like
 //! any other file: either it uses the files below it, or they use what it defines, not both.
 //!
-//! `mod` and re-exports are no uses: a name that a `mod.rs` passes on leads to the file that defines it. A method belongs to the
-//! file that it stands in, which is not always its type's; without types it is told by its name, if no other method of the crate
-//! has the same and the caller knows the type.
+//! `mod` and re-exports are no uses: a name that a `mod.rs` passes on leads to the file that defines it. A method
+//! belongs to the file that contains it, which is not always its type's; without type information it is identified by
+//! its name, if no other method of the crate has the same name and the caller knows the type.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::repository::{Package, Repository};
 
-use super::{crates::short, modules::Modules, violation::Violation};
+use super::{crates::short, modules::Modules, violation::TidyViolation};
 
-/// Crates that still have circles, each with the reason. One that has none left must go from here.
+/// Crates that still have circles, each with the reason. A crate without circles must be removed from here.
 const NOT_YET: &[(&str, &str)] = &[];
 
 /// For each file, the files it uses; for each of those, the line of the first use and what it names.
@@ -20,7 +20,7 @@ type Edges<'a> = BTreeMap<&'a str, BTreeMap<&'a str, (usize, String)>>;
 
 /// Looks at every crate.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let of = |package: &Package| {
         let found = check_package(repository, package);
         let Some((name, _)) = NOT_YET
@@ -34,7 +34,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
         }
         let what =
             format!("{name} has no circle any more and must go from the list of those that do");
-        vec![Violation::new(
+        vec![TidyViolation::new(
             "xtask/src/tidy/circles.rs",
             1,
             "circle",
@@ -46,7 +46,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
 
 /// The circles of one crate's library and programs.
 #[must_use]
-pub fn check_package(repository: &Repository, package: &Package) -> Vec<Violation> {
+pub fn check_package(repository: &Repository, package: &Package) -> Vec<TidyViolation> {
     let folder = format!("{}src/", package.folder());
     let files: BTreeMap<&str, &str> = repository
         .files
@@ -146,7 +146,7 @@ fn reached_from<'a>(file: &str, edges: &Edges<'a>) -> BTreeSet<&'a str> {
     reached
 }
 
-fn violation(folder: &str, circle: &BTreeSet<&str>, edges: &Edges<'_>) -> Violation {
+fn violation(folder: &str, circle: &BTreeSet<&str>, edges: &Edges<'_>) -> TidyViolation {
     let mut what = format!("{} files use each other", circle.len());
     for file in circle {
         for (other, (line, name)) in &edges[file] {
@@ -156,7 +156,7 @@ fn violation(folder: &str, circle: &BTreeSet<&str>, edges: &Edges<'_>) -> Violat
         }
     }
     let first = circle.first().copied().unwrap_or_default();
-    Violation::new(&format!("{folder}{first}"), 1, "circle", what)
+    TidyViolation::new(&format!("{folder}{first}"), 1, "circle", what)
 }
 
 #[cfg(test)]
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
     use crate::repository::TextFile;
 
-    /// What is found in a crate of these files, each named from `src`.
+    /// The violations in a crate of these files, each named from `src`.
     fn found(files: &[(&str, &str)]) -> Vec<String> {
         let file = |(path, text): &(&str, &str)| TextFile {
             path: format!("crates/x/src/{path}"),

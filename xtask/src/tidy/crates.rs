@@ -3,7 +3,7 @@
 
 use crate::repository::{Package, Repository};
 
-use super::violation::{Violation, line_of_key};
+use super::violation::{TidyViolation, line_of_key};
 
 /// Each crate, without its `evenkeel-`, and the crates it may use.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -58,12 +58,12 @@ const PURE: &[&str] = &[
 /// Pure crates with a face for other programs: behind a feature, which no crate of the house turns on, they may wait.
 const FOR_OTHERS: &[&str] = &["tolerate"];
 
-/// What brings sockets, files and a clock.
+/// Crates that provide sockets, files or a clock.
 const IMPURE: &[&str] = &["tokio", "mio", "rustix", "socket2"];
 
 /// Looks at every crate's dependencies.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let of = |package: &Package| {
         let manifest = repository.text(&package.manifest).unwrap_or_default();
         check_package(package, manifest)
@@ -71,16 +71,16 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     repository.packages.iter().flat_map(of).collect()
 }
 
-/// The edges of one crate, and whether a pure one is pure. `manifest` is only asked for line numbers.
+/// The edges of one crate, and whether a pure one is pure. `manifest` is used for line numbers only.
 #[must_use]
-pub fn check_package(package: &Package, manifest: &str) -> Vec<Violation> {
+pub fn check_package(package: &Package, manifest: &str) -> Vec<TidyViolation> {
     if package.name == PROGRAM {
         return Vec::new();
     }
     let name = short(&package.name);
     let mut found = Vec::new();
     let mut add = |line, rule, what| {
-        found.push(Violation::new(&package.manifest, line, rule, what));
+        found.push(TidyViolation::new(&package.manifest, line, rule, what));
     };
     let Some((_, may_use)) = MAY_USE.iter().find(|(row, _)| *row == name) else {
         add(

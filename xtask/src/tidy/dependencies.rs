@@ -2,11 +2,11 @@
 
 use crate::repository::{Dependency, Package, Repository};
 
-use super::violation::{Violation, line_of_key};
+use super::violation::{TidyViolation, line_of_key};
 
 /// Looks at the workspace's list and at every crate's.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let workspace = repository.text("Cargo.toml").unwrap_or_default();
     let mut found = without_reason("Cargo.toml", workspace);
     for package in &repository.packages {
@@ -25,7 +25,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
 
 /// Lines of `[workspace.dependencies]` that name an outside crate and end without a comment.
 #[must_use]
-pub fn without_reason(path: &str, manifest: &str) -> Vec<Violation> {
+pub fn without_reason(path: &str, manifest: &str) -> Vec<TidyViolation> {
     let mut found = Vec::new();
     let mut inside = false;
     for (before, line) in manifest.lines().enumerate() {
@@ -38,7 +38,7 @@ pub fn without_reason(path: &str, manifest: &str) -> Vec<Violation> {
         let outside = !name.trim_start().starts_with('#') && !rest.contains("path =");
         if outside && !has_comment(rest) {
             let what = format!("{} has no reason beside it", name.trim());
-            found.push(Violation::new(path, before + 1, "reason", what));
+            found.push(TidyViolation::new(path, before + 1, "reason", what));
         }
     }
     found
@@ -46,7 +46,7 @@ pub fn without_reason(path: &str, manifest: &str) -> Vec<Violation> {
 
 /// Crates of a manifest that none of the crate's sources names.
 #[must_use]
-pub fn unused(package: &Package, manifest: &str, sources: &[&str]) -> Vec<Violation> {
+pub fn unused(package: &Package, manifest: &str, sources: &[&str]) -> Vec<TidyViolation> {
     let is_used = |dependency: &Dependency| {
         let identifier = dependency.identifier();
         sources.iter().any(|source| uses(source, &identifier))
@@ -54,7 +54,7 @@ pub fn unused(package: &Package, manifest: &str, sources: &[&str]) -> Vec<Violat
     let tell = |dependency: &Dependency| {
         let line = line_of_key(manifest, &dependency.name);
         let what = format!("{} is used by no file of {}", dependency.name, package.name);
-        Violation::new(&package.manifest, line, "unused", what)
+        TidyViolation::new(&package.manifest, line, "unused", what)
     };
     package
         .dependencies
@@ -137,7 +137,7 @@ mod tests {
             "use arc_swap::ArcSwap;\nuse evenkeel_http1::a;\n// toml::from_str\nlet a = \"x.toml\";",
         ];
         let found = unused(&package, manifest, &sources);
-        let told = |violation: &Violation| (violation.line, violation.what.clone());
+        let told = |violation: &TidyViolation| (violation.line, violation.what.clone());
         assert_eq!(
             found.iter().map(told).collect::<Vec<_>>(),
             [

@@ -1,14 +1,14 @@
 //! The shape of the documentation's text: lines that fit beside each other in a review, and code blocks that say what
 //! they hold, so that the tests of snippets find them.
 
-use super::Violation;
+use super::TidyViolation;
 
 /// The longest line of prose, in characters.
 const WIDTH: usize = 160;
 
 /// Checks one file, if it is Markdown.
 #[must_use]
-pub fn check(path: &str, text: &str) -> Vec<Violation> {
+pub fn check(path: &str, text: &str) -> Vec<TidyViolation> {
     if !path.ends_with(".md") {
         return Vec::new();
     }
@@ -19,7 +19,7 @@ pub fn check(path: &str, text: &str) -> Vec<Violation> {
         if start.starts_with("```") {
             if !in_block && start == "```" {
                 let what = "a code block does not name its language".to_owned();
-                found.push(Violation::new(path, before + 1, "code-block", what));
+                found.push(TidyViolation::new(path, before + 1, "code-block", what));
             }
             in_block = !in_block;
             continue;
@@ -27,7 +27,7 @@ pub fn check(path: &str, text: &str) -> Vec<Violation> {
         let columns = line.chars().count();
         if columns > WIDTH && !in_block && !is_unbreakable(start) {
             let what = format!("{columns} columns of prose, more than {WIDTH}");
-            found.push(Violation::new(path, before + 1, "wide-line", what));
+            found.push(TidyViolation::new(path, before + 1, "wide-line", what));
         }
     }
     found

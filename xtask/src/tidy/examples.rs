@@ -1,14 +1,14 @@
-//! Every example is in the examples' table of contents; one that nobody is pointed to is not an example.
+//! Every example is in the examples' table of contents; one that is not linked is not an example.
 
 use crate::repository::Repository;
 
-use super::violation::Violation;
+use super::violation::TidyViolation;
 
 const CONTENTS: &str = "examples/README.md";
 
 /// Compares `examples/*.toml` with the README beside them, if there is one.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let paths = repository.files.iter().map(|file| file.path.as_str());
     repository
         .text(CONTENTS)
@@ -16,13 +16,14 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
 }
 
 /// The examples among `paths` that `contents` does not name.
-fn unnamed<'a>(paths: impl Iterator<Item = &'a str>, contents: &str) -> Vec<Violation> {
+fn unnamed<'a>(paths: impl Iterator<Item = &'a str>, contents: &str) -> Vec<TidyViolation> {
     let examples = paths.filter_map(|path| {
         let name = path.strip_prefix("examples/")?;
         (name.ends_with(".toml") && !name.contains('/')).then_some((path, name))
     });
     let missing = examples.filter(|(_, name)| !contents.contains(name));
-    let tell = |(path, _)| Violation::new(path, 1, "example", format!("not named in {CONTENTS}"));
+    let tell =
+        |(path, _)| TidyViolation::new(path, 1, "example", format!("not named in {CONTENTS}"));
     missing.map(tell).collect()
 }
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::repository::Repository;
 
-use super::violation::Violation;
+use super::violation::TidyViolation;
 
 /// Looks at every Markdown file.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let documents = repository
         .files
         .iter()
@@ -22,7 +22,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     for file in documents {
         for (line, target) in links(&file.text) {
             if let Err(what) = resolve(&file.path, &target, &repository.paths, &anchors) {
-                found.push(Violation::new(&file.path, line, "link", what));
+                found.push(TidyViolation::new(&file.path, line, "link", what));
             }
         }
     }
@@ -124,7 +124,7 @@ fn links(text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// What a link names, from the text after `](`: up to its closing bracket, a title left out.
+/// The target of a link, from the text after `](`: up to its closing bracket, without a title.
 fn destination(piece: &str) -> String {
     let piece = piece.trim_start();
     if let Some((target, _)) = piece

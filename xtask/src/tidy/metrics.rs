@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 
 use crate::repository::Repository;
 
-use super::Violation;
+use super::TidyViolation;
 
 const PAGE: &str = "docs/operate/metrics.md";
 const PREFIX: &str = "evenkeel_";
 
 /// Compares the names in the sources of the crates with those in the documentation.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let Some(page) = repository.text(PAGE) else {
         return Vec::new();
     };
@@ -29,7 +29,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     for metric in &metrics {
         if !page.contains(&format!("| `{metric}` |")) {
             let what = format!("there is no row for {metric}");
-            found.push(Violation::new(PAGE, 1, "metric", what));
+            found.push(TidyViolation::new(PAGE, 1, "metric", what));
         }
     }
     let is_document = |path: &str| path.starts_with("docs/") && path.ends_with(".md");
@@ -45,7 +45,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
                 let is_known = |name: &str| metrics.contains(name) || crates.contains(name);
                 if !is_known(word) && !metric.is_some_and(is_known) {
                     let what = format!("there is no metric {word}");
-                    found.push(Violation::new(&file.path, before + 1, "metric", what));
+                    found.push(TidyViolation::new(&file.path, before + 1, "metric", what));
                 }
             }
         }

@@ -1,5 +1,4 @@
-//! What must hold for the repository's text, one file per kind of rule. Style is a failing test, not a wish: `cargo
-//! test` runs these too.
+//! Rules for the repository's text, one file per kind of rule. Style is enforced by tests: `cargo test` runs these too.
 
 pub mod circles;
 pub mod crates;
@@ -13,16 +12,18 @@ mod names;
 pub mod references;
 pub mod source;
 mod tokens;
+pub mod type_names;
 mod violation;
+pub mod vocabulary;
 pub mod words;
 
-pub use violation::Violation;
+pub use violation::TidyViolation;
 
 use crate::repository::Repository;
 
 /// Every violation of every rule, by file and line.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let mut found = Vec::new();
     found.extend(circles::check(repository));
     found.extend(crates::check(repository));
@@ -34,6 +35,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     for file in &repository.files {
         found.extend(docs::check(&file.path, &file.text));
         found.extend(source::check(&file.path, &file.text));
+        found.extend(vocabulary::check(&file.path, &file.text));
         found.extend(words::check(&file.path, &file.text));
     }
     found.sort();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    names::{self, Names, Use},
+    names::{self, ModuleNames, Use},
     tokens::tokens,
 };
 
@@ -20,23 +20,23 @@ pub(super) struct Modules {
 pub(super) struct Module {
     /// Its file, from the crate's `src`.
     pub file: String,
-    /// What it says.
-    pub names: Names,
+    /// Its names.
+    pub names: ModuleNames,
     /// The module that declares it; the root's is the root.
     parent: usize,
     children: BTreeMap<String, usize>,
 }
 
-/// Where a method stands, and where its type.
+/// The files of a method and of its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MethodFiles<'a> {
     pub own: &'a str,
     pub of_type: &'a str,
 }
 
-/// What a path leads to.
+/// The result of resolving a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum Resolution {
     /// Something that a module defines.
     Item(usize),
     Module(usize),
@@ -52,13 +52,14 @@ impl Modules {
         modules
     }
 
-    /// Adds the module in `file`, or an inline one of that file with what it says; `folder` holds the files of its own modules.
+    /// Adds the module in `file`, or an inline one of that file with its names; `folder` holds the files of its own
+    /// modules.
     fn add<'a>(
         &mut self,
         file: &str,
         folder: &str,
         parent: usize,
-        names: Option<Names>,
+        names: Option<ModuleNames>,
         text: &impl Fn(&str) -> Option<&'a str>,
     ) -> usize {
         let of_file = || names::read(&tokens(text(file).unwrap_or_default()));
@@ -89,9 +90,9 @@ impl Modules {
     #[must_use]
     pub(super) fn defining_file(&self, module: usize, used: &Use) -> Option<&str> {
         let definer = match self.find(module, &used.path, &mut Vec::new()) {
-            Found::Item(definer) => definer,
-            Found::OtherCrate if used.calls_macro => self.textual_macro(used.path.first()?)?,
-            Found::Module(_) | Found::OtherCrate => return None,
+            Resolution::Item(definer) => definer,
+            Resolution::OtherCrate if used.calls_macro => self.textual_macro(used.path.first()?)?,
+            Resolution::Module(_) | Resolution::OtherCrate => return None,
         };
         Some(&self.all[definer].file)
     }
@@ -105,11 +106,11 @@ impl Modules {
             for (name, of) in &module.names.methods {
                 let of = of.as_ref().map(|path| self.find(at, path, &mut Vec::new()));
                 let files = match of {
-                    Some(Found::Item(definer)) => Some(MethodFiles {
+                    Some(Resolution::Item(definer)) => Some(MethodFiles {
                         own: &module.file,
                         of_type: &self.all[definer].file,
                     }),
-                    Some(Found::Module(_) | Found::OtherCrate) | None => None,
+                    Some(Resolution::Module(_) | Resolution::OtherCrate) | None => None,
                 };
                 let files = files.filter(|files| files.own != files.of_type);
                 let known = methods.entry(name.as_str()).or_insert(files);
@@ -125,29 +126,29 @@ impl Modules {
     }
 
     /// `open` are the imports that are being followed: one may not lead to itself.
-    fn find(&self, from: usize, path: &[String], open: &mut Vec<(usize, String)>) -> Found {
+    fn find(&self, from: usize, path: &[String], open: &mut Vec<(usize, String)>) -> Resolution {
         let Some((first, rest)) = path.split_first() else {
-            return Found::OtherCrate;
+            return Resolution::OtherCrate;
         };
         let mut found = match first.as_str() {
-            "crate" => Found::Module(0),
-            "self" => Found::Module(from),
-            "super" => Found::Module(self.all[from].parent),
+            "crate" => Resolution::Module(0),
+            "self" => Resolution::Module(from),
+            "super" => Resolution::Module(self.all[from].parent),
             _ => self
                 .look_up(from, first, rest.is_empty(), open)
-                .unwrap_or(Found::OtherCrate),
+                .unwrap_or(Resolution::OtherCrate),
         };
         for (at, name) in rest.iter().enumerate() {
-            let Found::Module(module) = found else {
+            let Resolution::Module(module) = found else {
                 return found;
             };
             let is_last = at + 1 == rest.len();
             found = match name.as_str() {
-                "super" => Found::Module(self.all[module].parent),
+                "super" => Resolution::Module(self.all[module].parent),
                 "self" => found,
                 _ => self
                     .look_up(module, name, is_last, open)
-                    .unwrap_or(Found::Item(module)), // a macro defines it
+                    .unwrap_or(Resolution::Item(module)), // a macro defines it
             };
         }
         found
@@ -160,14 +161,17 @@ impl Modules {
         name: &str,
         is_last: bool,
         open: &mut Vec<(usize, String)>,
-    ) -> Option<Found> {
+    ) -> Option<Resolution> {
         let here = &self.all[module];
-        let child = here.children.get(name).map(|child| Found::Module(*child));
+        let child = here
+            .children
+            .get(name)
+            .map(|child| Resolution::Module(*child));
         if child.is_some() && !is_last {
             return child;
         }
         if here.names.items.contains(name) || here.names.macros.contains(name) {
-            return Some(Found::Item(module));
+            return Some(Resolution::Item(module));
         }
         let key = (module, name.to_owned());
         if open.contains(&key) {
@@ -177,7 +181,7 @@ impl Modules {
         let found = self.look_up_imported(module, name, is_last, open);
         open.pop();
         found
-            .filter(|found| child.is_none() || matches!(found, Found::Item(_)))
+            .filter(|found| child.is_none() || matches!(found, Resolution::Item(_)))
             .or(child)
     }
 
@@ -187,18 +191,18 @@ impl Modules {
         name: &str,
         is_last: bool,
         open: &mut Vec<(usize, String)>,
-    ) -> Option<Found> {
+    ) -> Option<Resolution> {
         let here = &self.all[module];
         let mut found = None;
         for path in here.names.imports.get(name).into_iter().flatten() {
             found = Some(self.find(module, path, open));
-            if found != Some(Found::OtherCrate) {
+            if found != Some(Resolution::OtherCrate) {
                 return found;
             }
         }
         let of_glob = |path: &Vec<String>| match self.find(module, path, open) {
-            Found::Module(other) => self.look_up(other, name, is_last, open),
-            Found::Item(_) | Found::OtherCrate => None,
+            Resolution::Module(other) => self.look_up(other, name, is_last, open),
+            Resolution::Item(_) | Resolution::OtherCrate => None,
         };
         found.or_else(|| here.names.globs.iter().find_map(of_glob))
     }

@@ -1,14 +1,14 @@
-//! What the text of one file says of names: the items it defines, its `use` trees, and every path in its code. What
-//! stands under `#[cfg(test)]` says nothing.
+//! The names in the text of one file: the items it defines, its `use` trees, and every path in its code. Anything under
+//! `#[cfg(test)]` is ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tokens::{Kind, Token};
+use super::tokens::{CodeToken, TokenKind};
 
 /// The names of one module.
 #[derive(Debug, Default)]
-pub(super) struct Names {
-    /// What it defines besides modules.
+pub(super) struct ModuleNames {
+    /// Its items besides modules.
     pub items: BTreeSet<String>,
     /// Macros it defines with `macro_rules!`, which others may use without a path.
     pub macros: BTreeSet<String>,
@@ -22,7 +22,7 @@ pub(super) struct Names {
     pub methods: Vec<(String, Option<Vec<String>>)>,
     /// Every method it calls, with the line.
     pub calls: Vec<(String, usize)>,
-    /// The modules it declares; those in files of their own without what they say.
+    /// The modules it declares; those in files of their own without their names.
     pub modules: Vec<(String, Option<Self>)>,
 }
 
@@ -44,14 +44,14 @@ const ITEMS: &[&str] = &[
 
 /// Reads the tokens of a file.
 #[must_use]
-pub(super) fn read(tokens: &[Token]) -> Names {
+pub(super) fn read(tokens: &[CodeToken]) -> ModuleNames {
     let mut reader = Reader {
         tokens,
         at: 0,
         depth: 0,
         variants: usize::MAX,
         implements: None,
-        here: Names::default(),
+        here: ModuleNames::default(),
         around: Vec::new(),
     };
     while reader.at < tokens.len() {
@@ -61,7 +61,7 @@ pub(super) fn read(tokens: &[Token]) -> Names {
 }
 
 struct Reader<'a> {
-    tokens: &'a [Token],
+    tokens: &'a [CodeToken],
     at: usize,
     /// Brackets of every kind that are open.
     depth: usize,
@@ -70,9 +70,9 @@ struct Reader<'a> {
     /// The type whose own methods stand here, and the brackets that are open where they do.
     implements: Option<(Vec<String>, usize)>,
     /// The innermost module that is open.
-    here: Names,
+    here: ModuleNames,
     /// The modules around it, and of each open inline one its name and the brackets that are open in it.
-    around: Vec<(Names, String, usize)>,
+    around: Vec<(ModuleNames, String, usize)>,
 }
 
 impl Reader<'_> {
@@ -81,13 +81,13 @@ impl Reader<'_> {
             return;
         };
         match &token.kind {
-            Kind::Sign('#') if self.is_test_attribute() => self.skip_item(),
-            Kind::Sign('(' | '[' | '{') => self.open(),
-            Kind::Sign(')' | ']' | '}') => self.close(),
-            Kind::Text(text) if self.before().is_some_and(|before| before.is('=')) => {
+            TokenKind::Sign('#') if self.is_test_attribute() => self.skip_item(),
+            TokenKind::Sign('(' | '[' | '{') => self.open(),
+            TokenKind::Sign(')' | ']' | '}') => self.close(),
+            TokenKind::Text(text) if self.before().is_some_and(|before| before.is('=')) => {
                 self.quoted_path(&text.clone(), token.line);
             }
-            Kind::Word(word) => match word.as_str() {
+            TokenKind::Word(word) => match word.as_str() {
                 "use" if !self.peek(1).is_some_and(|next| next.is('<')) => self.use_item(),
                 "mod" => self.module(),
                 "macro_rules" => self.macro_rules(),
@@ -98,15 +98,15 @@ impl Reader<'_> {
                 word if ITEMS.contains(&word) => self.item(),
                 _ => self.path(),
             },
-            Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => self.at += 1,
+            TokenKind::PathSeparator | TokenKind::Text(_) | TokenKind::Sign(_) => self.at += 1,
         }
     }
 
-    fn peek(&self, ahead: usize) -> Option<&Token> {
+    fn peek(&self, ahead: usize) -> Option<&CodeToken> {
         self.tokens.get(self.at + ahead)
     }
 
-    fn before(&self) -> Option<&Token> {
+    fn before(&self) -> Option<&CodeToken> {
         self.tokens.get(self.at.checked_sub(1)?)
     }
 
@@ -151,16 +151,22 @@ impl Reader<'_> {
             self.at += 1;
             self.skip_group();
         }
-        let is_item = self.peek(0).and_then(Token::word).is_some_and(is_keyword);
+        let is_item = self
+            .peek(0)
+            .and_then(CodeToken::word)
+            .is_some_and(is_keyword);
         while let Some(token) = self.peek(0) {
             match token.kind {
-                Kind::Sign(';') => break,
-                Kind::Sign(',') if !is_item => break,
-                Kind::Sign('{') if is_item && self.is_use_brace() => self.skip_group(),
-                Kind::Sign('{') => return self.skip_group(),
-                Kind::Sign('(' | '[') => self.skip_group(),
-                Kind::Sign(')' | ']' | '}') => return,
-                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => self.at += 1,
+                TokenKind::Sign(';') => break,
+                TokenKind::Sign(',') if !is_item => break,
+                TokenKind::Sign('{') if is_item && self.is_use_brace() => self.skip_group(),
+                TokenKind::Sign('{') => return self.skip_group(),
+                TokenKind::Sign('(' | '[') => self.skip_group(),
+                TokenKind::Sign(')' | ']' | '}') => return,
+                TokenKind::Word(_)
+                | TokenKind::PathSeparator
+                | TokenKind::Text(_)
+                | TokenKind::Sign(_) => self.at += 1,
             }
         }
         self.at += 1;
@@ -168,7 +174,7 @@ impl Reader<'_> {
 
     fn is_use_brace(&self) -> bool {
         self.before()
-            .is_some_and(|before| before.kind == Kind::PathSeparator)
+            .is_some_and(|before| before.kind == TokenKind::PathSeparator)
     }
 
     /// Passes a pair of brackets and what stands between them.
@@ -176,9 +182,12 @@ impl Reader<'_> {
         let mut depth = 0_usize;
         while let Some(token) = self.peek(0) {
             match token.kind {
-                Kind::Sign('(' | '[' | '{') => depth += 1,
-                Kind::Sign(')' | ']' | '}') => depth = depth.saturating_sub(1),
-                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => {}
+                TokenKind::Sign('(' | '[' | '{') => depth += 1,
+                TokenKind::Sign(')' | ']' | '}') => depth = depth.saturating_sub(1),
+                TokenKind::Word(_)
+                | TokenKind::PathSeparator
+                | TokenKind::Text(_)
+                | TokenKind::Sign(_) => {}
             }
             self.at += 1;
             if depth == 0 {
@@ -188,7 +197,7 @@ impl Reader<'_> {
     }
 
     fn module(&mut self) {
-        let name = self.peek(1).and_then(Token::word).map(str::to_owned);
+        let name = self.peek(1).and_then(CodeToken::word).map(str::to_owned);
         let opens = self.peek(2).is_some_and(|token| token.is('{'));
         self.at += 2;
         let Some(name) = name else {
@@ -204,7 +213,7 @@ impl Reader<'_> {
     }
 
     fn macro_rules(&mut self) {
-        if let Some(name) = self.peek(2).and_then(Token::word).map(str::to_owned) {
+        if let Some(name) = self.peek(2).and_then(CodeToken::word).map(str::to_owned) {
             self.here.macros.insert(name);
         }
         self.at += 3;
@@ -217,7 +226,7 @@ impl Reader<'_> {
         }
         let is_function = self.peek(0).is_some_and(|token| token.is_word("fn"));
         self.at += 1;
-        let Some(name) = self.peek(0).and_then(Token::word).map(str::to_owned) else {
+        let Some(name) = self.peek(0).and_then(CodeToken::word).map(str::to_owned) else {
             return;
         };
         if is_keyword(&name) || name == "mut" {
@@ -238,7 +247,7 @@ impl Reader<'_> {
     /// The type of an `impl` without a trait.
     fn implemented_type(&self) -> Option<Vec<String>> {
         let header = self.tokens.get(self.at + 1..).unwrap_or_default();
-        let ends = |token: &Token| token.is('{') || token.is_word("where");
+        let ends = |token: &CodeToken| token.is('{') || token.is_word("where");
         let header = header.split(ends).next()?;
         let of_trait = header.iter().any(|token| token.is_word("for"));
         let mut angles = 0_usize;
@@ -246,16 +255,16 @@ impl Reader<'_> {
         let mut path = Vec::new();
         for token in header {
             match &token.kind {
-                Kind::Sign('<') if path.is_empty() => angles += 1,
-                Kind::Sign('>') if before != '-' => angles = angles.saturating_sub(1),
-                Kind::Word(word) if angles == 0 => path.push(word.clone()),
-                Kind::PathSeparator => {}
-                Kind::Sign(_) if angles == 0 => break,
-                Kind::Word(_) | Kind::Text(_) | Kind::Sign(_) => {}
+                TokenKind::Sign('<') if path.is_empty() => angles += 1,
+                TokenKind::Sign('>') if before != '-' => angles = angles.saturating_sub(1),
+                TokenKind::Word(word) if angles == 0 => path.push(word.clone()),
+                TokenKind::PathSeparator => {}
+                TokenKind::Sign(_) if angles == 0 => break,
+                TokenKind::Word(_) | TokenKind::Text(_) | TokenKind::Sign(_) => {}
             }
             before = match token.kind {
-                Kind::Sign(sign) => sign,
-                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) => ' ',
+                TokenKind::Sign(sign) => sign,
+                TokenKind::Word(_) | TokenKind::PathSeparator | TokenKind::Text(_) => ' ',
             };
         }
         (!of_trait && !path.is_empty()).then_some(path)
@@ -276,23 +285,23 @@ impl Reader<'_> {
         let mut name = None;
         while let Some(token) = self.peek(0) {
             match &token.kind {
-                Kind::PathSeparator if path.is_empty() => path.push("::".to_owned()), // another crate
-                Kind::PathSeparator => {}
-                Kind::Word(word) if word == "as" => {
-                    name = self.peek(1).and_then(Token::word).map(str::to_owned);
+                TokenKind::PathSeparator if path.is_empty() => path.push("::".to_owned()), // another crate
+                TokenKind::PathSeparator => {}
+                TokenKind::Word(word) if word == "as" => {
+                    name = self.peek(1).and_then(CodeToken::word).map(str::to_owned);
                     self.at += 1;
                 }
-                Kind::Word(word) => {
+                TokenKind::Word(word) => {
                     path.push(word.clone());
                     line = token.line;
                 }
-                Kind::Sign('*') => {
+                TokenKind::Sign('*') => {
                     self.here.globs.push(path);
                     self.at += 1;
                     return;
                 }
-                Kind::Sign('{') => return self.use_trees(&path, is_public),
-                Kind::Sign(_) | Kind::Text(_) => break,
+                TokenKind::Sign('{') => return self.use_trees(&path, is_public),
+                TokenKind::Sign(_) | TokenKind::Text(_) => break,
             }
             self.at += 1;
         }
@@ -305,12 +314,15 @@ impl Reader<'_> {
         self.at += 1;
         while let Some(token) = self.peek(0) {
             match token.kind {
-                Kind::Sign('}') => {
+                TokenKind::Sign('}') => {
                     self.at += 1;
                     return;
                 }
-                Kind::Sign(',') => self.at += 1,
-                Kind::Word(_) | Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => {
+                TokenKind::Sign(',') => self.at += 1,
+                TokenKind::Word(_)
+                | TokenKind::PathSeparator
+                | TokenKind::Text(_)
+                | TokenKind::Sign(_) => {
                     self.use_tree(above, is_public);
                 }
             }
@@ -360,13 +372,13 @@ impl Reader<'_> {
         let follows = of_value || self.follows_path() || self.is_variant();
         let line = self.peek(0).map_or(0, |token| token.line);
         let mut path = Vec::new();
-        while let Some(word) = self.peek(0).and_then(Token::word) {
+        while let Some(word) = self.peek(0).and_then(CodeToken::word) {
             path.push(word.to_owned());
             self.at += 1;
             let separated = self
                 .peek(0)
-                .is_some_and(|token| token.kind == Kind::PathSeparator);
-            if !separated || self.peek(1).and_then(Token::word).is_none() {
+                .is_some_and(|token| token.kind == TokenKind::PathSeparator);
+            if !separated || self.peek(1).and_then(CodeToken::word).is_none() {
                 break;
             }
             self.at += 1;
@@ -377,7 +389,7 @@ impl Reader<'_> {
             path.len() == 1 && !begins_upper(&path) && !calls_macro && !next('(') && !next('<');
         let is_generic = self
             .peek(0)
-            .is_some_and(|token| token.kind == Kind::PathSeparator);
+            .is_some_and(|token| token.kind == TokenKind::PathSeparator);
         if !follows && !may_be_local {
             self.add(path, line, calls_macro);
         } else if of_value && (next('(') || is_generic) {
@@ -385,19 +397,20 @@ impl Reader<'_> {
         }
     }
 
-    /// What stands here belongs to the value before it.
+    /// This belongs to the preceding value.
     fn follows_dot(&self) -> bool {
         let two_before = self.at.checked_sub(2).and_then(|at| self.tokens.get(at));
         let is_range = two_before.is_some_and(|token| token.is('.'));
         !is_range && self.before().is_some_and(|before| before.is('.'))
     }
 
-    /// What stands here belongs to the type before it, or is a macro's variable.
+    /// This belongs to the preceding type, or is a macro variable.
     fn follows_path(&self) -> bool {
         let is_crate = self.peek(0).is_some_and(|token| token.is_word("crate"));
         let before = self.before();
-        before
-            .is_some_and(|before| before.kind == Kind::PathSeparator || before.is('$') && !is_crate)
+        before.is_some_and(|before| {
+            before.kind == TokenKind::PathSeparator || before.is('$') && !is_crate
+        })
     }
 
     fn is_variant(&self) -> bool {

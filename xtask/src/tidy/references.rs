@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::repository::Repository;
 
 use super::links::prose;
-use super::violation::Violation;
+use super::violation::TidyViolation;
 
 /// Looks at the pages about the code.
 #[must_use]
-pub fn check(repository: &Repository) -> Vec<Violation> {
+pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     let sources: BTreeMap<&str, &str> = (repository.files.iter())
         .filter(|file| file.path.ends_with(".rs"))
         .map(|file| (file.path.as_str(), file.text.as_str()))
@@ -27,7 +27,7 @@ pub fn check(repository: &Repository) -> Vec<Violation> {
     {
         let mut columns = None;
         for (line, text) in prose(&page.text) {
-            let mut tell = |what| found.push(Violation::new(&page.path, line, "reference", what));
+            let mut tell = |what| found.push(TidyViolation::new(&page.path, line, "reference", what));
             for name in file_names(text).filter(|name| files(&sources, name).next().is_none()) {
                 tell(format!("there is no file {name}"));
             }

@@ -1,7 +1,7 @@
 //! Shape of Rust files: each says first why it is there, and none grows past what can be read in one go. Tests do not
 //! count, for a rule with many cases needs many tests.
 
-use super::violation::Violation;
+use super::violation::TidyViolation;
 
 /// The second is a crate whose README says it.
 const OPENINGS: &[&str] = &["//!", "#![doc = include_str!("];
@@ -10,7 +10,7 @@ const MOST_LINES: usize = 400;
 
 /// Looks at one file; passes what is not Rust of ours.
 #[must_use]
-pub fn check(path: &str, text: &str) -> Vec<Violation> {
+pub fn check(path: &str, text: &str) -> Vec<TidyViolation> {
     let ours = ["crates/", "xtask/", "fuzz/"]
         .iter()
         .any(|folder| path.starts_with(folder));
@@ -20,7 +20,7 @@ pub fn check(path: &str, text: &str) -> Vec<Violation> {
     let mut found = Vec::new();
     if !OPENINGS.iter().any(|opening| text.starts_with(opening)) {
         let what = "opens without //! that says what it decides and why it is apart".to_owned();
-        found.push(Violation::new(path, 1, "opening", what));
+        found.push(TidyViolation::new(path, 1, "opening", what));
     }
     let of_tests = path
         .split('/')
@@ -28,7 +28,7 @@ pub fn check(path: &str, text: &str) -> Vec<Violation> {
     let lines = lines_of_code(text);
     if !of_tests && !path.ends_with("/tests.rs") && lines > MOST_LINES {
         let what = format!("{lines} lines of code, at most {MOST_LINES}");
-        found.push(Violation::new(path, 1, "length", what));
+        found.push(TidyViolation::new(path, 1, "length", what));
     }
     found
 }

@@ -1,20 +1,21 @@
-//! Rust text as words and signs. Comments are gone, and what stands in quotation marks is one token, so that whoever looks
-//! for a name finds only names. Not a parser: `syn` would be the one dependency that keeps `tidy` from building at once.
+//! Rust text as words and signs. Comments are gone, and what stands in quotation marks is one token, so that a search
+//! for a name finds only names. Not a parser: `syn` would be the one dependency that keeps `tidy` from building at
+//! once.
 
 use std::{iter::Peekable, str::Chars};
 
 /// One token and the line it stands on, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct CodeToken {
     /// What it is.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// Its line.
     pub line: usize,
 }
 
 /// The kinds that matter to a reader of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum TokenKind {
     /// An identifier or a keyword; a raw identifier without its `r#`.
     Word(String),
     /// `::`.
@@ -25,13 +26,13 @@ pub(super) enum Kind {
     Sign(char),
 }
 
-impl Token {
+impl CodeToken {
     /// Its word, if it is one.
     #[must_use]
     pub(super) fn word(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Word(word) => Some(word),
-            Kind::PathSeparator | Kind::Text(_) | Kind::Sign(_) => None,
+            TokenKind::Word(word) => Some(word),
+            TokenKind::PathSeparator | TokenKind::Text(_) | TokenKind::Sign(_) => None,
         }
     }
 
@@ -44,13 +45,13 @@ impl Token {
     /// It is this sign.
     #[must_use]
     pub(super) fn is(&self, sign: char) -> bool {
-        self.kind == Kind::Sign(sign)
+        self.kind == TokenKind::Sign(sign)
     }
 }
 
 /// The tokens of a file that compiles.
 #[must_use]
-pub(super) fn tokens(text: &str) -> Vec<Token> {
+pub(super) fn tokens(text: &str) -> Vec<CodeToken> {
     let mut lexer = Lexer {
         rest: text.chars().peekable(),
         line: 1,
@@ -70,8 +71,8 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
                 lexer.skip_block_comment();
                 continue;
             }
-            ':' if lexer.rest.next_if_eq(&':').is_some() => Kind::PathSeparator,
-            '"' => Kind::Text(lexer.string()),
+            ':' if lexer.rest.next_if_eq(&':').is_some() => TokenKind::PathSeparator,
+            '"' => TokenKind::Text(lexer.string()),
             '\'' => match lexer.character_or_lifetime() {
                 Some(kind) => kind,
                 None => continue,
@@ -79,19 +80,19 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
             _ if letter.is_whitespace() => continue,
             _ if letter.is_ascii_digit() => {
                 lexer.word(letter);
-                Kind::Sign('0')
+                TokenKind::Sign('0')
             }
             _ if begins_word(letter) => match lexer.prefixed_string(letter) {
-                Some(string) => Kind::Text(string),
+                Some(string) => TokenKind::Text(string),
                 None => {
                     lexer.rest = before;
                     lexer.rest.next();
-                    Kind::Word(lexer.word(letter))
+                    TokenKind::Word(lexer.word(letter))
                 }
             },
-            _ => Kind::Sign(letter),
+            _ => TokenKind::Sign(letter),
         };
-        tokens.push(Token { kind, line });
+        tokens.push(CodeToken { kind, line });
     }
 }
 
@@ -173,8 +174,8 @@ impl Lexer<'_> {
         string
     }
 
-    /// Behind a `'`. A lifetime is no token: nobody asks for one.
-    fn character_or_lifetime(&mut self) -> Option<Kind> {
+    /// Behind a `'`. A lifetime is not a token: no rule needs it.
+    fn character_or_lifetime(&mut self) -> Option<TokenKind> {
         let first = self.next()?;
         if begins_word(first) && self.rest.peek() != Some(&'\'') {
             self.word(first);
@@ -184,7 +185,7 @@ impl Lexer<'_> {
             self.next(); // what is escaped may be a `'`
         }
         while self.next().is_some_and(|letter| letter != '\'') {}
-        Some(Kind::Sign('\''))
+        Some(TokenKind::Sign('\''))
     }
 
     fn word(&mut self, first: char) -> String {
@@ -213,11 +214,11 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
-        let show = |token: &Token| match &token.kind {
-            Kind::Word(word) => word.clone(),
-            Kind::PathSeparator => "::".to_owned(),
-            Kind::Text(text) => format!("{text:?}"),
-            Kind::Sign(sign) => sign.to_string(),
+        let show = |token: &CodeToken| match &token.kind {
+            TokenKind::Word(word) => word.clone(),
+            TokenKind::PathSeparator => "::".to_owned(),
+            TokenKind::Text(text) => format!("{text:?}"),
+            TokenKind::Sign(sign) => sign.to_string(),
         };
         tokens(text).iter().map(show).collect()
     }

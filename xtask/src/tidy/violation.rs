@@ -1,21 +1,21 @@
-//! What a rule finds. Below all rules, so that each can be read without the others.
+//! Violations of rules. Below all rules, so that each can be read independently.
 
 use std::fmt;
 
 /// One place where a rule does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Violation {
+pub struct TidyViolation {
     /// The file, from the repository's root.
     pub file: String,
     /// Its line, from 1.
     pub line: usize,
     /// The rule's name.
     pub rule: &'static str,
-    /// What is wrong there.
+    /// The violation.
     pub what: String,
 }
 
-impl fmt::Display for Violation {
+impl fmt::Display for TidyViolation {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             to,
@@ -25,7 +25,7 @@ impl fmt::Display for Violation {
     }
 }
 
-impl Violation {
+impl TidyViolation {
     pub(crate) fn new(file: &str, line: usize, rule: &'static str, what: String) -> Self {
         Self {
             file: file.to_owned(),
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn a_violation_is_told_as_file_line_rule() {
-        let violation = Violation::new("a/b.rs", 7, "rule", "what".to_owned());
+        let violation = TidyViolation::new("a/b.rs", 7, "rule", "what".to_owned());
         assert_eq!(violation.to_string(), "a/b.rs:7: rule: what");
     }
 

@@ -1,7 +1,7 @@
 //! Words that may not be committed: notes to oneself, which belong in an issue, and paths of one's own machine. The
 //! words are put together here so that this file does not hold them itself.
 
-use super::violation::Violation;
+use super::violation::TidyViolation;
 
 const NOTES: &[&str] = &[
     concat!("TO", "DO"),
@@ -20,16 +20,16 @@ const MACHINE: &[&str] = &[
 
 /// Looks at one file of any kind.
 #[must_use]
-pub fn check(path: &str, text: &str) -> Vec<Violation> {
+pub fn check(path: &str, text: &str) -> Vec<TidyViolation> {
     let mut found = Vec::new();
     for (before, line) in text.lines().enumerate() {
         for note in NOTES.iter().filter(|note| has_word(line, note)) {
             let what = format!("{note} belongs in an issue");
-            found.push(Violation::new(path, before + 1, "note", what));
+            found.push(TidyViolation::new(path, before + 1, "note", what));
         }
         for folder in MACHINE.iter().filter(|folder| has_path(line, folder)) {
             let what = format!("{folder} is a path of one machine");
-            found.push(Violation::new(path, before + 1, "machine-path", what));
+            found.push(TidyViolation::new(path, before + 1, "machine-path", what));
         }
     }
     found

@@ -1,4 +1,4 @@
-//! One incident as plain text, for a terminal.
+//! One incident as plain text for a terminal.
 
 use std::fmt::{Arguments, Write as _};
 
@@ -10,7 +10,7 @@ use super::{clean, count, maybe_duration, percent, time_of_day, to_the_second};
 /// The whole incident: what, how long, why, what was done, what happened when, what it cost, what to change.
 #[must_use]
 pub fn incident(incident: &Incident) -> String {
-    let mut page = Page::default();
+    let mut page = IncidentPage::default();
     header(&mut page, incident);
     durations(&mut page, incident);
     diagnosis(&mut page, incident);
@@ -21,7 +21,7 @@ pub fn incident(incident: &Incident) -> String {
     page.0
 }
 
-/// What is wrong, in the words of the likeliest finding.
+/// The most likely finding.
 pub(super) fn fault(incident: &Incident) -> &'static str {
     incident
         .diagnosis
@@ -54,7 +54,7 @@ pub(super) fn phases(incident: &Incident) -> [(&'static str, Option<f64>); 5] {
     ]
 }
 
-/// What it did to requests, in a sentence.
+/// The impact in a sentence.
 pub(super) fn impact_sentence(incident: &Incident) -> String {
     let impact = &incident.impact;
     let mut text = format!(
@@ -73,9 +73,9 @@ pub(super) fn impact_sentence(incident: &Incident) -> String {
 }
 
 #[derive(Default)]
-struct Page(String);
+struct IncidentPage(String);
 
-impl Page {
+impl IncidentPage {
     fn line(&mut self, text: Arguments<'_>) {
         writeln!(self.0, "{text}").expect("a String takes everything");
     }
@@ -85,7 +85,7 @@ impl Page {
     }
 }
 
-fn header(page: &mut Page, incident: &Incident) {
+fn header(page: &mut IncidentPage, incident: &Incident) {
     let drill = if incident.drill { " (drill)" } else { "" };
     let (id, service) = (clean(&incident.id), clean(&incident.service));
     page.line(format_args!(
@@ -109,14 +109,14 @@ fn header(page: &mut Page, incident: &Incident) {
     ));
 }
 
-fn durations(page: &mut Page, incident: &Incident) {
+fn durations(page: &mut IncidentPage, incident: &Incident) {
     page.title("durations");
     for (name, ms) in phases(incident) {
         page.line(format_args!("  {name:<15}  {:>12}", maybe_duration(ms)));
     }
 }
 
-fn diagnosis(page: &mut Page, incident: &Incident) {
+fn diagnosis(page: &mut IncidentPage, incident: &Incident) {
     page.title("diagnosis");
     if incident.diagnosis.is_empty() {
         page.line(format_args!("  none yet"));
@@ -133,7 +133,7 @@ fn diagnosis(page: &mut Page, incident: &Incident) {
     }
 }
 
-fn actions(page: &mut Page, incident: &Incident) {
+fn actions(page: &mut IncidentPage, incident: &Incident) {
     page.title("actions");
     if incident.actions.is_empty() {
         page.line(format_args!("  none"));
@@ -158,7 +158,7 @@ fn actions(page: &mut Page, incident: &Incident) {
     }
 }
 
-fn timeline(page: &mut Page, incident: &Incident) {
+fn timeline(page: &mut IncidentPage, incident: &Incident) {
     if incident.timeline.is_empty() {
         return;
     }
@@ -179,12 +179,12 @@ fn timeline(page: &mut Page, incident: &Incident) {
     }
 }
 
-fn impact(page: &mut Page, incident: &Incident) {
+fn impact(page: &mut IncidentPage, incident: &Incident) {
     page.title("impact");
     page.line(format_args!("  {}", impact_sentence(incident)));
 }
 
-fn analysis(page: &mut Page, incident: &Incident) {
+fn analysis(page: &mut IncidentPage, incident: &Incident) {
     let Some(analysis) = &incident.analysis else {
         return;
     };

@@ -1,11 +1,11 @@
-//! Incidents as a list, and what they come to per service.
+//! A list of incidents, with totals per service.
 
 use evenkeel_fault::Incident;
 
 use super::incident::fault;
-use super::table::{Side, Table};
+use super::table::{Align, TextTable};
 use super::{clean, maybe_duration, percent, to_the_second};
-use crate::live::ServiceReport;
+use crate::backend::ServiceReport;
 
 /// The list of incidents, then each service's means and availability; either may be empty.
 #[must_use]
@@ -31,17 +31,17 @@ pub fn reports(reports: &[ServiceReport]) -> String {
 }
 
 fn list(incidents: &[Incident]) -> String {
-    let mut table = Table::new(&[
-        ("ID", Side::Left),
-        ("ONSET (UTC)", Side::Left),
-        ("SERVICE", Side::Left),
-        ("SERVERS", Side::Left),
-        ("FAULT", Side::Left),
-        ("STATUS", Side::Left),
-        ("DETECTED IN", Side::Right),
-        ("RESTORED IN", Side::Right),
-        ("FAILED", Side::Right),
-        ("SAVED", Side::Right),
+    let mut table = TextTable::new(&[
+        ("ID", Align::Left),
+        ("ONSET (UTC)", Align::Left),
+        ("SERVICE", Align::Left),
+        ("SERVERS", Align::Left),
+        ("FAULT", Align::Left),
+        ("STATUS", Align::Left),
+        ("DETECTED IN", Align::Right),
+        ("RESTORED IN", Align::Right),
+        ("FAILED", Align::Right),
+        ("SAVED", Align::Right),
     ]);
     for incident in incidents {
         let servers: Vec<String> = incident
@@ -68,17 +68,17 @@ fn list(incidents: &[Incident]) -> String {
 }
 
 fn means(reports: &[ServiceReport]) -> String {
-    let mut table = Table::new(&[
-        ("SERVICE", Side::Left),
-        ("INCIDENTS", Side::Right),
-        ("OPEN", Side::Right),
-        ("MTTD", Side::Right),
-        ("MTTR", Side::Right),
-        ("P50", Side::Right),
-        ("P90", Side::Right),
-        ("AVAILABILITY", Side::Right),
-        ("REQUESTS", Side::Right),
-        ("FAILED", Side::Right),
+    let mut table = TextTable::new(&[
+        ("SERVICE", Align::Left),
+        ("INCIDENTS", Align::Right),
+        ("OPEN", Align::Right),
+        ("MTTD", Align::Right),
+        ("MTTR", Align::Right),
+        ("P50", Align::Right),
+        ("P90", Align::Right),
+        ("AVAILABILITY", Align::Right),
+        ("REQUESTS", Align::Right),
+        ("FAILED", Align::Right),
     ]);
     for report in reports {
         let cells = [

@@ -1,7 +1,7 @@
-//! What the command line shows, as text: pure functions from what the admin API gave.
+//! The command line's output as text: pure functions of what the admin API returned.
 //!
-//! Names, evidence and the output of servers come from outside. Control characters in them are shown as `\u{1b}`, so that
-//! nothing that a server printed can move the cursor of whoever reads an incident.
+//! Names, evidence and server output are untrusted. Control characters in them are shown as `\u{1b}`, so that nothing a
+//! server printed can control the operator's terminal.
 
 mod incident;
 mod list;
@@ -19,7 +19,7 @@ pub use markdown::incident_markdown;
 pub use status::status;
 pub use why::why;
 
-/// What an answer that is no success says: the `error` of its body, or its status.
+/// The message of an unsuccessful response: the `error` of its body, or its status.
 #[must_use]
 pub fn error_of(status: u16, body: &str) -> String {
     let value: Option<serde_json::Value> = serde_json::from_str(body).ok();
@@ -86,7 +86,7 @@ fn whole(number: f64) -> u64 {
 fn percent(share: f64) -> String {
     let text = format!("{:.3}", share * 100.0);
     let text = text.trim_end_matches('0').trim_end_matches('.');
-    // What is not everything is not shown as if it were.
+    // A partial list is not shown as if it were complete.
     let text = if text == "100" && share < 1.0 {
         "99.999"
     } else {

@@ -1,13 +1,13 @@
-//! What is in service now, as a table per service.
+//! The current state, as a table per service.
 
 use evenkeel_fault::Maintenance;
 use evenkeel_fault::maintenance::TakenOut;
 
-use super::table::{Side, Table, painted};
+use super::table::{Align, TextTable, painted};
 use super::{
     clean, count, duration, maybe_duration, maybe_share, rate, share, throughput, to_the_second,
 };
-use crate::live::{ServerView, ServiceView};
+use crate::backend::{ServerView, ServiceView};
 
 /// The services and their servers.
 #[must_use]
@@ -54,22 +54,22 @@ fn service(view: &ServiceView, colour: bool) -> String {
     if view.servers.is_empty() {
         return line;
     }
-    let mut table = Table::new(&[
-        ("SERVER", Side::Left),
-        ("ADDRESS", Side::Left),
-        ("STATE", Side::Left),
-        ("STANDING", Side::Left),
-        ("WEIGHT", Side::Right),
-        ("TIER", Side::Right),
-        ("IN FLIGHT", Side::Right),
-        ("ATTEMPTS", Side::Right),
-        ("FAILURES", Side::Right),
-        ("PER SECOND", Side::Right),
-        ("INTENDED", Side::Right),
-        ("GOT", Side::Right),
-        ("LATENCY", Side::Right),
-        ("P99", Side::Right),
-        ("PID", Side::Right),
+    let mut table = TextTable::new(&[
+        ("SERVER", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("STATE", Align::Left),
+        ("STANDING", Align::Left),
+        ("WEIGHT", Align::Right),
+        ("TIER", Align::Right),
+        ("IN FLIGHT", Align::Right),
+        ("ATTEMPTS", Align::Right),
+        ("FAILURES", Align::Right),
+        ("PER SECOND", Align::Right),
+        ("INTENDED", Align::Right),
+        ("GOT", Align::Right),
+        ("LATENCY", Align::Right),
+        ("P99", Align::Right),
+        ("PID", Align::Right),
     ]);
     for server in &view.servers {
         table.row(cells(server, colour));
@@ -81,7 +81,7 @@ fn service(view: &ServiceView, colour: bool) -> String {
     line
 }
 
-/// Who has taken the service out, and how that ends.
+/// The service's maintenance, and how it ends.
 fn service_maintenance(view: &ServiceView) -> String {
     let Some(held) = &view.maintenance else {
         return String::new();
@@ -94,7 +94,7 @@ fn service_maintenance(view: &ServiceView) -> String {
     format!("! in maintenance {}\n", terms(held, &end))
 }
 
-/// What a person should know of a server beside its numbers: who has taken it out, or what is wrong and what comes next.
+/// Notes on a server for the operator: who has taken it out, or what is wrong and what comes next.
 fn about(service: &ServiceView, server: &ServerView) -> String {
     let name = clean(&server.name);
     let mut text = String::new();
@@ -135,7 +135,7 @@ fn terms(held: &Maintenance, end: &str) -> String {
     }
 }
 
-/// What it did in the last seconds, in a line.
+/// Its recent activity in a line.
 fn recent(view: &ServiceView) -> String {
     let recent = &view.recent;
     let mut facts = vec![
@@ -152,7 +152,7 @@ fn recent(view: &ServiceView) -> String {
         facts.push(format!("{} waiting", view.waiting));
     }
     if view.held > 0 {
-        facts.push(format!("{} held until a server is back", view.held));
+        facts.push(format!("{} held until a server returns", view.held));
     }
     for (name, value) in [
         ("p50", recent.p50_ms),
@@ -192,7 +192,7 @@ fn cells(server: &ServerView, colour: bool) -> [(String, Option<&'static str>); 
     ]
 }
 
-/// Green is well, yellow is on the way or by order, red is out.
+/// Green is healthy, yellow is in between or by order, red is out of service.
 fn paint(state: &str) -> &'static str {
     match state {
         "up" => "32",

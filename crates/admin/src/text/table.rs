@@ -1,21 +1,21 @@
-//! Columns that line up.
+//! Tables with aligned columns.
 
 /// Which side of its column a cell stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum Align {
     Left,
     Right,
 }
 
 /// A table under construction. Cells hold what is shown; a paint (an SGR code) takes no room.
 #[derive(Debug)]
-pub(super) struct Table {
-    sides: Vec<Side>,
+pub(super) struct TextTable {
+    sides: Vec<Align>,
     rows: Vec<Vec<(String, Option<&'static str>)>>,
 }
 
-impl Table {
-    pub(super) fn new(columns: &[(&str, Side)]) -> Self {
+impl TextTable {
+    pub(super) fn new(columns: &[(&str, Align)]) -> Self {
         let titles = columns
             .iter()
             .map(|(title, _)| ((*title).to_owned(), None))
@@ -47,8 +47,8 @@ impl Table {
                 let room = " ".repeat(width.saturating_sub(text.chars().count()));
                 let text = painted(text, *paint);
                 match side {
-                    Side::Left => line.extend([text.as_str(), &room, "  "]),
-                    Side::Right => line.extend([room.as_str(), &text, "  "]),
+                    Align::Left => line.extend([text.as_str(), &room, "  "]),
+                    Align::Right => line.extend([room.as_str(), &text, "  "]),
                 }
             }
             out.push_str(line.trim_end());

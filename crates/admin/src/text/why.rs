@@ -1,11 +1,11 @@
-//! Why each server of a service gets what it gets: the policy, a table, and a sentence for each server. Then what recovery would
-//! do next.
+//! Why each server of a service gets its share: the policy, a table, and a sentence per server, followed by what
+//! recovery would do next.
 
-use super::table::{Side, Table, painted};
+use super::table::{Align, TextTable, painted};
 use super::{clean, maybe_duration, maybe_share, share};
 use crate::why::{ServerWhy, ServiceWhy};
 
-/// What `status --why` shows.
+/// The output of `status --why`.
 #[must_use]
 pub fn why(view: &ServiceWhy, colour: bool) -> String {
     let name = painted(&clean(&view.name), colour.then_some("1"));
@@ -34,7 +34,7 @@ pub fn why(view: &ServiceWhy, colour: bool) -> String {
     out + &recovery(view)
 }
 
-/// What recovery would do next: one line if all is well.
+/// What recovery would do next: one line if everything is healthy.
 fn recovery(view: &ServiceWhy) -> String {
     let mut out = format!("\n  recovery  {}\n", clean(&view.recovery.text));
     let is_told = |server: &&ServerWhy| server.recovery.waits_for != "nothing";
@@ -47,7 +47,7 @@ fn recovery(view: &ServiceWhy) -> String {
     }
     for one in &view.success {
         let put_off = if one.put_off {
-            ": it is not the first thing that is tried"
+            ": other actions are tried first"
         } else {
             ""
         };
@@ -63,18 +63,18 @@ fn recovery(view: &ServiceWhy) -> String {
 }
 
 fn table(view: &ServiceWhy) -> String {
-    let mut table = Table::new(&[
-        ("SERVER", Side::Left),
-        ("WEIGHT", Side::Right),
-        ("TIER", Side::Right),
-        ("STANDING", Side::Left),
-        ("TAKES", Side::Right),
-        ("LATENCY", Side::Right),
-        ("IN FLIGHT", Side::Right),
-        ("SCORE", Side::Right),
-        ("INTENDED", Side::Right),
-        ("GOT", Side::Right),
-        ("PICKS", Side::Left),
+    let mut table = TextTable::new(&[
+        ("SERVER", Align::Left),
+        ("WEIGHT", Align::Right),
+        ("TIER", Align::Right),
+        ("STANDING", Align::Left),
+        ("TAKES", Align::Right),
+        ("LATENCY", Align::Right),
+        ("IN FLIGHT", Align::Right),
+        ("SCORE", Align::Right),
+        ("INTENDED", Align::Right),
+        ("GOT", Align::Right),
+        ("PICKS", Align::Left),
     ]);
     for server in &view.servers {
         table.row(cells(server).map(|cell| (cell, None)));

@@ -1,9 +1,9 @@
-//! The description of the API says what is there.
+//! The API's description matches the API.
 
 use crate::fake::Fake;
 use crate::fake::request;
 use crate::{ask, get, with_token};
-use evenkeel_admin::Live as _;
+use evenkeel_admin::AdminBackend as _;
 use serde_json::Value;
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! The API as a function: what each route answers, what is refused, and what the program is told.
+//! The API as a function: the answer of each route, what is rejected, and which orders reach the program.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 #[path = "../fake/mod.rs"]
@@ -7,8 +7,8 @@ mod fake;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminRequest, AdminResponse, Exposition, Filter, Guard, ServiceReport, ServiceView, ServiceWhy,
-    answer,
+    AccessPolicy, AdminRequest, AdminResponse, Exposition, IncidentQuery, ServiceReport,
+    ServiceView, ServiceWhy, answer,
 };
 
 use evenkeel_core::metric::{DurationHistogram, DurationSnapshot, Sink as _};
@@ -106,7 +106,7 @@ pub(crate) fn incidents() {
     get(&live, "/api/incidents?service=&since=30d&status=");
     let filters = live.filters.lock().unwrap();
     let text = |text: &str| Some(text.to_owned());
-    let chosen = Filter {
+    let chosen = IncidentQuery {
         service: text("a/b"),
         since: text("2026-11-22T10:00:00+02:00"),
         status: text("awaiting-approval"),
@@ -115,9 +115,9 @@ pub(crate) fn incidents() {
     assert_eq!(filters[1], chosen);
     assert_eq!(
         filters[2],
-        Filter {
+        IncidentQuery {
             since: text("30d"),
-            ..Filter::default()
+            ..IncidentQuery::default()
         }
     );
 }
@@ -235,7 +235,7 @@ fn reading_is_free_from_here_and_needs_the_token_from_elsewhere() {
         "/nothing",
     ] {
         let from_here = get(&live, target).status;
-        let everywhere = Guard {
+        let everywhere = AccessPolicy {
             address: "0.0.0.0:7070".parse().unwrap(),
             ..guard()
         };

@@ -1,4 +1,4 @@
-//! Orders: what reaches the program, and what is refused.
+//! Orders: which reach the program, and which are rejected.
 
 use crate::fake::Fake;
 use crate::{error, post};

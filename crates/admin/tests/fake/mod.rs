@@ -1,4 +1,4 @@
-//! A program that does not run: what it says is set by the test, what it is told is kept.
+//! A fake backend: the test sets what it reports, and reads the orders that it received.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,11 +6,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminRequest, Filter, Guard, Live, OpenIncident, Order, OrderError, Ordered, Recent, Recovery,
-    ServerView, ServerWhy, ServiceReport, ServiceView, ServiceWhy, Success,
+    AccessPolicy, ActionSuccess, AdminBackend, AdminRequest, IncidentQuery, OpenIncident, Order,
+    OrderError, OrderProgress, OutlookView, RecentTraffic, ServerView, ServerWhy, ServiceReport,
+    ServiceView, ServiceWhy,
 };
 use evenkeel_core::metric::Sink;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::maintenance::{OrderTerms, TakenOut};
 use evenkeel_fault::{Incident, Maintenance};
 
@@ -24,13 +25,13 @@ pub(crate) struct Fake {
     pub(crate) not_alive: Option<String>,
     pub(crate) refusal: Option<OrderError>,
     pub(crate) takes_time: bool,
-    pub(crate) filters: Mutex<Vec<Filter>>,
+    pub(crate) filters: Mutex<Vec<IncidentQuery>>,
     pub(crate) reports: Mutex<Vec<String>>,
     pub(crate) orders: Mutex<Vec<Order>>,
     pub(crate) terms: Mutex<Vec<(OrderTerms, Option<Duration>)>>,
 }
 
-impl Live for Fake {
+impl AdminBackend for Fake {
     fn services(&self) -> Vec<ServiceView> {
         services()
     }
@@ -39,7 +40,7 @@ impl Live for Fake {
         Some(why()).filter(|why| why.name == service)
     }
 
-    fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, String> {
+    fn incidents(&self, filter: &IncidentQuery) -> Result<Vec<Incident>, String> {
         self.filters.lock().unwrap().push(filter.clone());
         self.readable()?;
         Ok(self.incidents.clone())
@@ -91,14 +92,14 @@ impl Live for Fake {
         order: Order,
         terms: &OrderTerms,
         wait: Option<Duration>,
-    ) -> Result<Ordered, OrderError> {
+    ) -> Result<OrderProgress, OrderError> {
         let message = format!("{order}: done");
         self.orders.lock().unwrap().push(order);
         self.terms.lock().unwrap().push((terms.clone(), wait));
         match &self.refusal {
             Some(refusal) => Err(refusal.clone()),
-            None if self.takes_time => Ok(Ordered::Accepted(message)),
-            None => Ok(Ordered::Done(message)),
+            None if self.takes_time => Ok(OrderProgress::Accepted(message)),
+            None => Ok(OrderProgress::Done(message)),
         }
     }
 }
@@ -107,7 +108,7 @@ impl Fake {
     /// With an incident that proposes something.
     pub(crate) fn with_proposal() -> Self {
         let mut fake = Self::with_incident();
-        fake.incidents[0].status = Status::AwaitingApproval;
+        fake.incidents[0].status = IncidentStatus::AwaitingApproval;
         fake
     }
 
@@ -127,8 +128,8 @@ impl Fake {
     }
 }
 
-pub(crate) fn guard() -> Guard {
-    Guard {
+pub(crate) fn guard() -> AccessPolicy {
+    AccessPolicy {
         token: TOKEN.to_owned(),
         address: "127.0.0.1:7070".parse().unwrap(),
     }
@@ -222,8 +223,8 @@ fn maintenance() -> Maintenance {
     }
 }
 
-fn recent() -> Recent {
-    Recent {
+fn recent() -> RecentTraffic {
+    RecentTraffic {
         seconds: 10.0,
         requests_per_second: 120.25,
         failures_per_second: 0.1,
@@ -235,8 +236,8 @@ fn recent() -> Recent {
     }
 }
 
-fn recovery(next: &str, waits_for: &str, in_ms: Option<f64>) -> Recovery {
-    Recovery {
+fn recovery(next: &str, waits_for: &str, in_ms: Option<f64>) -> OutlookView {
+    OutlookView {
         next: next.to_owned(),
         waits_for: waits_for.to_owned(),
         in_ms,
@@ -273,7 +274,7 @@ pub(crate) fn why() -> ServiceWhy {
         score: "latency × (in flight + 1) / weight, the lower the better".to_owned(),
         panic: false,
         recovery: recovery("nothing", "nothing", None),
-        success: vec![Success {
+        success: vec![ActionSuccess {
             fault: "error-burst".to_owned(),
             action: "restart".to_owned(),
             tried: 4,

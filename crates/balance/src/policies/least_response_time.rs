@@ -1,19 +1,20 @@
-//! The better of two random servers by latency × attempts in flight, for their weight (Finagle, linkerd).
+//! The better of two random servers by latency × attempts in flight, relative to their weights (Finagle, linkerd).
 //!
-//! Four traps of this idea, and the way around each. A server without a sample counts as the pool's median: at zero it
-//! would take everything until its first answer. An estimate drifts to the median as it ages: a server that was slow once
-//! would never be tried again. A slow one that has had nothing for a while is now and then picked all the same: an
-//! estimate can only be corrected by an attempt, and faults are found sooner. And costs that are nearly equal count as
-//! equal: a hair's breadth would otherwise give one of two equal servers everything while there is little load. Where weights
-//! differ, idle servers of equal latency are equal too, whatever their weights: they were drawn by weight ([`super::loaded`]).
+//! Four pitfalls of this policy, and how they are avoided. A server without a sample counts as the pool's median: with
+//! zero it would receive everything until its first answer. An estimate drifts to the median as it ages: otherwise a
+//! server that was slow once would never be tried again. A slow server that has received nothing for a while is picked
+//! now and then all the same: only an attempt can correct an estimate, and faults are detected sooner. Costs that are
+//! nearly equal count as equal: otherwise a tiny difference would send everything to one of two equal servers at low
+//! load. With different weights, idle servers of equal latency are equal regardless of their weights, since they were
+//! already drawn by weight ([`super::loaded`]).
 
 use std::time::Duration;
 
 use evenkeel_core::Random;
 
 use super::loaded::{Margin, in_flight, weight};
+use crate::candidates::Candidates;
 use crate::server::DECAY;
-use crate::turn::Turn;
 
 /// A slow server is tried again after this long without attempts (one at a time, so that one which hangs holds up one) …
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -24,17 +25,17 @@ const FRESH: Duration = Duration::from_millis(100);
 /// Costs are equal if the lower one is more than this part of the other.
 const NEARLY: f64 = 0.9;
 
-pub(crate) fn pick(turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
-    let (first, second) = turn.two(rng);
+pub(crate) fn pick(candidates: &Candidates<'_>, typical: f64, rng: &mut Random) -> u32 {
+    let (first, second) = candidates.two(rng);
     let Some(second) = second else { return first };
     if typical > 0.0 {
         for index in [first, second] {
-            if is_due(turn, index, typical) && rng.below(LOOK_ONE_IN) == 0 {
+            if is_due(candidates, index, typical) && rng.below(LOOK_ONE_IN) == 0 {
                 return index;
             }
         }
     }
-    if goes_to_second(turn, (first, second), typical, rng) {
+    if overflows_to_next(candidates, (first, second), typical, rng) {
         second
     } else {
         first
@@ -42,27 +43,28 @@ pub(crate) fn pick(turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
 }
 
 /// Whether it is slow by an estimate that nothing corrects.
-fn is_due(turn: &Turn<'_>, index: u32, typical: f64) -> bool {
-    let state = &turn.member(index).state;
-    let is_old = |(estimate, sampled)| estimate > typical && turn.now.since(sampled) >= LOOK_AGAIN;
+fn is_due(candidates: &Candidates<'_>, index: u32, typical: f64) -> bool {
+    let state = &candidates.member(index).state;
+    let is_old =
+        |(estimate, sampled)| estimate > typical && candidates.now.since(sampled) >= LOOK_AGAIN;
     state.estimate().is_some_and(is_old) && state.in_flight() == 0
 }
 
 /// Whether the second one is better by latency × attempts in flight, the attempt that is about to begin counted. With different weights it
 /// is latency × (1 + attempts in flight for the weight, 1 being the two's mean).
-fn goes_to_second(
-    turn: &Turn<'_>,
+fn overflows_to_next(
+    candidates: &Candidates<'_>,
     (first, second): (u32, u32),
     typical: f64,
     rng: &mut Random,
 ) -> bool {
-    let latency = |index| expected(turn, index, typical);
+    let latency = |index| expected(candidates, index, typical);
     let (before, after) = (latency(first), latency(second));
-    let (busy, other) = (in_flight(turn, first), in_flight(turn, second));
-    if !turn.by_weight() {
+    let (busy, other) = (in_flight(candidates, first), in_flight(candidates, second));
+    if !candidates.by_weight() {
         return after * (other + 1.0) < before * (busy + 1.0) * NEARLY;
     }
-    let (own, others) = (weight(turn, first), weight(turn, second));
+    let (own, others) = (weight(candidates, first), weight(candidates, second));
     let mean = f64::midpoint(own, others);
     let cost = |latency, attempts: f64, weight| latency * (1.0 + attempts * mean / weight);
     if busy > 0.0 {
@@ -75,16 +77,16 @@ fn goes_to_second(
         && after * (other + 1.0) / others < before / own * NEARLY
 }
 
-/// What an attempt is expected to take, in seconds.
-pub(crate) fn expected(turn: &Turn<'_>, index: u32, typical: f64) -> f64 {
+/// The expected duration of an attempt, in seconds.
+pub(crate) fn expected(candidates: &Candidates<'_>, index: u32, typical: f64) -> f64 {
     if typical <= 0.0 {
         // Nobody is known to be better than anybody else.
         return 1.0;
     }
-    let Some((estimate, sampled)) = turn.member(index).state.estimate() else {
+    let Some((estimate, sampled)) = candidates.member(index).state.estimate() else {
         return typical;
     };
-    let age = turn.now.since(sampled);
+    let age = candidates.now.since(sampled);
     if age < FRESH {
         return estimate;
     }

@@ -1,4 +1,4 @@
-//! The policies, one file each, and one for both that hash. Each picks one of at least two servers that may be picked.
+//! The policies, one file each, and one for both hashing policies. Each picks one of at least two candidates.
 
 mod random;
 mod round_robin;
@@ -14,35 +14,35 @@ mod hashed;
 
 use evenkeel_core::Random;
 
-use crate::turn::Turn;
+use crate::candidates::Candidates;
 use crate::{Policy, Pool};
-use prequal::{Heard, Probes, of_group};
+use prequal::{ProbePool, ProbePools, of_group};
 use strides::Strides;
 
-/// Where a worker is in its rounds.
+/// A worker's state of all policies.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
+pub(crate) struct PolicyState {
     /// Round robin: the member picked last.
     last: u32,
     /// Smooth weighted round robin: the place in each group's schedule.
-    places: Vec<usize>,
+    turns: Vec<usize>,
     /// Smooth weighted round robin without a schedule: each member's current weight.
     current: Vec<i64>,
     /// Weighted round robin of a group without a schedule: whose turn it is.
     strides: Vec<Strides>,
     /// Prequal: what is remembered of the servers of each group.
-    probes: Vec<Probes>,
+    probes: Vec<ProbePool>,
     /// Prequal: what servers answered.
-    pub(crate) heard: Heard,
+    pub(crate) heard: ProbePools,
 }
 
-impl Places {
+impl PolicyState {
     /// Somewhere in the round, so that workers do not walk in step.
     pub(crate) fn new(pool: &Pool, rng: &mut Random) -> Self {
         let members = pool.members().len();
         Self {
             last: rng.below(members.max(1)) as u32,
-            places: pool
+            turns: pool
                 .groups()
                 .iter()
                 .map(|group| {
@@ -59,45 +59,52 @@ impl Places {
             },
             strides: pool.groups().iter().map(|_| Strides::default()).collect(),
             probes: if pool.options().policy == Policy::Prequal {
-                pool.groups().iter().map(|_| Probes::default()).collect()
+                pool.groups().iter().map(|_| ProbePool::default()).collect()
             } else {
                 Vec::new()
             },
-            heard: Heard::default(),
+            heard: ProbePools::default(),
         }
     }
 }
 
 /// The server that the pool's policy picks. `typical` is the pool's latency in seconds, zero if not known.
-pub(crate) fn pick(turn: &Turn<'_>, places: &mut Places, typical: f64, rng: &mut Random) -> u32 {
-    match turn.pool.options().policy {
-        Policy::Random => random::pick(turn, rng),
-        Policy::RoundRobin => round_robin::pick(turn, &mut places.last, rng),
+pub(crate) fn pick(
+    candidates: &Candidates<'_>,
+    state: &mut PolicyState,
+    typical: f64,
+    rng: &mut Random,
+) -> u32 {
+    match candidates.pool.options().policy {
+        Policy::Random => random::pick(candidates, rng),
+        Policy::RoundRobin => round_robin::pick(candidates, &mut state.last, rng),
         Policy::WeightedRoundRobin => {
-            if places.places.len() <= turn.place {
-                places.places.resize(turn.place + 1, 0);
+            if state.turns.len() <= candidates.slot {
+                state.turns.resize(candidates.slot + 1, 0);
             }
-            if places.strides.len() <= turn.place {
-                places.strides.resize_with(turn.place + 1, Strides::default);
+            if state.strides.len() <= candidates.slot {
+                state
+                    .strides
+                    .resize_with(candidates.slot + 1, Strides::default);
             }
             weighted_round_robin::pick(
-                turn,
+                candidates,
                 (
-                    &mut places.places[turn.place],
-                    &mut places.strides[turn.place],
+                    &mut state.turns[candidates.slot],
+                    &mut state.strides[candidates.slot],
                 ),
-                &mut places.current,
+                &mut state.current,
                 rng,
             )
         }
-        Policy::WeightedRandom => weighted_random::pick(turn, rng),
-        Policy::LeastRequests => least_requests::pick(turn, rng),
-        Policy::PowerOfTwo => power_of_two::pick(turn, rng),
-        Policy::LeastResponseTime => least_response_time::pick(turn, typical, rng),
-        Policy::Prequal => match places.heard.pick(turn, rng) {
+        Policy::WeightedRandom => weighted_random::pick(candidates, rng),
+        Policy::LeastRequests => least_requests::pick(candidates, rng),
+        Policy::PowerOfTwo => power_of_two::pick(candidates, rng),
+        Policy::LeastResponseTime => least_response_time::pick(candidates, typical, rng),
+        Policy::Prequal => match state.heard.pick(candidates, rng) {
             Some(index) => index,
-            None => of_group(&mut places.probes, turn).pick(turn, typical, rng),
+            None => of_group(&mut state.probes, candidates).pick(candidates, typical, rng),
         },
-        Policy::RingHash | Policy::Maglev => hashed::pick(turn),
+        Policy::RingHash | Policy::Maglev => hashed::pick(candidates),
     }
 }

@@ -1,20 +1,20 @@
-//! The better of two random servers by attempts in flight for their weight (Mitzenmacher 1996).
+//! The better of two random servers by attempts in flight relative to their weights (Mitzenmacher 1996).
 //!
-//! Two looks shorten the longest queue exponentially, a third adds little; and unlike the exact minimum, which all
-//! workers would chase at once, random pairs do not herd.
+//! Two choices shorten the longest queue exponentially, a third adds little. Unlike the exact minimum, which all
+//! workers would pick at once, random pairs do not cause herding.
 
 use evenkeel_core::Random;
 
 use super::loaded::{Margin, in_flight};
-use crate::turn::Turn;
+use crate::candidates::Candidates;
 
-pub(crate) fn pick(turn: &Turn<'_>, rng: &mut Random) -> u32 {
-    let (first, second) = turn.two(rng);
+pub(crate) fn pick(candidates: &Candidates<'_>, rng: &mut Random) -> u32 {
+    let (first, second) = candidates.two(rng);
     let Some(second) = second else { return first };
-    let goes_to_second = if turn.by_weight() {
-        Margin::draw(rng).prefers(turn, second, first)
+    let overflows_to_next = if candidates.by_weight() {
+        Margin::draw(rng).prefers(candidates, second, first)
     } else {
-        in_flight(turn, second) < in_flight(turn, first)
+        in_flight(candidates, second) < in_flight(candidates, first)
     };
-    if goes_to_second { second } else { first }
+    if overflows_to_next { second } else { first }
 }

@@ -1,9 +1,9 @@
-//! Any server, all with equal chances.
+//! Uniformly random.
 
 use evenkeel_core::Random;
 
-use crate::turn::Turn;
+use crate::candidates::Candidates;
 
-pub(crate) fn pick(turn: &Turn<'_>, rng: &mut Random) -> u32 {
-    turn.one(rng)
+pub(crate) fn pick(candidates: &Candidates<'_>, rng: &mut Random) -> u32 {
+    candidates.one(rng)
 }

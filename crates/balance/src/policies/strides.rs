@@ -1,6 +1,6 @@
-//! The walk of weighted round robin where the sequence would be too long to compute in advance: strides (Waldspurger and
-//! Weihl 1995; earliest deadline first in Envoy and gRPC). Each server has a next turn in virtual time, 1 / weight apart;
-//! the first one in the heap has it. Costs a step through the heap, whatever the weights are.
+//! Weighted round robin where the sequence would be too long to precompute: stride scheduling (Waldspurger and Weihl
+//! 1995; earliest deadline first in Envoy and gRPC). Each server has its next turn in virtual time, 1 / weight apart,
+//! and the top of a heap has the earliest. Each pick costs one heap operation, whatever the weights are.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -34,7 +34,7 @@ impl Strides {
         self.turns = group.members.iter().map(first).collect();
     }
 
-    /// Whose turn it is.
+    /// The member whose turn it is.
     pub(crate) fn next(&mut self, pool: &Pool) -> Option<u32> {
         let mut first = self.turns.peek_mut()?;
         let Reverse((at, index)) = *first;

@@ -1,21 +1,21 @@
-//! A draw by weight that costs the same for any number of servers: an alias table (Walker, Vose).
+//! A weighted draw in constant time: an alias table (Walker, Vose).
 
 use evenkeel_core::Random;
 
 /// The alias table of a group: each column is one member up to a level, and another one above it.
 #[derive(Debug)]
-pub(crate) struct Alias {
-    columns: Vec<Column>,
+pub(crate) struct AliasTable {
+    columns: Vec<AliasColumn>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Column {
+struct AliasColumn {
     level: f64,
     below: u32,
     above: u32,
 }
 
-impl Alias {
+impl AliasTable {
     /// The table for members with weights, unless there are none.
     pub(crate) fn new(weights: &[(u32, u32)]) -> Option<Self> {
         let sum: f64 = weights.iter().map(|&(_, weight)| f64::from(weight)).sum();
@@ -23,17 +23,17 @@ impl Alias {
             return None;
         }
         let fair = sum / weights.len() as f64;
-        let mut columns: Vec<Column> = weights
+        let mut columns: Vec<AliasColumn> = weights
             .iter()
-            .map(|&(index, weight)| Column {
+            .map(|&(index, weight)| AliasColumn {
                 level: f64::from(weight) / fair,
                 below: index,
                 above: index,
             })
             .collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
-            (0..columns.len()).partition(|&place| columns[place].level < 1.0);
-        // What a small column lacks is filled up by a large one.
+            (0..columns.len()).partition(|&slot| columns[slot].level < 1.0);
+        // A small column is filled up by a large one.
         while let (Some(&lacking), Some(&giving)) = (small.last(), large.last()) {
             small.pop();
             columns[lacking].above = columns[giving].below;
@@ -43,9 +43,9 @@ impl Alias {
                 small.push(giving);
             }
         }
-        // What is left differs from full by rounding only.
-        for place in small.into_iter().chain(large) {
-            columns[place].level = 1.0;
+        // The rest differs from full by rounding only.
+        for slot in small.into_iter().chain(large) {
+            columns[slot].level = 1.0;
         }
         Some(Self { columns })
     }

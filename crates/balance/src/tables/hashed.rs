@@ -1,26 +1,29 @@
-//! The table of a policy that hashes, of either kind.
+//! The lookup table of a hashing policy, of either kind.
 
-use super::Named;
-use super::maglev::Table;
+use super::TableMember;
+use super::maglev::MaglevTable;
 use super::ring::Ring;
 use crate::{BalanceOptions, Policy};
 
 /// The table of a policy that hashes.
 #[derive(Debug)]
-pub(crate) enum Hashed {
+pub(crate) enum HashTable {
     Ring(Ring),
-    Maglev(Table),
+    Maglev(MaglevTable),
 }
 
-impl Hashed {
+impl HashTable {
     /// The table for these members, if the policy has one.
-    pub(crate) fn new(options: &BalanceOptions, members: &[Named<'_>]) -> Option<Self> {
+    pub(crate) fn new(options: &BalanceOptions, members: &[TableMember<'_>]) -> Option<Self> {
         if members.is_empty() {
             return None;
         }
         match options.policy {
             Policy::RingHash => Some(Self::Ring(Ring::new(members, options.bounded_load))),
-            Policy::Maglev => Some(Self::Maglev(Table::new(members, options.maglev_table))),
+            Policy::Maglev => Some(Self::Maglev(MaglevTable::new(
+                members,
+                options.maglev_table,
+            ))),
             Policy::Random
             | Policy::RoundRobin
             | Policy::WeightedRoundRobin

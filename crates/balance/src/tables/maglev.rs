@@ -1,11 +1,12 @@
-//! A table that the servers fill by turns, each in an order of its own (Maglev, NSDI 2016, section 3.4).
+//! The Maglev table, which the servers fill in turns, each in the order of its own permutation (Maglev, NSDI 2016,
+//! section 3.4).
 //!
-//! Hashes are those of Envoy: `offset = xxh64(identity, 0) mod M`, `skip = xxh64(identity, 1) mod (M - 1) + 1`. A weight
-//! is a chance to take a turn: who has half of the largest weight takes every second one.
+//! Hashes are those of Envoy: `offset = xxh64(identity, 0) mod M`, `skip = xxh64(identity, 1) mod (M - 1) + 1`. A
+//! weight is the frequency of turns: a server with half of the largest weight takes every second one.
 
 use twox_hash::XxHash64;
 
-use super::Named;
+use super::TableMember;
 
 const EMPTY: u32 = u32::MAX;
 /// A table is never larger: Envoy's bound, a prime number, 20 MB.
@@ -25,23 +26,23 @@ fn is_prime(number: u32) -> bool {
 
 /// The table of a pool.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub(crate) struct MaglevTable {
     places: Vec<u32>,
 }
 
 /// A server's order of places.
-struct Order {
+struct Permutation {
     index: u32,
     weight: u64,
-    place: u64,
+    slot: u64,
     skip: u64,
     /// The weight of turns it has taken or let go.
     target: u64,
 }
 
-impl Table {
+impl MaglevTable {
     /// Of at least `size` places, and as many as servers: the next prime number, so that each server's order comes to every place.
-    pub(crate) fn new(members: &[Named<'_>], size: u32) -> Self {
+    pub(crate) fn new(members: &[TableMember<'_>], size: u32) -> Self {
         let servers = u32::try_from(members.len()).unwrap_or(u32::MAX);
         let modulus = u64::from(next_prime(size.max(servers)));
         let mut places = vec![EMPTY; modulus as usize];
@@ -50,29 +51,29 @@ impl Table {
             .map(|(_, _, weight)| u64::from(*weight))
             .max()
             .unwrap_or(1);
-        let mut orders: Vec<Order> = members
+        let mut orders: Vec<Permutation> = members
             .iter()
-            .map(|&(index, identity, weight)| Order {
+            .map(|&(index, identity, weight)| Permutation {
                 index,
                 weight: u64::from(weight),
-                place: XxHash64::oneshot(0, identity.as_bytes()) % modulus,
+                slot: XxHash64::oneshot(0, identity.as_bytes()) % modulus,
                 skip: XxHash64::oneshot(1, identity.as_bytes()) % (modulus - 1) + 1,
                 target: 0,
             })
             .collect();
         let mut left = places.len();
-        let mut turn = 0;
+        let mut candidates = 0;
         while left > 0 {
-            turn += 1;
+            candidates += 1;
             for order in &mut orders {
-                if turn * order.weight < order.target {
+                if candidates * order.weight < order.target {
                     continue;
                 }
                 order.target += most;
-                while places[order.place as usize] != EMPTY {
-                    order.place = (order.place + order.skip) % modulus;
+                while places[order.slot as usize] != EMPTY {
+                    order.slot = (order.slot + order.skip) % modulus;
                 }
-                places[order.place as usize] = order.index;
+                places[order.slot as usize] = order.index;
                 left -= 1;
                 if left == 0 {
                     break;
@@ -93,8 +94,9 @@ mod tests {
     use super::*;
 
     fn places(names: &[&str], size: u32) -> Vec<u32> {
-        let members: Vec<Named<'_>> = (0..).zip(names).map(|(i, name)| (i, *name, 1)).collect();
-        Table::new(&members, size).places
+        let members: Vec<TableMember<'_>> =
+            (0..).zip(names).map(|(i, name)| (i, *name, 1)).collect();
+        MaglevTable::new(&members, size).places
     }
 
     #[test]
@@ -131,9 +133,9 @@ mod tests {
 
     #[test]
     fn shares_follow_weights() {
-        let table = Table::new(&[(0, "a", 1), (1, "b", 2), (2, "c", 100)], 65_537);
+        let table = MaglevTable::new(&[(0, "a", 1), (1, "b", 2), (2, "c", 100)], 65_537);
         let share =
-            |index| table.places.iter().filter(|place| **place == index).count() as f64 / 65_537.0;
+            |index| table.places.iter().filter(|slot| **slot == index).count() as f64 / 65_537.0;
         for (index, weight) in [(0, 1.0), (1, 2.0), (2, 100.0)] {
             let fair = weight / 103.0;
             assert!(
@@ -147,12 +149,12 @@ mod tests {
     #[test]
     fn a_server_that_goes_moves_few_keys_of_others() {
         let names: Vec<String> = (0..100).map(|n| format!("10.0.0.{n}:80")).collect();
-        let all: Vec<Named<'_>> = (0..)
+        let all: Vec<TableMember<'_>> = (0..)
             .zip(&names)
             .map(|(i, name)| (i, name.as_str(), 1))
             .collect();
-        let before = Table::new(&all, 65_537).places;
-        let after = Table::new(&all[..99], 65_537).places;
+        let before = MaglevTable::new(&all, 65_537).places;
+        let after = MaglevTable::new(&all[..99], 65_537).places;
         let moved = before
             .iter()
             .zip(&after)

@@ -1,11 +1,11 @@
-//! A ring of hashes: a key's server is the next one on it.
+//! A hash ring: a key belongs to the next server on it.
 //!
-//! A server has points in proportion to its weight: XXH64 of `IDENTITY_NUMBER`. A pool has 160 points for each server
-//! (ketama's number), between 1,024 and 65,536 in all, and at least 16 for each.
+//! A server has points in proportion to its weight: XXH64 of `IDENTITY_NUMBER`. A pool has 160 points per server
+//! (ketama's number), between 1,024 and 65,536 in total, and at least 16 per server.
 
 use twox_hash::XxHash64;
 
-use super::Named;
+use super::TableMember;
 
 const EACH: usize = 160;
 const LEAST: usize = 1_024;
@@ -17,17 +17,17 @@ const EACH_AT_LEAST: usize = 16;
 pub(crate) struct Ring {
     /// Ascending by hash.
     pub(crate) points: Vec<(u64, u32)>,
-    /// Where the points of each range of hashes begin, by the highest bits: one look instead of a search through all,
-    /// most of which would miss the cache.
+    /// Where the points of each range of hashes begin, by the highest bits: a lookup instead of a search with mostly
+    /// cache misses.
     starts: Vec<u32>,
-    /// How many of a hash's bits are not looked at for its range.
+    /// The number of a hash's bits that are ignored for its range.
     shift: u32,
     /// Of the load of a key's server, if there is one.
     pub(crate) bound: Option<f64>,
 }
 
 impl Ring {
-    pub(crate) fn new(members: &[Named<'_>], bound: Option<f64>) -> Self {
+    pub(crate) fn new(members: &[TableMember<'_>], bound: Option<f64>) -> Self {
         let number = members.len();
         let all = (EACH * number)
             .clamp(LEAST, MOST)
@@ -63,7 +63,7 @@ impl Ring {
     }
 
     /// The place of the first point at `key` or after it; the number of points if there is none.
-    pub(crate) fn place(&self, key: u64) -> usize {
+    pub(crate) fn slot(&self, key: u64) -> usize {
         let start = self.starts[(key >> self.shift) as usize] as usize;
         let beyond = self.points[start..]
             .iter()
@@ -95,7 +95,7 @@ mod tests {
             (1_000, 65_536),
             (5_000, 80_000),
         ] {
-            let members: Vec<Named<'_>> = (0..)
+            let members: Vec<TableMember<'_>> = (0..)
                 .zip(&names[..servers])
                 .map(|(i, name)| (i, name.as_str(), 1))
                 .collect();
@@ -109,7 +109,7 @@ mod tests {
     fn a_keys_place_is_that_of_a_search() {
         for servers in [1, 3, 50, 700] {
             let names: Vec<String> = (0..servers).map(|n| format!("10.0.0.{n}:80")).collect();
-            let members: Vec<Named<'_>> = (0..)
+            let members: Vec<TableMember<'_>> = (0..)
                 .zip(&names)
                 .map(|(i, name)| (i, name.as_str(), 1))
                 .collect();
@@ -122,7 +122,7 @@ mod tests {
                 .flat_map(|(hash, _)| [*hash, hash + 1]);
             for key in keys.chain(own).chain([0, u64::MAX]) {
                 let searched = ring.points.partition_point(|(hash, _)| *hash < key);
-                assert_eq!(ring.place(key), searched, "{servers} {key}");
+                assert_eq!(ring.slot(key), searched, "{servers} {key}");
             }
         }
     }

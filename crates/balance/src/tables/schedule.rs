@@ -1,4 +1,4 @@
-//! Whose turn it is in smooth weighted round robin: the whole sequence, which repeats.
+//! The sequence of smooth weighted round robin, which repeats.
 
 /// Longer sequences are not computed in advance.
 const LONGEST: u64 = 8_192;
@@ -33,10 +33,10 @@ impl Schedule {
         let mut current = vec![0_i64; weights.len()];
         let step = |_| {
             let mut best = 0;
-            for (place, &(_, weight)) in weights.iter().enumerate() {
-                current[place] += i64::from(weight / divisor);
-                if current[place] > current[best] {
-                    best = place;
+            for (slot, &(_, weight)) in weights.iter().enumerate() {
+                current[slot] += i64::from(weight / divisor);
+                if current[slot] > current[best] {
+                    best = slot;
                 }
             }
             current[best] -= sum as i64;
@@ -51,12 +51,12 @@ impl Schedule {
         self.order.len()
     }
 
-    pub(crate) fn next(&self, place: &mut usize) -> Option<u32> {
-        if *place >= self.order.len() {
-            *place = 0;
+    pub(crate) fn next(&self, slot: &mut usize) -> Option<u32> {
+        if *slot >= self.order.len() {
+            *slot = 0;
         }
-        let index = self.order.get(*place).copied();
-        *place += 1;
+        let index = self.order.get(*slot).copied();
+        *slot += 1;
         index
     }
 }

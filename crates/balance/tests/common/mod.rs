@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_balance::{BalanceOptions, Member, Picker, Policy, Pool, ServerState};
-use evenkeel_core::{Directive, Instant, Outcome, ServerId, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, Outcome, ServerId};
 
 pub(crate) const ALL: [Policy; 10] = [
     Policy::Random,
@@ -81,7 +81,7 @@ pub(crate) fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-pub(crate) fn eject(pool: &Pool, index: usize, verdict: Verdict, until: u64) {
+pub(crate) fn eject(pool: &Pool, index: usize, verdict: EjectionReason, until: u64) {
     pool.members()[index].state.apply(
         &Directive::Eject {
             server: SERVER,

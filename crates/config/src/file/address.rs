@@ -2,9 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::shape::Shape;
-use super::{Kind, Typed, Value, not_yet, want_text};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use super::shape::ValueShape;
+use super::{FileLiteral, FileValue, Value, not_yet, want_text};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::nearest::nearest;
 
 /// An address that may have to be resolved.
@@ -26,7 +26,7 @@ impl Address {
         }
     }
 
-    /// A server name made of it: host and port, with a dash for what names may not have.
+    /// The server's default name: host and port, with dashes in place of other characters.
     #[must_use]
     pub fn server_name(&self) -> String {
         let (host, port) = match self {
@@ -45,44 +45,44 @@ impl Address {
 #[derive(Debug, Clone, Copy)]
 pub struct ServerAddress;
 
-/// An address that evenkeel listens on: an IP address; port 0 takes a free one.
+/// An address that evenkeel listens on: an IP address; port 0 selects a free port.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenAddress;
 
-impl Kind for ServerAddress {
+impl FileValue for ServerAddress {
     type Out = Address;
 
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "address",
             pattern: None,
         }
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Address> {
-        let text = want_text(value, "an address like \"127.0.0.1:9001\"", out)?;
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Address> {
+        let text = want_text(value, "an address such as \"127.0.0.1:9001\"", out)?;
         match parse_server(text, value.span()) {
             Ok(address) => Some(address),
-            Err(mistake) => {
-                out.push(mistake);
+            Err(diagnostic) => {
+                out.push(diagnostic);
                 None
             }
         }
     }
 }
 
-impl Kind for ListenAddress {
+impl FileValue for ListenAddress {
     type Out = SocketAddr;
 
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "address",
             pattern: None,
         }
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<SocketAddr> {
-        let text = want_text(value, "an address like \"0.0.0.0:8080\"", out)?;
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<SocketAddr> {
+        let text = want_text(value, "an address such as \"0.0.0.0:8080\"", out)?;
         match parse_host_port(text) {
             Some(Address::Ip(address)) => Some(address),
             Some(Address::Name(name, port)) => {
@@ -92,7 +92,7 @@ impl Kind for ListenAddress {
                     "\"0.0.0.0:{port}\" for all addresses of this machine, \"127.0.0.1:{port}\" for itself only"
                 );
                 out.push(
-                    Mistake::new(Code::BadAddress, value.span(), message, "not an IP address")
+                    Diagnostic::new(Code::BadAddress, value.span(), message, "not an IP address")
                         .help(help),
                 );
                 None
@@ -105,13 +105,13 @@ impl Kind for ListenAddress {
     }
 }
 
-impl Typed for SocketAddr {
+impl FileLiteral for SocketAddr {
     fn typed(&self) -> serde_json::Value {
         self.to_string().into()
     }
 }
 
-fn parse_server(text: &str, span: Span) -> Result<Address, Mistake> {
+fn parse_server(text: &str, span: TextRange) -> Result<Address, Diagnostic> {
     let plain = match text.split_once("://") {
         None => text,
         Some(("http", rest)) => rest.strip_suffix('/').unwrap_or(rest),
@@ -124,12 +124,12 @@ fn parse_server(text: &str, span: Span) -> Result<Address, Mistake> {
         }
         Some((scheme, _)) => {
             let message = format!(
-                "`{}://` is not a way to reach a server",
+                "`{}://` is not supported for servers",
                 scheme.escape_debug()
             );
             let near = nearest(scheme, ["http", "https", "h2c"]).unwrap_or("http");
             return Err(
-                Mistake::new(Code::BadAddress, span, message, "unknown scheme")
+                Diagnostic::new(Code::BadAddress, span, message, "unknown scheme")
                     .help(format!("{near}://HOST:PORT")),
             );
         }
@@ -138,7 +138,7 @@ fn parse_server(text: &str, span: Span) -> Result<Address, Mistake> {
         parse_host_port(plain).ok_or_else(|| bad_address(plain, span.clone(), "127.0.0.1"))?;
     if address.port() == 0 {
         return Err(
-            Mistake::new(Code::BadAddress, span, "a server has no port 0", "port 0")
+            Diagnostic::new(Code::BadAddress, span, "a server has no port 0", "port 0")
                 .help("a port is 1 to 65535"),
         );
     }
@@ -182,9 +182,9 @@ pub fn is_host(host: &str) -> bool {
             .all(|byte| byte.is_ascii_digit() || byte == b'.')
 }
 
-fn bad_address(text: &str, span: Span, example: &str) -> Mistake {
+fn bad_address(text: &str, span: TextRange, example: &str) -> Diagnostic {
     let shown = text.escape_debug();
-    let mistake = Mistake::new(
+    let diagnostic = Diagnostic::new(
         Code::BadAddress,
         span,
         format!("`{shown}` is not an address"),
@@ -195,27 +195,27 @@ fn bad_address(text: &str, span: Span, example: &str) -> Mistake {
         .or_else(|| text.strip_prefix("*:"))
         .unwrap_or(text);
     if port_only.parse::<u16>().is_ok() {
-        return mistake.help(format!("\"{example}:{port_only}\""));
+        return diagnostic.help(format!("\"{example}:{port_only}\""));
     }
     if text.parse::<std::net::Ipv6Addr>().is_ok() {
-        return mistake.help(format!(
+        return diagnostic.help(format!(
             "an IPv6 address stands in brackets: \"[{text}]:8080\""
         ));
     }
     if text.contains('/') {
-        return mistake.help("an address has no path");
+        return diagnostic.help("an address has no path");
     }
     if text.parse::<IpAddr>().is_ok() || is_host(text) {
-        return mistake.help(format!("the port is missing: \"{text}:8080\""));
+        return diagnostic.help(format!("the port is missing: \"{text}:8080\""));
     }
-    mistake.help(format!("for example \"{example}:8080\""))
+    diagnostic.help(format!("for example \"{example}:8080\""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Address, Mistake> {
+    fn parse(text: &str) -> Result<Address, Diagnostic> {
         parse_server(text, 0..text.len())
     }
 

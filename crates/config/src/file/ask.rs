@@ -1,18 +1,18 @@
-//! Servers that are asked how busy they are, as typed.
+//! Load probes, as typed.
 
-use super::quantity::Time;
+use super::quantity::DurationValue;
 use super::table;
-use super::value::Text;
+use super::value::NonEmptyText;
 use crate::defaults;
 
 table! {
-    /// Servers are asked how busy they are, for the policy `prequal`: one for each pick, beside the requests. The answer is
-    /// 200 with `{"in_flight": 12, "latency_ms": 8.5}`; `latency_ms` may be left out.
-    pub struct Ask {
-        /// The path of a `GET` request. Its answer must be quick and cost nothing.
-        probe: Text [required];
-        /// How long an answer may take, `1ms` to `10s`. One that is late is not used.
-        timeout: Time = defaults::PREQUAL_TIMEOUT;
+    /// Load probes for the policy `prequal`: one probe per pick, in the background. The response is 200 with
+    /// `{"in_flight": 12, "latency_ms": 8.5}`; `latency_ms` is optional.
+    pub struct LoadProbeConfig {
+        /// The path of a `GET` request. The response must be fast and cheap.
+        probe: NonEmptyText [required];
+        /// The timeout of a probe, `1ms` to `10s`. Late responses are not used.
+        timeout: DurationValue = defaults::PREQUAL_TIMEOUT;
     }
     later {}
 }

@@ -1,42 +1,42 @@
 //! Circuit breaking, as typed.
 
-use super::quantity::Time;
+use super::quantity::DurationValue;
 use super::table;
-use super::value::{Number, Whole};
+use super::value::{Integer, Number};
 use crate::defaults;
 
 table! {
-    /// Whether a server that has failed lately is asked at all: a breaker for each server, beside what detection does. Off without
-    /// this table.
-    pub struct Breaker {
-        /// It opens after so many failures in a row. 0: never because of that.
-        consecutive_failures: Whole<0, 10_000> = defaults::BREAKER_CONSECUTIVE;
-        /// It opens when at least this share of the window failed.
+    /// A circuit breaker for each server, in addition to detection: a server that has failed recently gets no requests.
+    /// Off without this table.
+    pub struct BreakerConfig {
+        /// Opens after this many consecutive failures. 0 turns this condition off.
+        consecutive_failures: Integer<0, 10_000> = defaults::BREAKER_CONSECUTIVE;
+        /// Opens when at least this share of the attempts in the window failed.
         failure_ratio: Number<1_000, 1_000_000> = defaults::BREAKER_RATIO;
-        /// What the shares are of: the attempts that ended in the last so much time.
-        window: Time<10> = defaults::BREAKER_WINDOW;
-        /// With fewer attempts in the window than this, shares say nothing.
-        minimum_attempts: Whole<1, 1_000_000> = defaults::BREAKER_MINIMUM;
-        /// When attempts are too slow.
-        slow: BreakerSlow;
-        /// How long it stays open; twice as long each time that a trial fails.
-        open_for: Time<10> = defaults::BREAKER_OPEN_FOR;
-        /// Never longer.
-        open_most: Time<10> = defaults::BREAKER_OPEN_MOST;
-        /// How many attempts it lets through at once to see whether the server is well again.
-        trials: Whole<1, 1_000> = defaults::BREAKER_TRIALS;
-        /// So many good ones close it.
-        good_trials: Whole<1, 1_000> = defaults::BREAKER_GOOD_TRIALS;
+        /// The length of the sliding window for the ratios.
+        window: DurationValue<10> = defaults::BREAKER_WINDOW;
+        /// The ratios are evaluated only with at least this many attempts in the window.
+        minimum_attempts: Integer<1, 1_000_000> = defaults::BREAKER_MINIMUM;
+        /// When slow attempts open the breaker.
+        slow: BreakerSlowConfig;
+        /// How long the breaker stays open; doubled after each failed trial.
+        open_for: DurationValue<10> = defaults::BREAKER_OPEN_FOR;
+        /// The longest time that it stays open.
+        open_most: DurationValue<10> = defaults::BREAKER_OPEN_MOST;
+        /// How many concurrent trial attempts are let through once that time is over.
+        trials: Integer<1, 1_000> = defaults::BREAKER_TRIALS;
+        /// How many successful trials close the breaker.
+        good_trials: Integer<1, 1_000> = defaults::BREAKER_GOOD_TRIALS;
     }
     later {}
 }
 
 table! {
-    /// When attempts are too slow for a breaker, though they are well.
-    pub struct BreakerSlow {
-        /// An attempt is slow that takes longer until the answer's head.
-        after: Time<1> [required];
-        /// It opens when at least this share of the window was slow.
+    /// When slow attempts open the breaker, even if they succeed.
+    pub struct BreakerSlowConfig {
+        /// An attempt is slow if its response head takes longer than this.
+        after: DurationValue<1> [required];
+        /// Opens when at least this share of the attempts in the window were slow.
         ratio: Number<1_000, 1_000_000> = defaults::BREAKER_SLOW_RATIO;
     }
     later {}

@@ -1,19 +1,21 @@
-//! Words of which a key takes one.
+//! Keys that take one of several words.
 
 use evenkeel_balance::Policy;
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::policy::Mode;
 use evenkeel_tolerate::Class;
 
-use super::shape::Shape;
-use super::{Kind, Typed, Value, not_yet, want_text};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use super::shape::ValueShape;
+use super::{FileLiteral, FileValue, Value, not_yet, want_text};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::nearest::nearest;
-use crate::plan::{Algorithm, Family, Grows, LogFormat, LogLevel, Spreads};
+use crate::plan::{
+    AddressFamily, BackoffGrowth, BackoffJitter, LimitAlgorithm, LogFormat, LogLevel,
+};
 
-/// The mistake of a word that is not among `known`.
+/// The diagnostic for a word that is not among `known`.
 #[must_use]
-pub fn unknown_word(word: &str, span: Span, known: &[&str]) -> Mistake {
+pub fn unknown_word(word: &str, span: TextRange, known: &[&str]) -> Diagnostic {
     let all = quoted(known);
     let help = nearest(word, known.iter().copied()).map_or_else(
         || format!("one of {all}"),
@@ -23,7 +25,7 @@ pub fn unknown_word(word: &str, span: Span, known: &[&str]) -> Mistake {
         "\"{}\" is not a word that this key takes",
         word.escape_debug()
     );
-    Mistake::new(Code::UnknownWord, span, message, "unknown word").help(help)
+    Diagnostic::new(Code::UnknownWord, span, message, "unknown word").help(help)
 }
 
 fn quoted(words: &[&str]) -> String {
@@ -40,14 +42,14 @@ macro_rules! choice {
         #[derive(Debug, Clone, Copy)]
         pub struct $name;
 
-        impl Kind for $name {
+        impl FileValue for $name {
             type Out = $target;
 
-            fn shape() -> Shape {
-                Shape::Choice(vec![$($word),+])
+            fn shape() -> ValueShape {
+                ValueShape::Choice(vec![$($word),+])
             }
 
-            fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<$target> {
+            fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<$target> {
                 const KNOWN: &[&str] = &[$($word),+];
                 const LATER: &[&str] = &[$($later),*];
                 let word = want_text(value, "a word in quotes", out)?;
@@ -63,7 +65,7 @@ macro_rules! choice {
             }
         }
 
-        impl Typed for $target {
+        impl FileLiteral for $target {
             fn typed(&self) -> serde_json::Value {
                 match self {
                     $($value => $word.into(),)+
@@ -90,20 +92,20 @@ choice! {
 }
 
 choice! {
-    /// Which addresses are asked for.
-    FamilyWord: Family {
-        "any" => Family::Any,
-        "ipv4" => Family::Ipv4,
-        "ipv6" => Family::Ipv6,
+    /// Which address records are queried.
+    FamilyWord: AddressFamily {
+        "any" => AddressFamily::Any,
+        "ipv4" => AddressFamily::Ipv4,
+        "ipv6" => AddressFamily::Ipv6,
     } later {}
 }
 
 choice! {
-    /// How an adaptive bound is found.
-    AlgorithmWord: Algorithm {
-        "gradient2" => Algorithm::Gradient2,
-        "vegas" => Algorithm::Vegas,
-        "aimd" => Algorithm::Aimd,
+    /// How an adaptive limit is found.
+    AlgorithmWord: LimitAlgorithm {
+        "gradient2" => LimitAlgorithm::Gradient2,
+        "vegas" => LimitAlgorithm::Vegas,
+        "aimd" => LimitAlgorithm::Aimd,
     } later {}
 }
 
@@ -119,25 +121,25 @@ choice! {
 
 choice! {
     /// How randomness is mixed into a back-off.
-    JitterWord: Spreads {
-        "none" => Spreads::None,
-        "full" => Spreads::Full,
-        "equal" => Spreads::Equal,
-        "decorrelated" => Spreads::Decorrelated,
+    JitterWord: BackoffJitter {
+        "none" => BackoffJitter::None,
+        "full" => BackoffJitter::Full,
+        "equal" => BackoffJitter::Equal,
+        "decorrelated" => BackoffJitter::Decorrelated,
     } later {}
 }
 
 choice! {
     /// How a back-off grows from one retry to the next.
-    GrowthWord: Grows {
-        "exponential" => Grows::Exponential,
-        "linear" => Grows::Linear,
-        "fixed" => Grows::Fixed,
+    GrowthWord: BackoffGrowth {
+        "exponential" => BackoffGrowth::Exponential,
+        "linear" => BackoffGrowth::Linear,
+        "fixed" => BackoffGrowth::Fixed,
     } later {}
 }
 
 choice! {
-    /// Who decides about actions.
+    /// Who decides about costly actions.
     ModeWord: Mode {
         "automatic" => Mode::Automatic,
         "ask" => Mode::Ask,
@@ -151,7 +153,7 @@ choice! {
 pub enum Protocol {
     /// HTTP/1.1 and 1.0.
     Http,
-    /// DNS over UDP and TCP: names of services are answered with their servers.
+    /// DNS over UDP and TCP: service names resolve to their servers.
     Dns,
 }
 
@@ -170,23 +172,23 @@ pub struct Tier(pub u8);
 impl Tier {
     /// Used first.
     pub const PRIMARY: Self = Self(0);
-    /// Used for what the primary servers cannot carry.
+    /// Used for traffic that the primary servers cannot carry.
     pub const BACKUP: Self = Self(1);
 }
 
-/// Whether a browser sends a cookie with requests that other sites cause.
+/// Whether a browser sends a cookie with cross-site requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SameSite {
     /// Never.
     Strict,
-    /// When it goes there by a link.
+    /// On top-level navigation only.
     Lax,
     /// Always.
     None,
 }
 
 choice! {
-    /// Whether a browser sends a cookie with requests that other sites cause.
+    /// Whether a browser sends a cookie with cross-site requests.
     SameSiteWord: SameSite {
         "strict" => SameSite::Strict,
         "lax" => SameSite::Lax,
@@ -195,7 +197,7 @@ choice! {
 }
 
 choice! {
-    /// The form of log lines.
+    /// The format of log lines.
     LogFormatWord: LogFormat {
         "human" => LogFormat::Human,
         "json" => LogFormat::Json,
@@ -203,7 +205,7 @@ choice! {
 }
 
 choice! {
-    /// How much is logged.
+    /// The log level.
     LogLevelWord: LogLevel {
         "error" => LogLevel::Error,
         "warn" => LogLevel::Warn,
@@ -265,21 +267,21 @@ choice! {
 #[derive(Debug, Clone, Copy)]
 pub struct FaultWord;
 
-impl Kind for FaultWord {
+impl FileValue for FaultWord {
     type Out = FaultKind;
 
-    fn shape() -> Shape {
-        Shape::Choice(FaultKind::ALL.map(FaultKind::word).to_vec())
+    fn shape() -> ValueShape {
+        ValueShape::Choice(FaultKind::ALL.map(FaultKind::word).to_vec())
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<FaultKind> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<FaultKind> {
         let word = want_text(value, "a kind of fault in quotes", out)?;
         let kind = FaultKind::from_word(word);
         if kind.is_none() {
-            let mut mistake =
+            let mut diagnostic =
                 unknown_word(word, value.span(), &FaultKind::ALL.map(FaultKind::word));
-            mistake.message = format!("\"{}\" is not a kind of fault", word.escape_debug());
-            out.push(mistake);
+            diagnostic.message = format!("\"{}\" is not a kind of fault", word.escape_debug());
+            out.push(diagnostic);
         }
         kind
     }

@@ -1,73 +1,74 @@
-//! Discovery, as typed: which name is asked for, where, how often, and into how many slots the answer goes.
+//! Discovery, as typed: the name to query, the name servers, the refresh interval, and the number of slots.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::address::is_host;
 use super::choice::FamilyWord;
-use super::quantity::Time;
-use super::shape::Shape;
-use super::value::{Filled, Whole};
-use super::{Kind, Value, table, want_text};
+use super::quantity::DurationValue;
+use super::shape::ValueShape;
+use super::value::{Integer, NonEmptyList};
+use super::{FileValue, Value, table, want_text};
 use crate::defaults;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 table! {
-    /// Servers from DNS. They are named `dns-1`, `dns-2`, … and come and go with the answers.
-    pub struct Discover {
-        /// `HOST:PORT`: all addresses of the host (A and AAAA), each with this port. Or `_NAME._tcp.HOST`, without a port:
-        /// the SRV records, with their ports, weights and priorities. Names are asked for as they stand, without search domains.
-        dns: DnsName [required];
-        /// So many servers at most. Others that the answer has take no traffic, which is reported.
-        slots: Whole<1, 1_024> = defaults::DISCOVER_SLOTS;
-        /// The name servers to ask, one after the other: `IP` or `IP:PORT`. Default: those of `/etc/resolv.conf`.
-        resolver: Filled<ResolverAddress>;
-        /// Which addresses are asked for.
+    /// Servers from DNS. They are named `dns-1`, `dns-2`, … and are added and removed as the answers change.
+    pub struct DiscoverConfig {
+        /// `HOST:PORT`: all addresses of the host (A and AAAA), each with this port. Or `_NAME._tcp.HOST`, without a
+        /// port: the SRV records, with their ports, weights and priorities. Names are queried as written, without
+        /// search domains.
+        dns: LookupName [required];
+        /// The maximum number of servers. Further servers of the answer get no traffic, which is reported.
+        slots: Integer<1, 1_024> = defaults::DISCOVER_SLOTS;
+        /// The name servers to query, one after another: `IP` or `IP:PORT`. Default: those of `/etc/resolv.conf`.
+        resolver: NonEmptyList<ResolverAddress>;
+        /// Which address records are queried.
         family: FamilyWord = defaults::DISCOVER_FAMILY;
-        /// How often it is asked again: when the answer's time to live is over, within these bounds.
-        every: Every;
-        /// So long must an answer without more than half of the working servers hold until they are removed.
-        hold: Time<0> = defaults::DISCOVER_HOLD;
+        /// The refresh interval: the TTL of the answer, within these bounds.
+        every: TtlBoundsConfig;
+        /// How long an answer that removes more than half of the working servers must persist before they are removed.
+        hold: DurationValue<0> = defaults::DISCOVER_HOLD;
     }
     later { "consul", "kubernetes" }
 }
 
 table! {
-    /// The bounds within which an answer's time to live is believed.
-    pub struct Every {
-        /// Not more often than this.
-        least: Time<100> = defaults::DISCOVER_LEAST;
-        /// Not less often than this.
-        most: Time<100> = defaults::DISCOVER_MOST;
+    /// Bounds on the TTL of an answer.
+    pub struct TtlBoundsConfig {
+        /// The shortest interval.
+        least: DurationValue<100> = defaults::DISCOVER_LEAST;
+        /// The longest interval.
+        most: DurationValue<100> = defaults::DISCOVER_MOST;
     }
     later {}
 }
 
-/// A name that is asked for, and the port if it is not a name of a service.
+/// A name to query, with a port unless it is a service name.
 #[derive(Debug, Clone, Copy)]
-pub struct DnsName;
+pub struct LookupName;
 
-/// Where a name server listens; port 53 if none is given.
+/// The address of a name server; port 53 if none is given.
 #[derive(Debug, Clone, Copy)]
 pub struct ResolverAddress;
 
-impl Kind for DnsName {
+impl FileValue for LookupName {
     type Out = (String, Option<u16>);
 
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "name in DNS",
             pattern: None,
         }
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Self::Out> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Self::Out> {
         let text = want_text(value, "a name like \"shop.internal:8080\"", out)?;
         let parsed = parse_name(text);
         if parsed.is_none() {
             let shown = text.escape_debug();
-            let message = format!("`{shown}` cannot be asked for");
+            let message = format!("`{shown}` cannot be queried");
             let help = if text.starts_with('_') {
-                "SRV records have their own ports: \"_http._tcp.shop.internal\"".to_owned()
+                "SRV records have ports of their own: \"_http._tcp.shop.internal\"".to_owned()
             } else if text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok() {
                 format!("an address needs no DNS: servers = [\"{shown}\"]")
             } else if is_host(text) {
@@ -76,24 +77,24 @@ impl Kind for DnsName {
                 "for example \"shop.internal:8080\", or \"_http._tcp.shop.internal\"".to_owned()
             };
             let label = "expected HOST:PORT or _NAME._tcp.HOST";
-            out.push(Mistake::new(Code::BadAddress, value.span(), message, label).help(help));
+            out.push(Diagnostic::new(Code::BadAddress, value.span(), message, label).help(help));
         }
         parsed
     }
 }
 
-impl Kind for ResolverAddress {
+impl FileValue for ResolverAddress {
     type Out = SocketAddr;
 
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "address",
             pattern: None,
         }
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<SocketAddr> {
-        let text = want_text(value, "an address like \"127.0.0.1:53\"", out)?;
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<SocketAddr> {
+        let text = want_text(value, "an address such as \"127.0.0.1:53\"", out)?;
         let plain = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
         let parsed = plain.or_else(|_| text.parse::<SocketAddr>()).ok();
         let parsed = parsed.filter(|address| address.port() != 0);
@@ -104,7 +105,7 @@ impl Kind for ResolverAddress {
             );
             let label = "expected IP or IP:PORT";
             out.push(
-                Mistake::new(Code::BadAddress, value.span(), message, label)
+                Diagnostic::new(Code::BadAddress, value.span(), message, label)
                     .help("for example \"127.0.0.1\" or \"127.0.0.1:5353\""),
             );
         }

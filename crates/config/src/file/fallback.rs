@@ -2,49 +2,49 @@
 
 use toml::de::DeValue;
 
-use super::quantity::{Size, Time};
-use super::shape::Shape;
-use super::value::{AnyText, Flag, List, Text, Whole};
-use super::{Kind, Value, table, want_text, wrong_type};
+use super::quantity::{DurationValue, Size};
+use super::shape::ValueShape;
+use super::value::{AnyText, Boolean, Integer, List, NonEmptyText};
+use super::{FileValue, Value, table, want_text, wrong_type};
 use crate::defaults;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 table! {
-    /// What clients get when no server answers, after all retries: another service's answer, or one that stands here. Without
-    /// it they get evenkeel's own, which says why.
-    pub struct Fallback {
-        /// Keeps old answers and shows them first.
-        stale: Stale;
-        /// The service that answers instead. It may have a fallback of its own, but not another service.
-        service: Text;
-        /// The status of the answer that stands here.
-        status: Whole<200, 599> = defaults::FALLBACK_STATUS;
+    /// The response that clients get when no server answers, after all retries: another service's, or a fixed one.
+    /// Without it they get evenkeel's own error response, which names the cause.
+    pub struct FallbackConfig {
+        /// Stores responses, and serves them before any other fallback.
+        stale: StaleConfig;
+        /// The service that answers instead. It may have a fixed response as its own fallback, but not another service.
+        service: NonEmptyText;
+        /// The status of the fixed response.
+        status: Integer<200, 599> = defaults::FALLBACK_STATUS;
         /// Its body, 64 KiB at most.
         body: AnyText;
         /// The type of its body.
-        content_type: Text = defaults::FALLBACK_CONTENT_TYPE;
+        content_type: NonEmptyText = defaults::FALLBACK_CONTENT_TYPE;
         /// Its `Retry-After`, in whole seconds. Default: none.
-        retry_after: Time<1_000>;
-        /// Answers of servers that count as none: statuses from 400 to 599 in quotes. They are retried first, if `retry.on` has
-        /// them.
+        retry_after: DurationValue<1_000>;
+        /// Statuses of servers' responses that are replaced by the fallback: 400 to 599 in quotes. They are retried
+        /// first, if `retry.on` lists them.
         on: List<FallbackStatus>;
     }
     later {}
 }
 
 table! {
-    /// Old answers of the service's own to GET, for when it has no new one. Servers are asked first, unless `answer_first` says otherwise.
-    pub struct Stale {
-        /// How much room there is for all of them.
+    /// Stale responses to GET, for when no server answers. Servers are asked first, unless `answer_first` is set.
+    pub struct StaleConfig {
+        /// The total size of all stored responses.
         size: Size<65_536, 1_073_741_824> = defaults::STALE_SIZE;
-        /// Larger answers are not kept. Only such of a known length are; they are held back until they are whole.
+        /// The largest response body that is stored.
         object: Size<1, 262_144> = defaults::STALE_OBJECT;
-        /// For how long after it has become stale (`max-age` of `Cache-Control`) an answer is shown that does not say it itself by
-        /// `stale-if-error`.
-        if_error: Time<1_000> = defaults::STALE_IF_ERROR;
-        /// Answers what is fresh (`max-age`) without asking a server, and what has become stale but may be shown while it is fetched anew
-        /// beside them (`stale-while-revalidate`).
-        answer_first: Flag = defaults::STALE_ANSWER_FIRST;
+        /// How long a response is served after it has become stale (`max-age` of `Cache-Control`), unless it has a
+        /// `stale-if-error` of its own.
+        if_error: DurationValue<1_000> = defaults::STALE_IF_ERROR;
+        /// Serves fresh responses (`max-age`) without asking a server, and stale ones while they are revalidated in the
+        /// background (`stale-while-revalidate`).
+        answer_first: Boolean = defaults::STALE_ANSWER_FIRST;
     }
     later {}
 }
@@ -53,17 +53,17 @@ table! {
 #[derive(Debug, Clone, Copy)]
 pub struct FallbackStatus;
 
-impl Kind for FallbackStatus {
+impl FileValue for FallbackStatus {
     type Out = u16;
 
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "status",
             pattern: Some("^[45][0-9][0-9]$"),
         }
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<u16> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<u16> {
         if let DeValue::Integer(integer) = value.get_ref() {
             let help = format!("in quotes: \"{integer}\"");
             out.push(wrong_type(value, "a status in quotes").help(help));
@@ -77,13 +77,13 @@ impl Kind for FallbackStatus {
                 "\"{}\" is not a status that can be replaced",
                 text.escape_debug()
             );
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::OutOfRange,
                 value.span(),
                 message,
                 "outside the limits",
             );
-            out.push(mistake.help("a status from 400 to 599, for example \"503\""));
+            out.push(diagnostic.help("a status from 400 to 599, for example \"503\""));
         }
         status
     }

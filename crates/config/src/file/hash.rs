@@ -1,32 +1,32 @@
-//! What requests are hashed on, as typed: `"source-ip"`, `"source-ip/24"`, `"header:NAME"` and the like.
+//! Hash keys, as typed: `"source-ip"`, `"source-ip/24"`, `"header:NAME"` and the like.
 
 use evenkeel_request::HashOn;
 
-use super::shape::Shape;
-use super::{Kind, Typed, Value, want_text};
-use crate::mistake::{Code, Mistake, Mistakes};
+use super::shape::ValueShape;
+use super::{FileLiteral, FileValue, Value, want_text};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::nearest::nearest;
 
-/// What makes two requests belong together.
+/// The part of a request that is hashed.
 #[derive(Debug, Clone, Copy)]
 pub struct HashOnText;
 
-/// The whole of an IPv4 address, and of an IPv6 address what one customer has (RFC 6177).
+/// The whole IPv4 address, and the prefix of an IPv6 address that one customer has (RFC 6177).
 pub const WHOLE: (u8, u8) = (32, 64);
 
 const WORDS: [&str; 6] = ["source-ip", "host", "path", "query:", "header:", "cookie:"];
 
-impl Kind for HashOnText {
+impl FileValue for HashOnText {
     type Out = HashOn;
 
-    fn shape() -> Shape {
-        Shape::Text {
-            what: "what to hash on",
+    fn shape() -> ValueShape {
+        ValueShape::Text {
+            what: "hash key",
             pattern: Some("^(source-ip(/[0-9]+(/[0-9]+)?)?|host|path|(query|header|cookie):.+)$"),
         }
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<HashOn> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<HashOn> {
         let text = want_text(value, "a text like \"source-ip\" or \"header:NAME\"", out)?;
         let parsed = parse(text);
         if parsed.is_none() {
@@ -40,7 +40,9 @@ impl Kind for HashOnText {
                 },
                 |near| format!("did you mean \"{near}\"?"),
             );
-            out.push(Mistake::new(Code::UnknownWord, value.span(), message, "unknown").help(help));
+            out.push(
+                Diagnostic::new(Code::UnknownWord, value.span(), message, "unknown").help(help),
+            );
         }
         parsed
     }
@@ -79,7 +81,7 @@ fn parse(text: &str) -> Option<HashOn> {
     }
 }
 
-impl Typed for HashOn {
+impl FileLiteral for HashOn {
     fn typed(&self) -> serde_json::Value {
         match self {
             Self::SourceIp { v4, v6 } if (*v4, *v6) == WHOLE => "source-ip".into(),

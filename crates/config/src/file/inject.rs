@@ -1,41 +1,42 @@
-//! Faults on purpose, as typed.
+//! Fault injection, as typed.
 
-use super::quantity::Time;
+use super::quantity::DurationValue;
 use super::table;
-use super::value::{Share, Whole};
+use super::value::{Integer, Share};
 use crate::defaults;
 
 table! {
-    /// Faults on purpose, before a server is asked: to see what clients do about them. `evenkeel check` warns that they are on.
-    pub struct Inject {
-        /// Requests that wait first. The time counts against `timeout.total`.
-        delay: InjectDelay;
+    /// Fault injection, before a request reaches a server, to test how clients handle faults. `evenkeel check` warns
+    /// while it is on.
+    pub struct InjectConfig {
+        /// Requests that are delayed. The delay counts towards `timeout.total`.
+        delay: InjectDelayConfig;
         /// Requests that are answered with an error, and reach no server. Independent of `delay`.
-        abort: InjectAbort;
-        /// Which requests it is.
-        seed: Whole<0, 4_294_967_295> = defaults::INJECT_SEED;
+        abort: InjectAbortConfig;
+        /// The seed that selects the requests.
+        seed: Integer<0, 4_294_967_295> = defaults::INJECT_SEED;
     }
     later {}
 }
 
 table! {
-    /// Requests that wait first.
-    pub struct InjectDelay {
-        /// Which share of the requests.
+    /// Requests that are delayed.
+    pub struct InjectDelayConfig {
+        /// The share of requests.
         share: Share [required];
-        /// How long.
-        time: Time [required];
+        /// The duration.
+        time: DurationValue [required];
     }
     later {}
 }
 
 table! {
     /// Requests that are answered with an error.
-    pub struct InjectAbort {
-        /// Which share of the requests.
+    pub struct InjectAbortConfig {
+        /// The share of requests.
         share: Share [required];
         /// The status of the answer.
-        status: Whole<400, 599> [required];
+        status: Integer<400, 599> [required];
     }
     later {}
 }

@@ -1,13 +1,13 @@
-//! What the requests of a route go by: the route's own keys, and for those that it leaves out, its service's.
+//! The policies of a route: its own keys, and its service's for those that it leaves out.
 
-use super::At;
-use super::fallback::Fallback;
-use super::hedge::Hedge;
-use super::inject::Inject;
-use super::listen::Route;
-use super::retry::{Retry, RetryBackoff};
-use super::service::{Service, Timeout};
-use super::value::Switch;
+use super::Located;
+use super::fallback::FallbackConfig;
+use super::hedge::HedgeConfig;
+use super::inject::InjectConfig;
+use super::listen::RouteConfig;
+use super::retry::{RetryBackoffConfig, RetryConfig};
+use super::service::{ServiceConfig, TimeoutConfig};
+use super::value::OrDisabled;
 
 /// The keys of `$own`, and for those that it does not have, those of `$base`. A key that is not named here does not compile.
 macro_rules! over {
@@ -16,8 +16,8 @@ macro_rules! over {
     };
 }
 
-impl Route {
-    /// Whether it says anything of its own about what its service says as well.
+impl RouteConfig {
+    /// Whether it overrides any policy of its service.
     #[must_use]
     pub const fn has_own(&self) -> bool {
         self.timeout.is_some()
@@ -27,49 +27,49 @@ impl Route {
             || self.inject.is_some()
     }
 
-    /// What its requests for `service` go by, as if it had been typed of a service; nothing else is in it.
+    /// The policies of its requests for `service`, in the form of a service without anything else.
     #[must_use]
-    pub fn own(&self, service: &Service) -> Service {
-        Service {
+    pub fn own(&self, service: &ServiceConfig) -> ServiceConfig {
+        ServiceConfig {
             timeout: merge(self.timeout.as_ref(), service.timeout.as_ref(), timeout),
             retry: merge(self.retry.as_ref(), service.retry.as_ref(), retry),
             hedge: switch(self.hedge.as_ref(), service.hedge.as_ref(), hedge),
             fallback: switch(self.fallback.as_ref(), service.fallback.as_ref(), fallback),
             inject: switch(self.inject.as_ref(), service.inject.as_ref(), inject),
-            ..Service::default()
+            ..ServiceConfig::default()
         }
     }
 }
 
-/// The table of both; it stands where the route's does.
+/// The merged table, located where the route's is.
 fn merge<T: Clone + Default>(
-    own: Option<&At<T>>,
-    base: Option<&At<T>>,
+    own: Option<&Located<T>>,
+    base: Option<&Located<T>>,
     over: fn(&T, &T) -> T,
-) -> Option<At<T>> {
+) -> Option<Located<T>> {
     match (own, base) {
         (Some(own), Some(base)) => Some(own.with(over(&own.value, &base.value))),
         (own, base) => own.or(base).cloned(),
     }
 }
 
-/// The same for one that a route may turn off.
+/// The same for a table that a route may turn off.
 fn switch<T: Clone + Default>(
-    own: Option<&At<Switch<T>>>,
-    base: Option<&At<T>>,
+    own: Option<&Located<OrDisabled<T>>>,
+    base: Option<&Located<T>>,
     over: fn(&T, &T) -> T,
-) -> Option<At<T>> {
+) -> Option<Located<T>> {
     let Some(own) = own else { return base.cloned() };
     match &own.value {
-        Switch::Off => None,
-        Switch::On(table) => merge(Some(&own.with(table.clone())), base, over),
+        OrDisabled::Off => None,
+        OrDisabled::On(table) => merge(Some(&own.with(table.clone())), base, over),
     }
 }
 
-impl<T> At<T> {
-    /// Another value at the same place.
-    fn with<U>(&self, value: U) -> At<U> {
-        At {
+impl<T> Located<T> {
+    /// Another value at the same location.
+    fn with<U>(&self, value: U) -> Located<U> {
+        Located {
             value,
             span: self.span.clone(),
             key: self.key.clone(),
@@ -77,9 +77,9 @@ impl<T> At<T> {
     }
 }
 
-fn timeout(own: &Timeout, base: &Timeout) -> Timeout {
+fn timeout(own: &TimeoutConfig, base: &TimeoutConfig) -> TimeoutConfig {
     over!(
-        Timeout {
+        TimeoutConfig {
             connect,
             attempt,
             total,
@@ -91,10 +91,10 @@ fn timeout(own: &Timeout, base: &Timeout) -> Timeout {
     )
 }
 
-fn retry(own: &Retry, base: &Retry) -> Retry {
-    let backoff = |own: &RetryBackoff, base: &RetryBackoff| {
+fn retry(own: &RetryConfig, base: &RetryConfig) -> RetryConfig {
+    let backoff = |own: &RetryBackoffConfig, base: &RetryBackoffConfig| {
         over!(
-            RetryBackoff {
+            RetryBackoffConfig {
                 base,
                 cap,
                 growth,
@@ -104,10 +104,10 @@ fn retry(own: &Retry, base: &Retry) -> Retry {
             base
         )
     };
-    Retry {
+    RetryConfig {
         backoff: merge(own.backoff.as_ref(), base.backoff.as_ref(), backoff),
         ..over!(
-            Retry {
+            RetryConfig {
                 limit,
                 timeout_limit,
                 on,
@@ -123,9 +123,9 @@ fn retry(own: &Retry, base: &Retry) -> Retry {
     }
 }
 
-fn hedge(own: &Hedge, base: &Hedge) -> Hedge {
+fn hedge(own: &HedgeConfig, base: &HedgeConfig) -> HedgeConfig {
     over!(
-        Hedge {
+        HedgeConfig {
             after,
             limit,
             floor,
@@ -136,26 +136,26 @@ fn hedge(own: &Hedge, base: &Hedge) -> Hedge {
     )
 }
 
-/// An answer in the file and another service exclude each other, so naming one leaves the service's other one behind.
-fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
+/// A fixed response and another service exclude each other, so a route that sets one drops its service's other one.
+fn fallback(own: &FallbackConfig, base: &FallbackConfig) -> FallbackConfig {
     let answers = own.status.is_some()
         || own.body.is_some()
         || own.content_type.is_some()
         || own.retry_after.is_some();
     let base = if own.service.is_some() {
-        Fallback {
+        FallbackConfig {
             on: base.on.clone(),
             stale: base.stale.clone(),
-            ..Fallback::default()
+            ..FallbackConfig::default()
         }
     } else {
-        Fallback {
+        FallbackConfig {
             service: base.service.clone().filter(|_| !answers),
             ..base.clone()
         }
     };
     over!(
-        Fallback {
+        FallbackConfig {
             stale,
             service,
             status,
@@ -169,6 +169,6 @@ fn fallback(own: &Fallback, base: &Fallback) -> Fallback {
     )
 }
 
-fn inject(own: &Inject, base: &Inject) -> Inject {
-    over!(Inject { delay, abort, seed }, own, base)
+fn inject(own: &InjectConfig, base: &InjectConfig) -> InjectConfig {
+    over!(InjectConfig { delay, abort, seed }, own, base)
 }

@@ -1,14 +1,14 @@
-//! The file as typed: which tables and keys there are and what each takes, with the place of every value.
+//! The file as typed: the known tables and keys, the type of each value, and the location of every value.
 //!
-//! Reading is done by hand over the parsed tree instead of through serde, because serde stops at the first error and a
-//! user wants all of them. One declaration per table (the `table!` macro) gives its type, its reader and its shape.
+//! Values are read by hand from the parsed tree instead of through serde, because serde stops at the first error and
+//! users want all of them. One declaration per table (the `table!` macro) generates its type, its reader and its shape.
 
 use std::ops::Deref;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::nearest::nearest;
 
 pub mod shape;
@@ -31,62 +31,66 @@ pub mod hedge;
 pub mod service;
 pub mod discover;
 pub mod retry;
-pub mod own;
+pub mod route_override;
 mod merge;
 pub mod inject;
 pub mod detect;
 pub mod recover;
 
 pub use address::Address;
-pub use program::File;
+pub use program::ConfigFile;
 
-use shape::Shape;
+use shape::ValueShape;
 
-/// A parsed value with its place.
+/// A parsed value with its location.
 pub type Value<'t> = Spanned<DeValue<'t>>;
 
-/// A value as typed, with the places of the key and of the value.
+/// A value as typed, with the locations of the key and of the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct At<T> {
+pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where the value stands.
-    pub span: Span,
-    /// Where its key stands (the value itself in a list).
-    pub key: Span,
+    /// The location of the value.
+    pub span: TextRange,
+    /// The location of its key (of the value itself in a list).
+    pub key: TextRange,
 }
 
-impl<T> Deref for At<T> {
+impl<T> Deref for Located<T> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.value
     }
 }
 
-/// Something that can be read from a value of the file.
-pub trait Kind {
-    /// What it becomes.
+/// A type that can be read from a value of the file.
+pub trait FileValue {
+    /// The type it is read as.
     type Out;
 
-    /// What it may be.
-    fn shape() -> Shape;
+    /// The values it accepts.
+    fn shape() -> ValueShape;
 
-    /// Reads it; what is wrong goes to `out`.
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Self::Out>;
+    /// Reads it; errors are added to `out`.
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Self::Out>;
 }
 
-/// Reads `value`, and keeps its place.
-pub fn read_at<K: Kind>(key: Span, value: &Value<'_>, out: &mut Mistakes) -> Option<At<K::Out>> {
-    Some(At {
+/// Reads `value`, and keeps its location.
+pub fn read_at<K: FileValue>(
+    key: TextRange,
+    value: &Value<'_>,
+    out: &mut Diagnostics,
+) -> Option<Located<K::Out>> {
+    Some(Located {
         value: K::read(value, out)?,
         span: value.span(),
         key,
     })
 }
 
-/// A default and why it is that.
+/// A default and its reason.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Given<T> {
+pub struct DefaultValue<T> {
     /// The value.
     pub value: T,
     /// Why this one, one sentence.
@@ -94,7 +98,7 @@ pub struct Given<T> {
 }
 
 /// A plain value as it would be typed in a file.
-pub trait Typed {
+pub trait FileLiteral {
     /// As JSON, which for these is also TOML.
     fn typed(&self) -> serde_json::Value;
 }
@@ -109,7 +113,7 @@ pub fn entries<'v, 't>(
     entries
 }
 
-/// What a value is, in words.
+/// The type of a value, in words.
 #[must_use]
 pub fn type_of(value: &DeValue<'_>) -> &'static str {
     match value {
@@ -123,11 +127,11 @@ pub fn type_of(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// The mistake of a value with another type than `wanted`.
+/// The diagnostic for a value with another type than `wanted`.
 #[must_use]
-pub fn wrong_type(value: &Value<'_>, wanted: &str) -> Mistake {
+pub fn wrong_type(value: &Value<'_>, wanted: &str) -> Diagnostic {
     let found = type_of(value.get_ref());
-    Mistake::new(
+    Diagnostic::new(
         Code::WrongType,
         value.span(),
         format!("expected {wanted}, found {found}"),
@@ -135,8 +139,8 @@ pub fn wrong_type(value: &Value<'_>, wanted: &str) -> Mistake {
     )
 }
 
-/// The table in `value`, or a mistake.
-pub fn want_table<'v, 't>(value: &'v Value<'t>, out: &mut Mistakes) -> Option<&'v DeTable<'t>> {
+/// The table in `value`, or a diagnostic.
+pub fn want_table<'v, 't>(value: &'v Value<'t>, out: &mut Diagnostics) -> Option<&'v DeTable<'t>> {
     if let DeValue::Table(table) = value.get_ref() {
         return Some(table);
     }
@@ -144,8 +148,8 @@ pub fn want_table<'v, 't>(value: &'v Value<'t>, out: &mut Mistakes) -> Option<&'
     None
 }
 
-/// The text in `value`, or a mistake that says what was wanted.
-pub fn want_text<'v>(value: &'v Value<'_>, wanted: &str, out: &mut Mistakes) -> Option<&'v str> {
+/// The text in `value`, or a diagnostic that says what was expected.
+pub fn want_text<'v>(value: &'v Value<'_>, wanted: &str, out: &mut Diagnostics) -> Option<&'v str> {
     let text = value.get_ref().as_str();
     if text.is_none() {
         out.push(wrong_type(value, wanted));
@@ -153,15 +157,15 @@ pub fn want_text<'v>(value: &'v Value<'_>, wanted: &str, out: &mut Mistakes) -> 
     text
 }
 
-/// The mistake of a key that does not exist.
+/// The diagnostic for a key that does not exist.
 #[must_use]
-pub fn unknown_key(key: &str, span: Span, known: &[&str]) -> Mistake {
+pub fn unknown_key(key: &str, span: TextRange, known: &[&str]) -> Diagnostic {
     let help = match nearest(key, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if known.is_empty() => "no key is known here".to_owned(),
         None => format!("known here: {}", known.join(", ")),
     };
-    Mistake::new(
+    Diagnostic::new(
         Code::UnknownKey,
         span,
         format!("unknown key `{key}`"),
@@ -170,10 +174,10 @@ pub fn unknown_key(key: &str, span: Span, known: &[&str]) -> Mistake {
     .help(help)
 }
 
-/// The mistake of something whose name is reserved; `instead` says what works today.
+/// The diagnostic for a reserved name; `instead` says what works today.
 #[must_use]
-pub fn not_yet(what: &str, span: Span, instead: &str) -> Mistake {
-    Mistake::new(
+pub fn not_yet(what: &str, span: TextRange, instead: &str) -> Diagnostic {
+    Diagnostic::new(
         Code::NotYet,
         span,
         format!("{what} is not available yet"),
@@ -182,14 +186,13 @@ pub fn not_yet(what: &str, span: Span, instead: &str) -> Mistake {
     .help(instead)
 }
 
-/// What to do with a reserved key that nothing replaces.
-pub const LEAVE_OUT: &str =
-    "leave it out for now: a key without effect would be worse than an error";
+/// The advice for a reserved key without a replacement.
+pub const LEAVE_OUT: &str = "remove it for now: a key without effect would be worse than an error";
 
-/// The mistake of a missing key of the table at `span`.
+/// The diagnostic for a missing key of the table at `span`.
 #[must_use]
-pub fn missing_key(key: &str, about: &str, span: Span) -> Mistake {
-    Mistake::new(
+pub fn missing_key(key: &str, about: &str, span: TextRange) -> Diagnostic {
+    Diagnostic::new(
         Code::Missing,
         span,
         format!("the key `{key}` is missing"),
@@ -210,8 +213,8 @@ pub(crate) use key_text;
 
 /// Declares a table: its type, its reader and its shape.
 ///
-/// `key: Kind` is optional, `key: Kind [required]` must be there, `key: Kind = defaults::X` has a default, and
-/// `field("key")` has a key that is a word of Rust. Keys after `later` are refused as not available yet.
+/// `key: FileValue` is optional, `key: FileValue [required]` must be there, `key: FileValue = defaults::X` has a
+/// default, and `field("key")` has a key that is a word of Rust. Keys after `later` are rejected as not available yet.
 macro_rules! table {
     (
         $(#[doc = $about:literal])+
@@ -226,25 +229,25 @@ macro_rules! table {
         $(#[doc = $about])+
         #[derive(Debug, Clone, Default)]
         pub struct $name {
-            $($(#[doc = $doc])+ pub $field: Option<$crate::file::At<<$kind as $crate::file::Kind>::Out>>,)*
+            $($(#[doc = $doc])+ pub $field: Option<$crate::file::Located<<$kind as $crate::file::FileValue>::Out>>,)*
         }
 
-        impl $crate::file::Kind for $name {
+        impl $crate::file::FileValue for $name {
             type Out = Self;
 
-            fn shape() -> $crate::file::shape::Shape {
-                $crate::file::shape::Shape::Table($crate::file::shape::Table {
+            fn shape() -> $crate::file::shape::ValueShape {
+                $crate::file::shape::ValueShape::Table($crate::file::shape::Table {
                     about: concat!($($about),+).trim_ascii(),
                     keys: vec![$($crate::file::shape::Key {
                         name: $crate::file::key_text!($field $($text)?),
                         about: concat!($($doc),+).trim_ascii(),
-                        shape: <$kind as $crate::file::Kind>::shape(),
+                        shape: <$kind as $crate::file::FileValue>::shape(),
                         required: ["", $(stringify!($required))?].contains(&"required"),
                         default: {
                             let default: Option<(serde_json::Value, &'static str)> = None;
                             $(let default = {
                                 drop(default);
-                                Some(($crate::file::Typed::typed(&$default.value), $default.why))
+                                Some(($crate::file::FileLiteral::typed(&$default.value), $default.why))
                             };)?
                             default
                         },
@@ -253,7 +256,7 @@ macro_rules! table {
                 })
             }
 
-            fn read(value: &$crate::file::Value<'_>, out: &mut $crate::mistake::Mistakes) -> Option<Self> {
+            fn read(value: &$crate::file::Value<'_>, out: &mut $crate::diagnostic::Diagnostics) -> Option<Self> {
                 const KNOWN: &[&str] = &[$($crate::file::key_text!($field $($text)?)),*];
                 const LATER: &[&str] = &[$($later),*];
                 let table = $crate::file::want_table(value, out)?;

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::shape::Shape;
-use super::{Kind, Typed, Value, want_text, wrong_type};
-use crate::mistake::{Code, Mistake, Mistakes};
+use super::shape::ValueShape;
+use super::{FileLiteral, FileValue, Value, want_text, wrong_type};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 /// A duration of at least `MIN` milliseconds and at most a year.
 #[derive(Debug, Clone, Copy)]
-pub struct Time<const MIN: u64 = 1>;
+pub struct DurationValue<const MIN: u64 = 1>;
 
 /// A number of bytes from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy)]
@@ -18,7 +18,7 @@ pub struct Size<const MIN: u64, const MAX: u64>;
 
 /// A number of bytes as a default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bytes(pub usize);
+pub struct ByteCount(pub usize);
 
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 const UNITS: [(&str, u64); 6] = [
@@ -36,15 +36,15 @@ const SIZES: [(&str, u64); 4] = [
     ("B", 1),
 ];
 
-impl<const MIN: u64> Kind for Time<MIN> {
+impl<const MIN: u64> FileValue for DurationValue<MIN> {
     type Out = Duration;
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "duration",
             pattern: Some("^([0-9]+(us|ms|s|m|h|d))+$"),
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Duration> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Duration> {
         let wanted = "a duration like \"250ms\", \"5s\", \"10m\" or \"30d\"";
         if let DeValue::Integer(integer) = value.get_ref() {
             out.push(
@@ -57,19 +57,19 @@ impl<const MIN: u64> Kind for Time<MIN> {
         let Some(duration) = parse_duration(text) else {
             let help =
                 "a whole number and its unit: us, ms, s, m, h or d; also several, as in \"1m30s\"";
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::BadDuration,
                 value.span(),
                 format!("expected {wanted}"),
                 "not a duration",
             );
-            out.push(mistake.help(help));
+            out.push(diagnostic.help(help));
             return None;
         };
         let least = Duration::from_millis(MIN);
         if !(least..=LONGEST).contains(&duration) {
             let message = format!("expected a duration from {} to 366d", type_duration(least));
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::OutOfRange,
                 value.span(),
                 message,
@@ -81,15 +81,15 @@ impl<const MIN: u64> Kind for Time<MIN> {
     }
 }
 
-impl<const MIN: u64, const MAX: u64> Kind for Size<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64> FileValue for Size<MIN, MAX> {
     type Out = usize;
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "size",
             pattern: Some("^[0-9]+(B|KiB|MiB|GiB)$"),
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<usize> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<usize> {
         let wanted = "a size like \"512B\", \"64KiB\" or \"1MiB\"";
         if let DeValue::Integer(integer) = value.get_ref() {
             let help = integer
@@ -102,13 +102,13 @@ impl<const MIN: u64, const MAX: u64> Kind for Size<MIN, MAX> {
         }
         let text = want_text(value, wanted, out)?;
         let Some(size) = parse_size(text) else {
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::BadSize,
                 value.span(),
                 format!("expected {wanted}"),
                 "not a size",
             );
-            out.push(mistake.help("a whole number and its unit: B, KiB, MiB or GiB"));
+            out.push(diagnostic.help("a whole number and its unit: B, KiB, MiB or GiB"));
             return None;
         };
         let size = Some(size)
@@ -120,7 +120,7 @@ impl<const MIN: u64, const MAX: u64> Kind for Size<MIN, MAX> {
                 type_size(MIN),
                 type_size(MAX)
             );
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::OutOfRange,
                 value.span(),
                 message,
@@ -131,19 +131,19 @@ impl<const MIN: u64, const MAX: u64> Kind for Size<MIN, MAX> {
     }
 }
 
-impl Typed for Bytes {
+impl FileLiteral for ByteCount {
     fn typed(&self) -> serde_json::Value {
         type_size(self.0 as u64).into()
     }
 }
 
-impl Typed for Duration {
+impl FileLiteral for Duration {
     fn typed(&self) -> serde_json::Value {
         type_duration(*self).into()
     }
 }
 
-/// The duration that `text` stands for: whole numbers, each with its unit.
+/// Parses a duration: whole numbers, each with its unit.
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
@@ -177,7 +177,7 @@ pub fn type_duration(duration: Duration) -> String {
     )
 }
 
-/// The number of bytes that `text` stands for.
+/// Parses a size in bytes.
 #[must_use]
 pub fn parse_size(text: &str) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();

@@ -1,4 +1,4 @@
-//! Recovery, as typed: who decides, within which limits, and playbooks.
+//! Recovery, as typed: mode, limits and playbooks.
 
 use std::time::Duration;
 
@@ -6,85 +6,88 @@ use evenkeel_fault::policy::Action;
 use toml::de::DeValue;
 
 use super::choice::{FaultWord, ModeWord, unknown_word};
-use super::quantity::Time;
-use super::shape::{Key, Shape, Table};
-use super::value::{Filled, List, Share, Text, Whole};
-use super::{Kind, Value, entries, not_yet, table, unknown_key, wrong_type};
+use super::quantity::DurationValue;
+use super::shape::{Key, Table, ValueShape};
+use super::value::{Integer, List, NonEmptyList, NonEmptyText, Share};
+use super::{FileValue, Value, entries, not_yet, table, unknown_key, wrong_type};
 use crate::defaults;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 table! {
-    /// What is done about a fault.
-    pub struct Recover {
-        /// Who decides about actions that cost something: restart, stop, commands. `automatic`: evenkeel acts; `ask`: a person approves;
-        /// `dry-run`: evenkeel writes down what it would do. In these three, servers that fail leave the rotation and come back. `off`:
-        /// it only detects, diagnoses and records.
+    /// How faults are repaired.
+    pub struct RecoverConfig {
+        /// Who decides about costly actions: restart, stop, commands. `automatic`: evenkeel acts; `ask`: an operator
+        /// approves; `dry-run`: evenkeel records what it would do. In these three, failing servers leave the rotation
+        /// and return. `off`: evenkeel only detects, diagnoses and records.
         mode: ModeWord = defaults::MODE;
-        /// Never act on more servers than leave this share in service. Servers that already serve nothing cost nothing.
+        /// The share of servers that must stay in service when evenkeel acts. Acting on servers that serve nothing is
+        /// always allowed.
         keep_serving: Share = defaults::KEEP_SERVING;
-        /// So many running servers of the service may be under a costly action (restart, stop, exec) at a time. Starting a process
-        /// that has ended is not one.
-        at_once: Whole<1, 1_000> = defaults::AT_ONCE;
-        /// How long a server that takes connections and answers nothing is out of rotation before it is restarted. Once it has come
-        /// back by itself, twice its longest pause, from 10 to 60 s. A process that is stopped (state T) is not waited for.
-        hang_wait: Time<0> = defaults::HANG_WAIT;
-        /// How many actions that change a server (restart, stop, roll-back, exec) one server may get. Starts of a process that had ended do
-        /// not count once they are verified, and are not held up while fewer servers serve than `keep_serving`.
-        limit: ActionLimit;
-        /// Between restarts of one server; the first is immediate.
-        backoff: RestartBackoff;
+        /// How many running servers of the service may be under a costly action (restart, stop, exec) at a time.
+        /// Starting a process that has exited does not count.
+        at_once: Integer<1, 1_000> = defaults::AT_ONCE;
+        /// How long a server that accepts connections but does not answer stays out of rotation before it is restarted.
+        /// Once it has recovered by itself, twice its longest pause, from 10 to 60 s. A stopped process (state T) is
+        /// restarted without waiting.
+        hang_wait: DurationValue<0> = defaults::HANG_WAIT;
+        /// How many actions that change a server (restart, stop, roll-back, exec) are allowed per server. Starts of an
+        /// exited process do not count once they are verified, and are not delayed while fewer servers serve than
+        /// `keep_serving` demands.
+        limit: ActionLimitConfig;
+        /// The back-off between restarts of one server; the first restart is immediate.
+        backoff: RestartBackoffConfig;
         /// How a repair is verified: probes, then a trickle of real requests, then slow start.
-        verify: Verify;
-        /// Your playbooks; they come before the built-in ones, which cover every kind of fault.
-        playbook: List<PlaybookEntry>;
+        verify: VerifyConfig;
+        /// Your playbooks; they take precedence over the built-in ones, which cover every kind of fault.
+        playbook: List<PlaybookConfig>;
     }
     later {}
 }
 
 table! {
-    /// How many actions that change a server one server may get.
-    pub struct ActionLimit {
-        /// So many.
-        actions: Whole<1, 1_000> = defaults::LIMIT_ACTIONS;
-        /// Within this time.
-        within: Time<1_000> = defaults::LIMIT_WITHIN;
+    /// How many actions that change a server are allowed per server.
+    pub struct ActionLimitConfig {
+        /// The maximum number of actions.
+        actions: Integer<1, 1_000> = defaults::LIMIT_ACTIONS;
+        /// The length of the window.
+        within: DurationValue<1_000> = defaults::LIMIT_WITHIN;
     }
     later {}
 }
 
 table! {
-    /// The wait between restarts of one server.
-    pub struct RestartBackoff {
-        /// Before the second restart; doubled for each further one.
-        base: Time<0> = defaults::RESTART_BACKOFF_BASE;
-        /// At most.
-        cap: Time<0> = defaults::RESTART_BACKOFF_CAP;
-        /// After this long without a restart it begins anew.
-        reset_after: Time<1_000> = defaults::RESTART_RESET_AFTER;
+    /// The back-off between restarts of one server.
+    pub struct RestartBackoffConfig {
+        /// The back-off before the second restart; doubled for each further one.
+        base: DurationValue<0> = defaults::RESTART_BACKOFF_BASE;
+        /// The longest back-off.
+        cap: DurationValue<0> = defaults::RESTART_BACKOFF_CAP;
+        /// The back-off starts over after this long without a restart.
+        reset_after: DurationValue<1_000> = defaults::RESTART_RESET_AFTER;
     }
     later {}
 }
 
 table! {
     /// How a repair is verified.
-    pub struct Verify {
-        /// Probes in a row that must pass.
-        probes: Whole<1, 1_000> = defaults::VERIFY_PROBES;
-        /// Between two of them.
-        every: Time<10> = defaults::VERIFY_EVERY;
-        /// All of it must be done within this time.
-        within: Time<100> = defaults::VERIFY_WITHIN;
+    pub struct VerifyConfig {
+        /// How many consecutive probes must pass.
+        probes: Integer<1, 1_000> = defaults::VERIFY_PROBES;
+        /// The interval between two of them.
+        every: DurationValue<10> = defaults::VERIFY_EVERY;
+        /// The timeout of the whole verification.
+        within: DurationValue<100> = defaults::VERIFY_WITHIN;
     }
     later {}
 }
 
 table! {
-    /// Which actions for which faults.
-    pub struct PlaybookEntry {
-        /// The faults it is for.
-        when: Filled<FaultWord> [required];
+    /// A playbook: the actions for one or more kinds of fault.
+    pub struct PlaybookConfig {
+        /// The kinds of fault it applies to.
+        when: NonEmptyList<FaultWord> [required];
         /// The actions, in order.
-        actions("do"): Filled<ActionEntry> [required];
+        actions("do"): NonEmptyList<ActionEntry> [required];
     }
     later {}
 }
@@ -111,10 +114,10 @@ const LATER_KEYS: [&str; 2] = ["webhook", "notify"];
 const ACTIONS_NOW: &str =
     "a command can do it for now: { exec = [\"./mine.sh\", \"{service}\", \"{server}\"] }";
 
-impl Kind for ActionEntry {
+impl FileValue for ActionEntry {
     type Out = Action;
 
-    fn shape() -> Shape {
+    fn shape() -> ValueShape {
         let key = |name, about, shape| Key {
             name,
             about,
@@ -124,28 +127,31 @@ impl Kind for ActionEntry {
         };
         let table = |key: Key, later: &[&'static str]| {
             let about = "An action with what it needs.";
-            Shape::Table(Table {
+            ValueShape::Table(Table {
                 about,
                 keys: vec![key],
                 later: later.to_vec(),
             })
         };
         let exec = "A command is run: program and arguments, without a shell. `{service}`, `{server}`, `{address}`, `{fault}` and `{incident}` are replaced.";
-        Shape::Any(vec![
-            Shape::Choice(WORDS.to_vec()),
-            table(key("exec", exec, Filled::<Text>::shape()), &LATER_KEYS),
+        ValueShape::Any(vec![
+            ValueShape::Choice(WORDS.to_vec()),
+            table(
+                key("exec", exec, NonEmptyList::<NonEmptyText>::shape()),
+                &LATER_KEYS,
+            ),
             table(
                 key(
                     "wait",
-                    "Nothing is done for this long. The bare word waits one second.",
-                    Time::<1>::shape(),
+                    "Waits for this long. The bare word waits for one second.",
+                    DurationValue::<1>::shape(),
                 ),
                 &[],
             ),
         ])
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Action> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Action> {
         match value.get_ref() {
             DeValue::String(word) => read_word(word, value, out),
             DeValue::Table(_) => read_table(value, out),
@@ -160,7 +166,7 @@ impl Kind for ActionEntry {
     }
 }
 
-fn read_word(word: &str, value: &Value<'_>, out: &mut Mistakes) -> Option<Action> {
+fn read_word(word: &str, value: &Value<'_>, out: &mut Diagnostics) -> Option<Action> {
     Some(match word {
         "eject" => Action::Eject,
         "drain" => Action::Drain,
@@ -182,40 +188,40 @@ fn read_word(word: &str, value: &Value<'_>, out: &mut Mistakes) -> Option<Action
             return None;
         }
         "exec" => {
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::Missing,
                 value.span(),
                 "the action \"exec\" needs a command",
                 "which command?",
             );
-            out.push(mistake.help("{ exec = [\"./page.sh\", \"{server}\"] }"));
+            out.push(diagnostic.help("{ exec = [\"./page.sh\", \"{server}\"] }"));
             return None;
         }
         word => {
-            let mut mistake = unknown_word(word, value.span(), &WORDS);
-            mistake.message = format!("\"{}\" is not an action", word.escape_debug());
-            out.push(mistake);
+            let mut diagnostic = unknown_word(word, value.span(), &WORDS);
+            diagnostic.message = format!("\"{}\" is not an action", word.escape_debug());
+            out.push(diagnostic);
             return None;
         }
     })
 }
 
-fn read_table(value: &Value<'_>, out: &mut Mistakes) -> Option<Action> {
+fn read_table(value: &Value<'_>, out: &mut Diagnostics) -> Option<Action> {
     let table = super::want_table(value, out)?;
     if table.len() != 1 {
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::WrongType,
             value.span(),
             "an action has one key",
             format!("has {}", table.len()),
         );
-        out.push(mistake.help("one table for each action: { exec = [...] }, { wait = \"5s\" }"));
+        out.push(diagnostic.help("one table for each action: { exec = [...] }, { wait = \"5s\" }"));
     }
     let mut action = None;
     for (key, value) in entries(table) {
         match key.get_ref().as_ref() {
             "exec" => {
-                let command = Filled::<Text>::read(value, out)?;
+                let command = NonEmptyList::<NonEmptyText>::read(value, out)?;
                 let words = ["service", "server", "address", "fault", "incident"];
                 command
                     .iter()
@@ -224,7 +230,7 @@ fn read_table(value: &Value<'_>, out: &mut Mistakes) -> Option<Action> {
                     command.into_iter().map(|argument| argument.value).collect(),
                 ));
             }
-            "wait" => action = Some(Action::Wait(Time::<1>::read(value, out)?)),
+            "wait" => action = Some(Action::Wait(DurationValue::<1>::read(value, out)?)),
             key_text if LATER_KEYS.contains(&key_text) => out.push(not_yet(
                 &format!("the action `{key_text}`"),
                 key.span(),
@@ -236,8 +242,13 @@ fn read_table(value: &Value<'_>, out: &mut Mistakes) -> Option<Action> {
     action.filter(|_| table.len() == 1)
 }
 
-/// Refuses placeholders that would not be replaced. Braces around anything but small letters are left alone.
-pub fn placeholders(text: &str, span: &crate::mistake::Span, known: &[&str], out: &mut Mistakes) {
+/// Rejects unknown placeholders. Braces around anything but lower-case letters are left alone.
+pub fn placeholders(
+    text: &str,
+    span: &crate::diagnostic::TextRange,
+    known: &[&str],
+    out: &mut Diagnostics,
+) {
     for part in text.split('{').skip(1) {
         let Some((word, _)) = part.split_once('}') else {
             continue;
@@ -256,9 +267,9 @@ pub fn placeholders(text: &str, span: &crate::mistake::Span, known: &[&str], out
                 || format!("replaced here: {all}"),
                 |near| format!("did you mean {{{near}}}? (replaced here: {all})"),
             );
-            let message = format!("nothing replaces {{{word}}} here");
+            let message = format!("{{{word}}} is not replaced here");
             out.push(
-                Mistake::new(
+                Diagnostic::new(
                     Code::BadCommand,
                     span.clone(),
                     message,

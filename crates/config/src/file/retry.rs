@@ -3,63 +3,64 @@
 use toml::de::DeValue;
 
 use super::choice::{GrowthWord, JitterWord, unknown_word};
-use super::quantity::{Size, Time};
-use super::shape::Shape;
-use super::value::{List, Number, Whole};
-use super::{Kind, Value, table, type_of, want_text, wrong_type};
+use super::quantity::{DurationValue, Size};
+use super::shape::ValueShape;
+use super::value::{Integer, List, Number};
+use super::{FileValue, Value, table, type_of, want_text, wrong_type};
 use crate::defaults;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 table! {
-    /// When an attempt that ended badly is tried again, on another server if there is one. A connection that could not
-    /// be made, and a request that no server can have seen, are tried again without being counted.
-    pub struct Retry {
-        /// Retries, not attempts. 0 turns counted retries off.
-        limit: Whole<0, 10> = defaults::RETRY_LIMIT;
-        /// Of these, how many may follow an attempt that timed out: it may still be worked on, so each one can double what servers do.
-        /// Default: as `limit`.
-        timeout_limit: Whole<0, 10>;
+    /// When a failed attempt is retried, on another server if there is one. Attempts that no server can have seen, such
+    /// as refused connections, are retried without being counted.
+    pub struct RetryConfig {
+        /// The maximum number of retries. 0 turns counted retries off.
+        limit: Integer<0, 10> = defaults::RETRY_LIMIT;
+        /// How many of these may follow an attempt that timed out. The server may still be working on it, so each such
+        /// retry can double the load. Default: `limit`.
+        timeout_limit: Integer<0, 10>;
         /// What is retried: `connect`, `reset`, `timeout`, and statuses from 400 to 599 in quotes.
         on: List<RetryWord> = defaults::RETRY_ON;
         /// The methods that may be sent twice.
-        methods: List<Method> = defaults::RETRY_METHODS;
-        /// How long to wait before a retry: `base`, and longer each time up to `cap`.
-        backoff: RetryBackoff;
-        /// What pays for retries.
-        budget: Budget;
-        /// Request bodies up to this size are kept for a retry; larger ones are streamed and not retried once sent.
+        methods: List<RetryMethod> = defaults::RETRY_METHODS;
+        /// The back-off before a retry: `base`, growing up to `cap`.
+        backoff: RetryBackoffConfig;
+        /// The retry budget.
+        budget: BudgetConfig;
+        /// Request bodies up to this size are buffered for a retry; larger ones are streamed, and cannot be retried
+        /// once sent.
         body_buffer: Size<0, 1_073_741_824> = defaults::BODY_BUFFER;
-        /// Responses of a known length up to this size are held back until they are whole, so that one which breaks off is retried
-        /// and not passed on broken.
+        /// Responses of a known length up to this size are buffered until they are complete, so that a truncated
+        /// response is retried instead of passed on.
         response_buffer: Size<0, 262_144> = defaults::RESPONSE_BUFFER;
     }
     later {}
 }
 
 table! {
-    /// How long to wait before a retry.
-    pub struct RetryBackoff {
-        /// Before the first.
-        base: Time<0> = defaults::RETRY_BACKOFF_BASE;
-        /// At most.
-        cap: Time<0> = defaults::RETRY_BACKOFF_CAP;
-        /// `exponential`: doubled each time; `linear`: once more `base` each time; `fixed`: always `base`.
+    /// The back-off before a retry.
+    pub struct RetryBackoffConfig {
+        /// The back-off before the first retry.
+        base: DurationValue<0> = defaults::RETRY_BACKOFF_BASE;
+        /// The longest back-off.
+        cap: DurationValue<0> = defaults::RETRY_BACKOFF_CAP;
+        /// `exponential`: doubled each time; `linear`: `base` longer each time; `fixed`: always `base`.
         growth: GrowthWord = defaults::RETRY_GROWTH;
-        /// `full`: anything from nothing to the whole wait; `equal`: from half of it; `none`: all of it; `decorrelated`: from `base` to
-        /// three times the wait before, whatever the growth.
+        /// `full`: random between zero and the whole delay; `equal`: between half and the whole; `none`: the whole;
+        /// `decorrelated`: between `base` and three times the previous delay, whatever the growth.
         jitter: JitterWord = defaults::RETRY_JITTER;
     }
     later {}
 }
 
 table! {
-    /// What pays for retries: tokens, earned by successes.
-    pub struct Budget {
-        /// Tokens that each success earns. 0.2 allows one retry for five successes.
+    /// The retry budget: each retry costs a token, and successes earn tokens.
+    pub struct BudgetConfig {
+        /// Tokens earned per success; 0.2 allows one retry per five successes.
         ratio: Number<0, 10_000_000> = defaults::BUDGET_RATIO;
-        /// Tokens earned each second in any case.
+        /// Tokens earned per second regardless of successes.
         floor_per_second: Number<0, 1_000_000_000> = defaults::BUDGET_FLOOR;
-        /// Tokens that can be saved up, and that are there at the start.
+        /// The maximum number of tokens, and the initial number.
         burst: Number<1_000_000, 1_000_000_000_000> = defaults::BUDGET_BURST;
     }
     later {}
@@ -82,21 +83,21 @@ pub enum RetryCondition {
 #[derive(Debug, Clone, Copy)]
 pub struct RetryWord;
 
-impl Kind for RetryWord {
+impl FileValue for RetryWord {
     type Out = RetryCondition;
 
-    fn shape() -> Shape {
-        let status = Shape::Text {
+    fn shape() -> ValueShape {
+        let status = ValueShape::Text {
             what: "status",
             pattern: Some("^[45][0-9][0-9]$"),
         };
-        Shape::Any(vec![
-            Shape::Choice(vec!["connect", "reset", "timeout"]),
+        ValueShape::Any(vec![
+            ValueShape::Choice(vec!["connect", "reset", "timeout"]),
             status,
         ])
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<RetryCondition> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<RetryCondition> {
         if let DeValue::Integer(integer) = value.get_ref() {
             out.push(
                 wrong_type(value, "a word in quotes").help(format!("in quotes: \"{integer}\"")),
@@ -129,7 +130,7 @@ impl Kind for RetryWord {
                 format!("\"{text}\" is too much at once: not every such status may be sent again");
             let help = format!("name each status: {named}");
             out.push(
-                Mistake::new(
+                Diagnostic::new(
                     Code::UnknownWord,
                     value.span(),
                     message,
@@ -142,7 +143,7 @@ impl Kind for RetryWord {
         if digits {
             let message = format!("status {text} cannot be retried");
             out.push(
-                Mistake::new(
+                Diagnostic::new(
                     Code::OutOfRange,
                     value.span(),
                     message,
@@ -152,33 +153,33 @@ impl Kind for RetryWord {
             );
             return None;
         }
-        let mut mistake = unknown_word(text, value.span(), &["connect", "reset", "timeout"]);
-        mistake.help = mistake
+        let mut diagnostic = unknown_word(text, value.span(), &["connect", "reset", "timeout"]);
+        diagnostic.help = diagnostic
             .help
             .map(|help| format!("{help}, or a status from 400 to 599 in quotes"));
-        out.push(mistake);
+        out.push(diagnostic);
         None
     }
 }
 
 /// A request method.
 #[derive(Debug, Clone, Copy)]
-pub struct Method;
+pub struct RetryMethod;
 
-impl Kind for Method {
+impl FileValue for RetryMethod {
     type Out = String;
 
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "method",
             pattern: Some("^[A-Z][A-Z-]*$"),
         }
     }
 
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<String> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<String> {
         let Some(text) = value.get_ref().as_str() else {
             let found = type_of(value.get_ref());
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::WrongType,
                 value.span(),
                 format!("expected a method, found {found}"),
@@ -197,10 +198,12 @@ impl Kind for Method {
         let help = if letters(&upper) {
             format!("\"{upper}\"")
         } else {
-            "a method is written in capitals, like \"GET\"".to_owned()
+            "methods are in upper case, such as \"GET\"".to_owned()
         };
         let message = format!("\"{}\" is not a method", text.escape_debug());
-        out.push(Mistake::new(Code::UnknownWord, value.span(), message, "not a method").help(help));
+        out.push(
+            Diagnostic::new(Code::UnknownWord, value.span(), message, "not a method").help(help),
+        );
         None
     }
 }

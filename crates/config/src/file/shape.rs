@@ -1,14 +1,14 @@
-//! What a key takes, as data. The JSON Schema and the reference are both written from this, so they cannot disagree
-//! with what is read: a table's shape and its reader come from one declaration.
+//! What a key accepts, as data. The JSON Schema and the reference are generated from it, so they cannot disagree with
+//! the reader: a table's shape and its reader come from one declaration.
 
 use serde_json::Value as Json;
 
-/// What a value may be.
+/// The values that are accepted.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Shape {
+pub enum ValueShape {
     /// A string.
     Text {
-        /// What it holds, for people: `duration`, `address`.
+        /// The kind of text, for display: `duration`, `address`.
         what: &'static str,
         /// A regular expression that it matches.
         pattern: Option<&'static str>,
@@ -33,7 +33,7 @@ pub enum Shape {
     Choice(Vec<&'static str>),
     /// A list.
     List {
-        /// What each item is.
+        /// The shape of each item.
         item: Box<Self>,
         /// Whether it must have one.
         filled: bool,
@@ -42,7 +42,7 @@ pub enum Shape {
     Map {
         /// A regular expression that each name matches.
         names: Option<&'static str>,
-        /// What each value is.
+        /// The shape of each value.
         value: Box<Self>,
     },
     /// A table with known keys.
@@ -54,7 +54,7 @@ pub enum Shape {
 /// A table with known keys.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
-    /// What it is about.
+    /// Its description.
     pub about: &'static str,
     /// Its keys, in the order of the documentation.
     pub keys: Vec<Key>,
@@ -67,12 +67,12 @@ pub struct Table {
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// What it means.
+    /// Its description.
     pub about: &'static str,
-    /// What it takes.
-    pub shape: Shape,
+    /// Its shape.
+    pub shape: ValueShape,
     /// Whether it must be there.
     pub required: bool,
-    /// What holds when it is not there, as it would be typed, and why that.
+    /// The default, as it would be typed, and its reason.
     pub default: Option<(Json, &'static str)>,
 }

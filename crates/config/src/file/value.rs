@@ -1,16 +1,18 @@
-//! The plain values that keys take: text, numbers within limits, lists and named tables.
+//! Basic value types: text, bounded numbers, lists and tables of named entries.
 
 use std::marker::PhantomData;
 
 use toml::de::DeValue;
 
-use super::shape::Shape;
-use super::{At, Kind, Typed, Value, entries, read_at, want_table, want_text, wrong_type};
-use crate::mistake::{Code, Mistake, Mistakes};
+use super::shape::ValueShape;
+use super::{
+    FileLiteral, FileValue, Located, Value, entries, read_at, want_table, want_text, wrong_type,
+};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 
 /// Any text that is not empty.
 #[derive(Debug, Clone, Copy)]
-pub struct Text;
+pub struct NonEmptyText;
 
 /// Any text, also none.
 #[derive(Debug, Clone, Copy)]
@@ -18,11 +20,11 @@ pub struct AnyText;
 
 /// `true` or `false`.
 #[derive(Debug, Clone, Copy)]
-pub struct Flag;
+pub struct Boolean;
 
 /// A whole number from `MIN` to `MAX`.
 #[derive(Debug, Clone, Copy)]
-pub struct Whole<const MIN: u64, const MAX: u64>;
+pub struct Integer<const MIN: u64, const MAX: u64>;
 
 /// A number from `MIN` to `MAX`, both in millionths.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +39,7 @@ pub struct List<K>(PhantomData<K>);
 
 /// A list with at least one item.
 #[derive(Debug)]
-pub struct Filled<K>(PhantomData<K>);
+pub struct NonEmptyList<K>(PhantomData<K>);
 
 /// A table whose keys are any text.
 #[derive(Debug)]
@@ -45,7 +47,7 @@ pub struct Map<K>(PhantomData<K>);
 
 /// A table whose keys are names, `[a-z0-9-]+`.
 #[derive(Debug)]
-pub struct Named<K>(PhantomData<K>);
+pub struct NameMap<K>(PhantomData<K>);
 
 /// `K`, or the word "off".
 #[derive(Debug)]
@@ -53,7 +55,7 @@ pub struct OrOff<K>(PhantomData<K>);
 
 /// A detector that can be turned off.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Switch<T> {
+pub enum OrDisabled<T> {
     /// Turned off.
     Off,
     /// Set like this.
@@ -63,18 +65,18 @@ pub enum Switch<T> {
 /// The pattern of names of listeners, services and servers.
 pub const NAME_PATTERN: &str = "^[a-z0-9-]{1,63}$";
 
-impl Kind for Text {
+impl FileValue for NonEmptyText {
     type Out = String;
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "text",
             pattern: None,
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<String> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<String> {
         let text = want_text(value, "a string", out)?;
         if text.is_empty() || text.contains('\0') {
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::OutOfRange,
                 value.span(),
                 "this may not be empty",
@@ -86,18 +88,18 @@ impl Kind for Text {
     }
 }
 
-impl Kind for AnyText {
+impl FileValue for AnyText {
     type Out = String;
-    fn shape() -> Shape {
-        Shape::Text {
+    fn shape() -> ValueShape {
+        ValueShape::Text {
             what: "text",
             pattern: None,
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<String> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<String> {
         let text = want_text(value, "a string", out)?;
         if text.contains('\0') {
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::OutOfRange,
                 value.span(),
                 "this may not contain a null byte",
@@ -109,12 +111,12 @@ impl Kind for AnyText {
     }
 }
 
-impl Kind for Flag {
+impl FileValue for Boolean {
     type Out = bool;
-    fn shape() -> Shape {
-        Shape::Flag
+    fn shape() -> ValueShape {
+        ValueShape::Flag
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<bool> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<bool> {
         let flag = value.get_ref().as_bool();
         if flag.is_none() {
             out.push(wrong_type(value, "true or false"));
@@ -123,12 +125,12 @@ impl Kind for Flag {
     }
 }
 
-impl<const MIN: u64, const MAX: u64> Kind for Whole<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64> FileValue for Integer<MIN, MAX> {
     type Out = u64;
-    fn shape() -> Shape {
-        Shape::Whole { min: MIN, max: MAX }
+    fn shape() -> ValueShape {
+        ValueShape::Whole { min: MIN, max: MAX }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<u64> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<u64> {
         let DeValue::Integer(integer) = value.get_ref() else {
             let unquoted = value
                 .get_ref()
@@ -142,7 +144,7 @@ impl<const MIN: u64, const MAX: u64> Kind for Whole<MIN, MAX> {
         let number = number.filter(|number| (MIN..=MAX).contains(number));
         if number.is_none() {
             let message = format!("expected a whole number from {MIN} to {MAX}");
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::OutOfRange,
                 value.span(),
                 message,
@@ -153,15 +155,15 @@ impl<const MIN: u64, const MAX: u64> Kind for Whole<MIN, MAX> {
     }
 }
 
-impl<const MIN: u64, const MAX: u64> Kind for Number<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64> FileValue for Number<MIN, MAX> {
     type Out = f64;
-    fn shape() -> Shape {
-        Shape::Number {
+    fn shape() -> ValueShape {
+        ValueShape::Number {
             min: millionths(MIN),
             max: millionths(MAX),
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<f64> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<f64> {
         let number = match value.get_ref() {
             DeValue::Integer(integer) => integer
                 .as_str()
@@ -178,7 +180,7 @@ impl<const MIN: u64, const MAX: u64> Kind for Number<MIN, MAX> {
         let number = number.filter(|number| (min..=max).contains(number));
         if number.is_none() {
             let message = format!("expected a number from {min} to {max}");
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::OutOfRange,
                 value.span(),
                 message,
@@ -189,15 +191,15 @@ impl<const MIN: u64, const MAX: u64> Kind for Number<MIN, MAX> {
     }
 }
 
-impl<K: Kind> Kind for List<K> {
-    type Out = Vec<At<K::Out>>;
-    fn shape() -> Shape {
-        Shape::List {
+impl<K: FileValue> FileValue for List<K> {
+    type Out = Vec<Located<K::Out>>;
+    fn shape() -> ValueShape {
+        ValueShape::List {
             item: Box::new(K::shape()),
             filled: false,
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Self::Out> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Self::Out> {
         let Some(array) = value.get_ref().as_array() else {
             let help = value
                 .get_ref()
@@ -215,22 +217,22 @@ impl<K: Kind> Kind for List<K> {
     }
 }
 
-impl<K: Kind> Kind for Filled<K> {
-    type Out = Vec<At<K::Out>>;
-    fn shape() -> Shape {
-        Shape::List {
+impl<K: FileValue> FileValue for NonEmptyList<K> {
+    type Out = Vec<Located<K::Out>>;
+    fn shape() -> ValueShape {
+        ValueShape::List {
             item: Box::new(K::shape()),
             filled: true,
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Self::Out> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Self::Out> {
         let list = List::<K>::read(value, out)?;
         if value
             .get_ref()
             .as_array()
             .is_some_and(|array| array.is_empty())
         {
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::Missing,
                 value.span(),
                 "this list may not be empty",
@@ -242,18 +244,18 @@ impl<K: Kind> Kind for Filled<K> {
     }
 }
 
-impl<K: Kind> Kind for Map<K> {
-    type Out = Vec<(At<String>, At<K::Out>)>;
-    fn shape() -> Shape {
-        Shape::Map {
+impl<K: FileValue> FileValue for Map<K> {
+    type Out = Vec<(Located<String>, Located<K::Out>)>;
+    fn shape() -> ValueShape {
+        ValueShape::Map {
             names: None,
             value: Box::new(K::shape()),
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Self::Out> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Self::Out> {
         let mut map = Vec::new();
         for (key, value) in entries(want_table(value, out)?) {
-            let name = At {
+            let name = Located {
                 value: key.get_ref().to_string(),
                 span: key.span(),
                 key: key.span(),
@@ -266,15 +268,15 @@ impl<K: Kind> Kind for Map<K> {
     }
 }
 
-impl<K: Kind> Kind for Named<K> {
-    type Out = Vec<(At<String>, At<K::Out>)>;
-    fn shape() -> Shape {
-        Shape::Map {
+impl<K: FileValue> FileValue for NameMap<K> {
+    type Out = Vec<(Located<String>, Located<K::Out>)>;
+    fn shape() -> ValueShape {
+        ValueShape::Map {
             names: Some(NAME_PATTERN),
             value: Box::new(K::shape()),
         }
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Self::Out> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Self::Out> {
         for (key, _) in entries(want_table(value, out)?) {
             if !is_name(key.get_ref()) {
                 out.push(bad_name(key.get_ref(), key.span()));
@@ -284,19 +286,19 @@ impl<K: Kind> Kind for Named<K> {
     }
 }
 
-impl<K: Kind> Kind for OrOff<K> {
-    type Out = Switch<K::Out>;
-    fn shape() -> Shape {
-        Shape::Any(vec![K::shape(), Shape::Choice(vec!["off"])])
+impl<K: FileValue> FileValue for OrOff<K> {
+    type Out = OrDisabled<K::Out>;
+    fn shape() -> ValueShape {
+        ValueShape::Any(vec![K::shape(), ValueShape::Choice(vec!["off"])])
     }
-    fn read(value: &Value<'_>, out: &mut Mistakes) -> Option<Self::Out> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Self::Out> {
         match value.get_ref() {
-            DeValue::Table(_) => K::read(value, out).map(Switch::On),
-            DeValue::String(text) if text == "off" => Some(Switch::Off),
+            DeValue::Table(_) => K::read(value, out).map(OrDisabled::On),
+            DeValue::String(text) if text == "off" => Some(OrDisabled::Off),
             _ => {
                 out.push(
                     wrong_type(value, "a table, or the word \"off\"")
-                        .help("to turn it off, write \"off\""),
+                        .help("to turn it off, use \"off\""),
                 );
                 None
             }
@@ -313,23 +315,23 @@ pub fn is_name(text: &str) -> bool {
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-'))
 }
 
-/// The mistake of a name that may not be one.
+/// The diagnostic for a name that may not be one.
 #[must_use]
-pub fn bad_name(name: &str, span: std::ops::Range<usize>) -> Mistake {
+pub fn bad_name(name: &str, span: std::ops::Range<usize>) -> Diagnostic {
     let better: String = name
         .to_lowercase()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
         .take(63)
         .collect();
-    let mistake = Mistake::new(
+    let diagnostic = Diagnostic::new(
         Code::BadName,
         span,
         format!("`{}` cannot be a name", name.escape_debug()),
         "not a name",
     );
     let rule = "a name is 1 to 63 of: a-z, 0-9 and -";
-    mistake.help(if is_name(&better) {
+    diagnostic.help(if is_name(&better) {
         format!("{rule}; for example `{better}`")
     } else {
         rule.to_owned()
@@ -340,31 +342,31 @@ fn millionths(number: u64) -> f64 {
     number as f64 / 1e6
 }
 
-impl Typed for u32 {
+impl FileLiteral for u32 {
     fn typed(&self) -> serde_json::Value {
         (*self).into()
     }
 }
 
-impl Typed for f64 {
+impl FileLiteral for f64 {
     fn typed(&self) -> serde_json::Value {
         (*self).into()
     }
 }
 
-impl Typed for bool {
+impl FileLiteral for bool {
     fn typed(&self) -> serde_json::Value {
         (*self).into()
     }
 }
 
-impl Typed for &str {
+impl FileLiteral for &str {
     fn typed(&self) -> serde_json::Value {
         (*self).into()
     }
 }
 
-impl Typed for &[&str] {
+impl FileLiteral for &[&str] {
     fn typed(&self) -> serde_json::Value {
         serde_json::json!(self)
     }

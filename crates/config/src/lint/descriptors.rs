@@ -1,12 +1,17 @@
-//! A lint about the limit of the process that evenkeel will be.
+//! A lint for the file descriptor limit of the process.
 
-use crate::file::File;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::ConfigFile;
 use crate::plan::most_clients;
 use crate::resolve::{Draft, is_dns};
 
 /// More clients than can be connected. A default is no wish: it counts half, so that it is only said where much is missing.
-pub(super) fn few_descriptors(file: &File, draft: &Draft, descriptors: u64, out: &mut Mistakes) {
+pub(super) fn few_descriptors(
+    file: &ConfigFile,
+    draft: &Draft,
+    descriptors: u64,
+    out: &mut Diagnostics,
+) {
     let listeners = file.listen.iter().flat_map(|map| &map.value);
     let listeners = listeners.filter(|(_, listener)| !is_dns(listener));
     let (mut wanted, mut first) = (0, None);
@@ -29,12 +34,12 @@ pub(super) fn few_descriptors(file: &File, draft: &Draft, descriptors: u64, out:
     let all = draft.plan.listeners.iter();
     let all: usize = all.map(|listener| listener.limits.connections).sum();
     let message = format!(
-        "`limits.connections` come to {all}, and the process may have {descriptors} descriptors open: at most {most} clients"
+        "`limits.connections` add up to {all}, but the process may have only {descriptors} open file descriptors: at most {most} clients"
     );
     let needed = (all as u64) * 2 + 64;
     let help = format!(
-        "let it have {needed} (`LimitNOFILE={needed}` for systemd, `ulimit -Hn` of a shell), or bound `limits.connections`"
+        "raise the limit to {needed} (`LimitNOFILE={needed}` for systemd, `ulimit -Hn` in a shell), or lower `limits.connections`"
     );
-    let mistake = Mistake::new(Code::FewDescriptors, span, message, "cannot be reached");
-    out.push(mistake.help(help));
+    let diagnostic = Diagnostic::new(Code::FewDescriptors, span, message, "cannot be reached");
+    out.push(diagnostic.help(help));
 }

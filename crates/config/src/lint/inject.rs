@@ -1,12 +1,12 @@
-//! A lint about faults on purpose.
+//! A lint for fault injection.
 
-use crate::file::File;
-use crate::file::inject::Inject;
-use crate::file::value::Switch;
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::ConfigFile;
+use crate::file::inject::InjectConfig;
+use crate::file::value::OrDisabled;
 
-/// Faults on purpose are on: nobody should find that out from a customer.
-pub(super) fn injects(file: &File, out: &mut Mistakes) {
+/// Fault injection is on: customers should not be the first to notice.
+pub(super) fn injects(file: &ConfigFile, out: &mut Diagnostics) {
     let services = file.service.iter().flat_map(|map| &map.value);
     let of_services = services.filter_map(|(_, service)| service.inject.as_ref());
     let of_services = of_services.map(|inject| (&inject.key, &inject.value));
@@ -16,19 +16,19 @@ pub(super) fn injects(file: &File, out: &mut Mistakes) {
     let of_routes = routes.filter_map(|route| {
         let inject = route.inject.as_ref()?;
         match &inject.value {
-            Switch::On(table) => Some((&inject.key, table)),
-            Switch::Off => None,
+            OrDisabled::On(table) => Some((&inject.key, table)),
+            OrDisabled::Off => None,
         }
     });
-    let all: Vec<(&Span, &Inject)> = of_services.chain(of_routes).collect();
+    let all: Vec<(&TextRange, &InjectConfig)> = of_services.chain(of_routes).collect();
     for (key, _) in all {
         let message = "faults are injected on purpose";
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::FaultsInjected,
             key.clone(),
             message,
             "clients see them",
         );
-        out.push(mistake.help("take it out when the experiment is over"));
+        out.push(diagnostic.help("remove it when the experiment is over"));
     }
 }

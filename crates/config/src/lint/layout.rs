@@ -1,18 +1,18 @@
-//! Lints about which servers, services and routes there are.
+//! Lints for the set of servers, services and routes.
 
 use evenkeel_balance::Policy;
 use evenkeel_core::ServiceId;
 use evenkeel_request::FallbackTo;
 use evenkeel_request::route::Route;
 
-use super::subject::Subject;
+use super::subject::LintSubject;
 use crate::defaults;
-use crate::file::{File, Typed};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, FileLiteral};
 use crate::resolve::Draft;
 
 /// One server: nothing to retry on, nothing to fail over to.
-pub(super) fn single_server(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn single_server(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let [server] = subject.plan.servers.as_slice() else {
         return;
     };
@@ -25,11 +25,11 @@ pub(super) fn single_server(subject: &Subject<'_>, out: &mut Mistakes) {
         "when `{}` fails, there is no other to retry on: the service is down until it is repaired",
         server.name
     );
-    out.push(Mistake::new(Code::SingleServer, span, message, "the only one").help(help));
+    out.push(Diagnostic::new(Code::SingleServer, span, message, "the only one").help(help));
 }
 
 /// Several processes that cannot tell which port is theirs.
-pub(super) fn same_command(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn same_command(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let Some(run) = &subject.typed.run else {
         return;
     };
@@ -57,18 +57,18 @@ pub(super) fn same_command(subject: &Subject<'_>, out: &mut Mistakes) {
     let help =
         "put {port} into the command or the environment, so that each listens on its own port";
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::SameCommand,
             command.span.clone(),
             message,
-            "no {port} here",
+            "{port} is missing",
         )
         .help(help),
     );
 }
 
 /// A weight for a policy that does not weigh.
-pub(super) fn weight_ignored(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn weight_ignored(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let policy = subject.plan.balance.policy;
     if !matches!(policy, Policy::Random | Policy::RoundRobin) {
         return;
@@ -81,13 +81,13 @@ pub(super) fn weight_ignored(subject: &Subject<'_>, out: &mut Mistakes) {
         .filter_map(|server| server.weight.as_ref());
     for weight in weights.filter(|weight| weight.value != u64::from(defaults::SERVER_WEIGHT.value))
     {
-        let message = format!("the policy {} does not look at weights", policy.typed());
+        let message = format!("the policy {} ignores weights", policy.typed());
         let help = format!(
             "\"weighted-{}\" does",
             policy.typed().as_str().unwrap_or_default()
         );
         out.push(
-            Mistake::new(
+            Diagnostic::new(
                 Code::WeightIgnored,
                 weight.span.clone(),
                 message,
@@ -99,12 +99,12 @@ pub(super) fn weight_ignored(subject: &Subject<'_>, out: &mut Mistakes) {
 }
 
 /// A key of a policy that is not the one in use.
-pub(super) fn other_policy(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn other_policy(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let policy = subject.plan.balance.policy;
     let Some(typed) = subject.typed.balance.as_ref() else {
         return;
     };
-    let span = |key: Option<&Span>| key.cloned();
+    let span = |key: Option<&TextRange>| key.cloned();
     let keys = [
         (
             "hash_on",
@@ -124,18 +124,18 @@ pub(super) fn other_policy(subject: &Subject<'_>, out: &mut Mistakes) {
     ];
     for (key, place, _) in keys.into_iter().filter(|(_, _, used)| !used) {
         let Some(place) = place else { continue };
-        let message = format!("the policy {} does not look at `{key}`", policy.typed());
+        let message = format!("the policy {} does not use `{key}`", policy.typed());
         let help = match key {
             "hash_on" => "\"ring-hash\" and \"maglev\" do",
             "bounded_load" => "\"ring-hash\" does",
             _ => "\"maglev\" does",
         };
-        out.push(Mistake::new(Code::OtherPolicy, place, message, "has no effect").help(help));
+        out.push(Diagnostic::new(Code::OtherPolicy, place, message, "has no effect").help(help));
     }
 }
 
 /// An admin address that other machines reach.
-pub(super) fn admin_reachable(file: &File, draft: &Draft, out: &mut Mistakes) {
+pub(super) fn admin_reachable(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     let address = draft.plan.admin.address;
     let Some(typed) = file.admin.as_ref().and_then(|admin| admin.address.as_ref()) else {
         return;
@@ -144,9 +144,9 @@ pub(super) fn admin_reachable(file: &File, draft: &Draft, out: &mut Mistakes) {
         return;
     }
     let message = format!("other machines can reach the admin address {address}");
-    let help = "reading then needs the token too, but without TLS it travels in the clear: use 127.0.0.1 and a tunnel";
+    let help = "reading requires the token too then, but without TLS it is sent in clear text: use 127.0.0.1 and a tunnel";
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::AdminReachable,
             typed.span.clone(),
             message,
@@ -157,7 +157,7 @@ pub(super) fn admin_reachable(file: &File, draft: &Draft, out: &mut Mistakes) {
 }
 
 /// A service to which no listener leads.
-pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
+pub(super) fn unused_service(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     for (index, (name, _)) in file.service.iter().flat_map(|map| &map.value).enumerate() {
         let id = u32::try_from(index).ok().map(ServiceId);
         let used = draft.plan.listeners.iter().any(|listener| {
@@ -193,9 +193,9 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
         });
         if !used && !mirrored && !answered && !falls_back {
             let message = format!("no listener leads to the service `{}`", name.value);
-            let help = "it is probed and repaired all the same; name it in a listener's `service` or in a route";
+            let help = "it is probed and repaired nevertheless; name it in a listener's `service` or in a route";
             out.push(
-                Mistake::new(
+                Diagnostic::new(
                     Code::UnusedService,
                     name.span.clone(),
                     message,
@@ -208,7 +208,7 @@ pub(super) fn unused_service(file: &File, draft: &Draft, out: &mut Mistakes) {
 }
 
 /// Routes, and a default, behind a route that matches everything.
-pub(super) fn unreachable_route(file: &File, out: &mut Mistakes) {
+pub(super) fn unreachable_route(file: &ConfigFile, out: &mut Diagnostics) {
     for (_, listen) in file.listen.iter().flat_map(|map| &map.value) {
         let mut routes = listen.routes.iter().flat_map(|list| &list.value);
         let all = routes.find(|route| {
@@ -228,7 +228,7 @@ pub(super) fn unreachable_route(file: &File, out: &mut Mistakes) {
             format!("this route is never reached: the one in line {line} matches everything");
         let help = "the first match wins: put the route without conditions last";
         out.push(
-            Mistake::new(
+            Diagnostic::new(
                 Code::UnreachableRoute,
                 next.span.clone(),
                 message,

@@ -1,17 +1,17 @@
-//! Lints about copies of requests.
+//! Lints for mirroring.
 
-use crate::file::{At, File, mirror};
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::{ConfigFile, Located, mirror};
 
 /// A method that changes something is mirrored.
-pub(super) fn unsafe_method_mirrored(file: &File, out: &mut Mistakes) {
+pub(super) fn unsafe_method_mirrored(file: &ConfigFile, out: &mut Diagnostics) {
     let services = file.service.iter().flat_map(|map| &map.value);
     let of_services = services.filter_map(|(_, service)| service.mirror.as_ref());
     let listeners = file.listen.iter().flat_map(|map| &map.value);
     let routes =
         listeners.flat_map(|(_, listen)| listen.routes.iter().flat_map(|list| &list.value));
     let of_routes = routes.filter_map(|route| route.mirror.as_ref());
-    let mirrors: Vec<&At<mirror::Mirror>> = of_services.chain(of_routes).collect();
+    let mirrors: Vec<&Located<mirror::MirrorConfig>> = of_services.chain(of_routes).collect();
     for method in mirrors
         .iter()
         .flat_map(|mirror| &mirror.methods)
@@ -26,7 +26,7 @@ pub(super) fn unsafe_method_mirrored(file: &File, out: &mut Mistakes) {
         let message = format!("each copy of a {} does its work twice", method.value);
         let help = "an order may be placed twice, a mail sent twice; keep it only if the other service has data of its own";
         out.push(
-            Mistake::new(
+            Diagnostic::new(
                 Code::UnsafeMethodMirrored,
                 method.span.clone(),
                 message,

@@ -1,5 +1,5 @@
-//! Lints: files that can be used and probably do not do what their writer wants. Each lint is one function that says
-//! why in its help; none of them changes the plan.
+//! Lints: valid files that probably do not do what their author wants. Each lint is one function whose help text gives
+//! the reason; none of them changes the plan.
 
 mod subject;
 mod time;
@@ -13,18 +13,18 @@ mod descriptors;
 
 use evenkeel_request::Policies;
 
-use crate::file::listen::Route;
-use crate::file::service::Service;
-use crate::file::{At, File};
-use crate::mistake::{Mistake, Mistakes};
+use crate::diagnostic::{Diagnostic, Diagnostics};
+use crate::file::listen::RouteConfig;
+use crate::file::service::ServiceConfig;
+use crate::file::{ConfigFile, Located};
 use crate::plan::ServicePlan;
 use crate::resolve::{Draft, is_dns};
-use subject::Subject;
+use subject::LintSubject;
 
-type Lint = fn(&Subject<'_>, &mut Mistakes);
+type LintRule = fn(&LintSubject<'_>, &mut Diagnostics);
 
-/// Everything that is looked at in a service.
-const SERVICE_LINTS: &[Lint] = &[
+/// Everything that is checked in a service.
+const SERVICE_LINTS: &[LintRule] = &[
     time::total_shorter_than_attempt,
     time::no_time_for_retry,
     time::connect_longer_than_total,
@@ -48,8 +48,8 @@ const SERVICE_LINTS: &[Lint] = &[
     spread::limit_without_effect,
 ];
 
-/// What is looked at in what a route says of its own.
-const ROUTE_LINTS: &[Lint] = &[
+/// The checks of a route's overrides.
+const ROUTE_LINTS: &[LintRule] = &[
     time::total_shorter_than_attempt,
     time::no_time_for_retry,
     time::connect_longer_than_total,
@@ -59,11 +59,11 @@ const ROUTE_LINTS: &[Lint] = &[
 ];
 
 /// Puts the warnings about a plan that is free of errors into `out`.
-pub(crate) fn lint(file: &File, draft: &Draft, descriptors: u64, out: &mut Mistakes) {
+pub(crate) fn lint(file: &ConfigFile, draft: &Draft, descriptors: u64, out: &mut Diagnostics) {
     let typed = file.service.iter().flat_map(|map| &map.value);
     for (((name, typed), plan), servers) in typed.zip(&draft.plan.services).zip(&draft.server_spans)
     {
-        let subject = Subject {
+        let subject = LintSubject {
             name,
             typed: &typed.value,
             plan,
@@ -84,8 +84,9 @@ pub(crate) fn lint(file: &File, draft: &Draft, descriptors: u64, out: &mut Mista
     descriptors::few_descriptors(file, draft, descriptors, out);
 }
 
-/// What a route changes can be as wrong as what a service says. What the service is told already is not said again.
-fn routes(file: &File, draft: &Draft, out: &mut Mistakes) {
+/// Overrides of a route can be as wrong as the service's values. What was already reported for the service is not
+/// repeated.
+fn routes(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     let listeners = file.listen.iter().flat_map(|map| &map.value);
     let listeners = listeners.filter(|(_, listener)| !is_dns(listener));
     for ((_, typed), plan) in listeners.zip(&draft.plan.listeners) {
@@ -97,8 +98,8 @@ fn routes(file: &File, draft: &Draft, out: &mut Mistakes) {
                 let Some(((_, service), plan)) = service else {
                     continue;
                 };
-                for mistake in of_route(typed, service, (plan, policies), out) {
-                    out.push(mistake);
+                for diagnostic in of_route(typed, service, (plan, policies), out) {
+                    out.push(diagnostic);
                 }
             }
         }
@@ -106,19 +107,19 @@ fn routes(file: &File, draft: &Draft, out: &mut Mistakes) {
 }
 
 fn of_route(
-    route: &At<Route>,
-    service: &Service,
+    route: &Located<RouteConfig>,
+    service: &ServiceConfig,
     (plan, policies): (&ServicePlan, &Policies),
-    out: &Mistakes,
-) -> Vec<Mistake> {
-    let name = At {
+    out: &Diagnostics,
+) -> Vec<Diagnostic> {
+    let name = Located {
         value: plan.name.clone(),
         span: route.span.clone(),
         key: route.span.clone(),
     };
-    let told = |typed: &Service, policies: &Policies| {
-        let mut told = Mistakes::new(out.name(), out.text());
-        let subject = Subject {
+    let told = |typed: &ServiceConfig, policies: &Policies| {
+        let mut told = Diagnostics::new(out.name(), out.text());
+        let subject = LintSubject {
             name: &name,
             typed,
             plan,
@@ -131,9 +132,10 @@ fn of_route(
         told
     };
     let of_service = told(service, &plan.policies);
-    let is_new = |mistake: &&Mistake| {
-        let inside = (route.span.start..route.span.end).contains(&mistake.span.start);
-        let same = |told: &Mistake| told.code == mistake.code && told.message == mistake.message;
+    let is_new = |diagnostic: &&Diagnostic| {
+        let inside = (route.span.start..route.span.end).contains(&diagnostic.span.start);
+        let same =
+            |told: &Diagnostic| told.code == diagnostic.code && told.message == diagnostic.message;
         inside || !of_service.list().iter().any(same)
     };
     let of_route = told(&route.own(service), policies);

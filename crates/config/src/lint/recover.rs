@@ -1,15 +1,15 @@
-//! Lints about what recovery may and can do.
+//! Lints for recovery.
 
 use evenkeel_fault::policy::{Action, Mode};
 
-use super::subject::Subject;
-use crate::file::At;
+use super::subject::LintSubject;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::Located;
 use crate::file::quantity::type_duration;
-use crate::mistake::{Code, Mistake, Mistakes};
 use crate::plan::{ManagedPlan, ServerPlan};
 
 /// With few servers, the panic rule matters most.
-pub(super) fn no_panic(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn no_panic(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let servers = subject.plan.servers.len();
     if subject.plan.balance.panic_below > 0.0 || servers > 4 {
         return;
@@ -22,14 +22,14 @@ pub(super) fn no_panic(subject: &Subject<'_>, out: &mut Mistakes) {
             .and_then(|balance| balance.panic_below.as_ref()),
     );
     let message = format!(
-        "with {servers} servers and no panic rule, a wrong verdict on all of them is an outage"
+        "with {servers} servers and no panic threshold, a wrong verdict on all of them is an outage"
     );
     let help = "probes that fail everywhere at once are more likely wrong than all servers are: leave `panic_below` at 0.5";
-    out.push(Mistake::new(Code::NoPanic, place, message, "turned off").help(help));
+    out.push(Diagnostic::new(Code::NoPanic, place, message, "turned off").help(help));
 }
 
 /// `keep_serving` that leaves nothing to act on.
-pub(super) fn nothing_may_be_acted_on(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn nothing_may_be_acted_on(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let (recover, servers) = (&subject.plan.fault.recover, subject.plan.servers.len());
     let typed = subject
         .typed
@@ -41,19 +41,19 @@ pub(super) fn nothing_may_be_acted_on(subject: &Subject<'_>, out: &mut Mistakes)
         return;
     }
     let message = format!(
-        "{} % of {servers} servers must stay in service, so none that serves may be acted on",
+        "{} % of {servers} servers must stay in service, so evenkeel may never act on one that serves",
         (recover.keep_serving * 100.0).round()
     );
     let help = format!(
-        "slow and failing servers serve too; {} would leave room for one",
+        "slow and failing servers count as serving; {} would allow acting on one",
         short((servers - 1) as f64 / servers as f64)
     );
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::NothingMayBeActedOn,
             subject.place(typed),
             message,
-            "leaves no room",
+            "leaves no server",
         )
         .help(help),
     );
@@ -65,7 +65,7 @@ fn short(share: f64) -> String {
 }
 
 /// Requests that are held where nothing is ever repaired, or longer than they may take.
-pub(super) fn hold_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn hold_without_effect(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let (Some(typed), Some(hold)) = (&subject.typed.hold_requests, subject.plan.hold_requests)
     else {
         return;
@@ -92,12 +92,12 @@ pub(super) fn hold_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
     } else {
         return;
     };
-    let mistake = Mistake::new(Code::HoldWithoutEffect, span, message, label);
-    out.push(mistake.help(help));
+    let diagnostic = Diagnostic::new(Code::HoldWithoutEffect, span, message, label);
+    out.push(diagnostic.help(help));
 }
 
 /// The actions of all playbooks, as typed.
-fn actions<'a>(subject: &'a Subject<'_>) -> impl Iterator<Item = &'a At<Action>> {
+fn actions<'a>(subject: &'a LintSubject<'_>) -> impl Iterator<Item = &'a Located<Action>> {
     let recover = subject.typed.recover.iter();
     recover
         .flat_map(|recover| &recover.playbook)
@@ -106,37 +106,37 @@ fn actions<'a>(subject: &'a Subject<'_>) -> impl Iterator<Item = &'a At<Action>>
         .flat_map(|list| &list.value)
 }
 
-/// A playbook that moves requests to nobody, answers for a service that has no answer, or sheds what limits shed by themselves.
-pub(super) fn action_without_effect(subject: &Subject<'_>, out: &mut Mistakes) {
+/// A playbook that fails over without a later tier, falls back without a fallback, or sheds where limits already do.
+pub(super) fn action_without_effect(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let (name, servers) = (&subject.plan.name, &subject.plan.servers);
     for action in actions(subject) {
         let (why, help) = match action.value {
             Action::FailOver if servers.iter().all(|server| server.tier == 0) => (
-                format!("no server of `{name}` is behind the others"),
+                format!("`{name}` has no server in a later tier"),
                 "give one tier = \"backup\"",
             ),
             Action::FallBack if subject.typed.fallback.is_none() => (
                 format!("`{name}` has no fallback: its requests are answered 503"),
-                "say what answers: [service.NAME.fallback]",
+                "configure a response: [service.NAME.fallback]",
             ),
             Action::Shed if has_limits(subject) => (
-                format!("each server of `{name}` has a limit, which sheds by itself"),
+                format!("every server of `{name}` has a limit already, which sheds requests"),
                 "leave \"shed\" out",
             ),
             _ => continue,
         };
         let (code, span) = (Code::ActionWithoutEffect, action.span.clone());
-        out.push(Mistake::new(code, span, why, "does little").help(help));
+        out.push(Diagnostic::new(code, span, why, "does little").help(help));
     }
 }
 
-fn has_limits(subject: &Subject<'_>) -> bool {
+fn has_limits(subject: &LintSubject<'_>) -> bool {
     subject.plan.limit.adaptive.is_some()
         || subject.plan.servers.iter().all(|one| one.max_requests > 0)
 }
 
 /// A playbook that restarts what cannot be restarted.
-pub(super) fn cannot_restart(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn cannot_restart(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     for action in actions(subject) {
         let able = |server: &ServerPlan| match (&server.managed, &action.value) {
             (ManagedPlan::Child(child), Action::RollBack) => child.roll_back.is_some(),
@@ -159,7 +159,7 @@ pub(super) fn cannot_restart(subject: &Subject<'_>, out: &mut Mistakes) {
             "let evenkeel run the servers ([service.NAME.run]), or give them managed_by = { exec = { … } }"
         };
         out.push(
-            Mistake::new(
+            Diagnostic::new(
                 Code::CannotRestart,
                 action.span.clone(),
                 message,

@@ -1,15 +1,15 @@
-//! Lints about retries.
+//! Lints for retries.
 
-use super::subject::Subject;
-use crate::file::At;
+use super::subject::LintSubject;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::Located;
 use crate::file::quantity::type_size;
-use crate::file::retry::{Retry, RetryCondition};
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::file::retry::{RetryCondition, RetryConfig};
 
 /// Request bodies kept for a retry beyond this are worth a word.
 const HUGE: usize = 1 << 20;
 
-fn typed<'a>(subject: &'a Subject<'_>) -> Option<&'a Retry> {
+fn typed<'a>(subject: &'a LintSubject<'_>) -> Option<&'a RetryConfig> {
     subject.typed.retry.as_ref().map(|retry| &retry.value)
 }
 
@@ -21,7 +21,7 @@ fn is_unsafe(method: &str) -> bool {
 }
 
 /// "500" with methods that may change something twice.
-pub(super) fn retry_of_500(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn retry_of_500(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let retry = &subject.policies.retry;
     let Some(method) = retry.methods.iter().find(|method| is_unsafe(method)) else {
         return;
@@ -30,7 +30,7 @@ pub(super) fn retry_of_500(subject: &Subject<'_>, out: &mut Mistakes) {
         return;
     }
     let conditions = typed(subject).and_then(|retry| retry.on.as_ref());
-    let place: Option<&At<RetryCondition>> = conditions.and_then(|on| {
+    let place: Option<&Located<RetryCondition>> = conditions.and_then(|on| {
         on.value
             .iter()
             .find(|at| at.value == RetryCondition::Status(500))
@@ -38,7 +38,7 @@ pub(super) fn retry_of_500(subject: &Subject<'_>, out: &mut Mistakes) {
     let message = format!("a {method} that ends with 500 is sent again");
     let help = "500 often comes after the work was done: an order may be placed twice";
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::RetryOf500,
             subject.place(place),
             message,
@@ -49,7 +49,7 @@ pub(super) fn retry_of_500(subject: &Subject<'_>, out: &mut Mistakes) {
 }
 
 /// A method that changes something may be sent twice.
-pub(super) fn unsafe_method(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn unsafe_method(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     if subject.policies.retry.limit == 0 {
         return;
     }
@@ -59,10 +59,10 @@ pub(super) fn unsafe_method(subject: &Subject<'_>, out: &mut Mistakes) {
         .flat_map(|methods| &methods.value)
         .filter(|method| is_unsafe(method))
     {
-        let message = format!("{} may be sent twice", method.value);
+        let message = format!("{} requests may be sent twice", method.value);
         let help = "a server may have done the work before the attempt failed; keep it only if the servers recognise repeated requests";
         out.push(
-            Mistake::new(
+            Diagnostic::new(
                 Code::UnsafeMethodRetried,
                 method.span.clone(),
                 message,
@@ -74,7 +74,7 @@ pub(super) fn unsafe_method(subject: &Subject<'_>, out: &mut Mistakes) {
 }
 
 /// A budget without income.
-pub(super) fn budget_earns_nothing(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn budget_earns_nothing(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let retry = &subject.policies.retry;
     if retry.limit == 0 || retry.budget.ratio > 0.0 {
         return;
@@ -82,15 +82,16 @@ pub(super) fn budget_earns_nothing(subject: &Subject<'_>, out: &mut Mistakes) {
     let budget = typed(subject).and_then(|retry| retry.budget.as_ref());
     let place = subject.place(budget.and_then(|budget| budget.ratio.as_ref()));
     let message = format!(
-        "successes earn no retries; {} each second is all there is",
+        "successes earn no retries; {} per second is the whole budget",
         retry.budget.floor_per_second
     );
-    let help = "with much traffic that is nothing: set `ratio`, or `limit = 0` to turn retries off";
-    out.push(Mistake::new(Code::BudgetEarnsNothing, place, message, "earns nothing").help(help));
+    let help =
+        "with high traffic that is almost nothing: set `ratio`, or `limit = 0` to turn retries off";
+    out.push(Diagnostic::new(Code::BudgetEarnsNothing, place, message, "earns nothing").help(help));
 }
 
 /// Much memory for bodies.
-pub(super) fn body_buffer_huge(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn body_buffer_huge(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let size = subject.policies.retry.body_buffer;
     if size <= HUGE {
         return;
@@ -105,5 +106,5 @@ pub(super) fn body_buffer_huge(subject: &Subject<'_>, out: &mut Mistakes) {
         "1,000 uploads at once would take {}; only bodies that must be retried need to fit",
         type_size(bytes.saturating_mul(1_000))
     );
-    out.push(Mistake::new(Code::BodyBufferHuge, place, message, "much memory").help(help));
+    out.push(Diagnostic::new(Code::BodyBufferHuge, place, message, "much memory").help(help));
 }

@@ -1,25 +1,26 @@
-//! What a lint looks at: a service beside its plan, so that it can show the value that made the plan what it is.
+//! The input of a lint: a service as typed together with its plan, so that a lint can point at the value that caused a
+//! setting.
 
 use evenkeel_request::Policies;
 
-use crate::file::At;
-use crate::file::service::Service;
-use crate::mistake::Span;
+use crate::diagnostic::TextRange;
+use crate::file::Located;
+use crate::file::service::ServiceConfig;
 use crate::plan::ServicePlan;
 
 /// A service as typed and as planned.
-pub(super) struct Subject<'a> {
-    pub(super) name: &'a At<String>,
-    pub(super) typed: &'a Service,
+pub(super) struct LintSubject<'a> {
+    pub(super) name: &'a Located<String>,
+    pub(super) typed: &'a ServiceConfig,
     pub(super) plan: &'a ServicePlan,
     /// The service's, or those of a route to it.
     pub(super) policies: &'a Policies,
-    pub(super) servers: &'a [Span],
+    pub(super) servers: &'a [TextRange],
 }
 
-impl Subject<'_> {
+impl LintSubject<'_> {
     /// The place of a value, or of the service's name if the value is a default.
-    pub(super) fn place<T>(&self, value: Option<&At<T>>) -> Span {
+    pub(super) fn place<T>(&self, value: Option<&Located<T>>) -> TextRange {
         value.map_or_else(|| self.name.span.clone(), |at| at.span.clone())
     }
 }

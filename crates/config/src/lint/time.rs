@@ -1,11 +1,11 @@
-//! Lints about durations that do not fit together.
+//! Lints for durations that contradict each other.
 
-use super::subject::Subject;
+use super::subject::LintSubject;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
 use crate::file::quantity::type_duration;
-use crate::mistake::{Code, Mistake, Mistakes};
 
 /// A request that ends before its first attempt may.
-pub(super) fn total_shorter_than_attempt(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn total_shorter_than_attempt(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let timeout = subject.policies.timeout;
     if timeout.total >= timeout.attempt {
         return;
@@ -17,10 +17,11 @@ pub(super) fn total_shorter_than_attempt(subject: &Subject<'_>, out: &mut Mistak
             .or(typed.and_then(|t| t.attempt.as_ref())),
     );
     let (total, attempt) = (type_duration(timeout.total), type_duration(timeout.attempt));
-    let message = format!("the whole request gets {total}, one attempt {attempt}");
-    let help = "the attempt's timeout never comes to pass, so a hung server is not seen as one and nothing is retried after it";
+    let message =
+        format!("the timeout of the whole request is {total}, that of one attempt {attempt}");
+    let help = "the attempt's timeout never fires, so a hung server is not detected by it and the request is not retried";
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::TotalShorterThanAttempt,
             span,
             message,
@@ -31,7 +32,7 @@ pub(super) fn total_shorter_than_attempt(subject: &Subject<'_>, out: &mut Mistak
 }
 
 /// A request that times out together with its first attempt.
-pub(super) fn no_time_for_retry(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn no_time_for_retry(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let (timeout, retry) = (subject.policies.timeout, &subject.policies.retry);
     let room = timeout.total.saturating_sub(timeout.attempt);
     if retry.limit == 0
@@ -48,7 +49,7 @@ pub(super) fn no_time_for_retry(subject: &Subject<'_>, out: &mut Mistakes) {
             .or(typed.and_then(|t| t.attempt.as_ref())),
     );
     let message = format!(
-        "after an attempt that timed out, {} are left for a retry",
+        "after an attempt that timed out, {} remain for a retry",
         type_duration(room)
     );
     let help = format!(
@@ -56,7 +57,7 @@ pub(super) fn no_time_for_retry(subject: &Subject<'_>, out: &mut Mistakes) {
         type_duration(timeout.attempt.saturating_mul(2))
     );
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::NoTimeForRetry,
             span,
             message,
@@ -67,7 +68,7 @@ pub(super) fn no_time_for_retry(subject: &Subject<'_>, out: &mut Mistakes) {
 }
 
 /// Connecting may take longer than everything.
-pub(super) fn connect_longer_than_total(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn connect_longer_than_total(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let timeout = subject.policies.timeout;
     if timeout.connect < timeout.total {
         return;
@@ -83,9 +84,10 @@ pub(super) fn connect_longer_than_total(subject: &Subject<'_>, out: &mut Mistake
         type_duration(timeout.connect),
         type_duration(timeout.total)
     );
-    let help = "a server that cannot be reached uses up the request; no other server is tried";
+    let help =
+        "a server that cannot be reached uses up the request's time; no other server is tried";
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::ConnectLongerThanTotal,
             span,
             message,
@@ -96,7 +98,7 @@ pub(super) fn connect_longer_than_total(subject: &Subject<'_>, out: &mut Mistake
 }
 
 /// Probes notice a fault later than retries can hide it.
-pub(super) fn probe_slower_than_retries(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn probe_slower_than_retries(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let (probe, total) = (
         &subject.plan.fault.detect.probe,
         subject.policies.timeout.total,
@@ -131,9 +133,9 @@ pub(super) fn probe_slower_than_retries(subject: &Subject<'_>, out: &mut Mistake
         type_duration(probe.every),
         type_duration(total)
     );
-    let help = "a fault that only probes see outlives the retries that could hide it: make `every` or `fall` smaller";
+    let help = "a fault that only probes detect lasts longer than the retries that could hide it: lower `every` or `fall`";
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::ProbeSlowerThanRetries,
             span,
             message,
@@ -144,7 +146,7 @@ pub(super) fn probe_slower_than_retries(subject: &Subject<'_>, out: &mut Mistake
 }
 
 /// A probe may take longer than the time between two.
-pub(super) fn probe_timeout_too_long(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn probe_timeout_too_long(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let probe = &subject.plan.fault.detect.probe;
     if probe.timeout <= probe.every {
         return;
@@ -159,13 +161,13 @@ pub(super) fn probe_timeout_too_long(subject: &Subject<'_>, out: &mut Mistakes) 
         .or(typed.and_then(|p| p.every.as_ref()));
     let span = subject.place(span);
     let message = format!(
-        "a probe may take {}, but the next is due after {}",
+        "a probe may take {}, but the next one is due after {}",
         type_duration(probe.timeout),
         type_duration(probe.every)
     );
-    let help = "probes of one server never overlap: on a slow server they come less often than `every` says";
+    let help = "probes of one server never overlap: on a slow server they are sent less often than `every`";
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::ProbeTimeoutTooLong,
             span,
             message,
@@ -176,7 +178,7 @@ pub(super) fn probe_timeout_too_long(subject: &Subject<'_>, out: &mut Mistakes) 
 }
 
 /// Verification ends before its probes can pass.
-pub(super) fn verify_too_short(subject: &Subject<'_>, out: &mut Mistakes) {
+pub(super) fn verify_too_short(subject: &LintSubject<'_>, out: &mut Diagnostics) {
     let verify = subject.plan.fault.recover.verify;
     let needed = verify.every.saturating_mul(verify.probes);
     if verify.within >= needed {
@@ -189,12 +191,12 @@ pub(super) fn verify_too_short(subject: &Subject<'_>, out: &mut Mistakes) {
         .and_then(|recover| recover.verify.as_ref());
     let span = subject.place(typed);
     let message = format!(
-        "{} probes, one each {}, need {}; verification has {}",
+        "{} probes at intervals of {} take {}; the verification may take {}",
         verify.probes,
         type_duration(verify.every),
         type_duration(needed),
         type_duration(verify.within)
     );
-    let help = "no repair can be verified, so each one escalates: make `within` longer";
-    out.push(Mistake::new(Code::VerifyTooShort, span, message, "cannot be met").help(help));
+    let help = "no repair can be verified, so every one is escalated: raise `within`";
+    out.push(Diagnostic::new(Code::VerifyTooShort, span, message, "cannot be met").help(help));
 }

@@ -1,13 +1,13 @@
-//! Circuit breaking: what was typed, and the default for the rest.
+//! Resolves circuit breakers: typed values, and defaults for the rest.
 
 use evenkeel_tolerate::BreakerOptions;
 use evenkeel_tolerate::breaker::{SlowOptions, WindowKind};
 
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
-use crate::file::breaker::Breaker;
+use crate::file::breaker::BreakerConfig;
 
-pub(crate) fn resolve_breaker(typed: &Breaker) -> BreakerOptions {
+pub(crate) fn resolve_breaker(typed: &BreakerConfig) -> BreakerOptions {
     let consecutive = pick_whole(
         typed.consecutive_failures.as_ref(),
         defaults::BREAKER_CONSECUTIVE,

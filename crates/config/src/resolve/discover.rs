@@ -1,21 +1,21 @@
-//! The slots of a service whose servers come from DNS, and what is asked for to fill them.
+//! Resolves discovery: the slots of a service whose servers come from DNS, and the queries that fill them.
 
 use std::net::SocketAddr;
 
-use super::surroundings::Surroundings;
+use super::environment::Environment;
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
-use crate::file::discover::Discover;
-use crate::file::{Address, At};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::discover::DiscoverConfig;
+use crate::file::{Address, Located};
 use crate::plan::{DiscoverPlan, ManagedPlan, ServerPlan};
 
 /// The slots of `typed`, whose first one is server number `first`.
 pub(super) fn resolve_discover(
-    typed: &At<Discover>,
+    typed: &Located<DiscoverConfig>,
     (first, bound): (u32, u32),
-    out: &mut Mistakes,
-) -> Option<(DiscoverPlan, Vec<(ServerPlan, Span)>)> {
+    out: &mut Diagnostics,
+) -> Option<(DiscoverPlan, Vec<(ServerPlan, TextRange)>)> {
     let every = section(typed.every.as_ref());
     let (least, most) = (
         pick(every.least.as_ref(), defaults::DISCOVER_LEAST),
@@ -27,7 +27,7 @@ pub(super) fn resolve_discover(
             .or(every.most)
             .map_or(typed.span.clone(), |at| at.span);
         let message = "`every.least` is longer than `every.most`";
-        out.push(Mistake::new(
+        out.push(Diagnostic::new(
             Code::Contradiction,
             span,
             message,
@@ -65,7 +65,7 @@ pub(super) fn resolve_discover(
     Some((plan, slots))
 }
 
-/// What is asked for so that a listed server follows the first address of its name.
+/// The query with which a listed server follows the first address of its name.
 pub(super) fn follow(host: &str, port: u16, server: &ServerPlan, first: u32) -> DiscoverPlan {
     DiscoverPlan {
         name: host.to_owned(),
@@ -84,9 +84,9 @@ pub(super) fn follow(host: &str, port: u16, server: &ServerPlan, first: u32) -> 
 
 /// The address of a listed server; nothing if its name does not resolve now.
 pub(super) fn resolve_address(
-    typed: &At<Address>,
-    around: &Surroundings<'_>,
-    out: &mut Mistakes,
+    typed: &Located<Address>,
+    around: &Environment<'_>,
+    out: &mut Diagnostics,
 ) -> Option<SocketAddr> {
     let (host, port) = match &typed.value {
         Address::Ip(address) => return Some(*address),
@@ -99,9 +99,9 @@ pub(super) fn resolve_address(
             let number = found.as_ref().map_or(0, Vec::len);
             let message = format!("the name `{host}` has {number} addresses; {first} is used");
             let (code, label) = (Code::SeveralAddresses, "several addresses");
-            let mistake = Mistake::new(code, typed.span.clone(), message, label);
+            let diagnostic = Diagnostic::new(code, typed.span.clone(), message, label);
             let help = format!("to use all of them: discover = {{ dns = \"{host}:{port}\" }}");
-            out.push(mistake.help(help));
+            out.push(diagnostic.help(help));
             return Some(*first);
         }
         Ok([]) => "it has no address".to_owned(),
@@ -109,7 +109,7 @@ pub(super) fn resolve_address(
     };
     let message = format!("the name `{host}` does not resolve: {reason}");
     let (code, label) = (Code::Unresolved, "does not resolve");
-    let mistake = Mistake::new(code, typed.span.clone(), message, label);
-    out.push(mistake.help("the server is down until the name resolves; check the spelling"));
+    let diagnostic = Diagnostic::new(code, typed.span.clone(), message, label);
+    out.push(diagnostic.help("the server is down until the name resolves; check the spelling"));
     None
 }

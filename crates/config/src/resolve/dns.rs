@@ -1,14 +1,14 @@
-//! Listeners for DNS: names checked, services found, and keys that are for HTTP refused.
+//! Resolves DNS listeners: checks names, finds services, and rejects keys that apply to HTTP only.
 
 use super::typed::{find_service, pick, pick_whole};
 use crate::defaults;
-use crate::file::listen::Listen;
-use crate::file::{At, File, choice::Protocol, dns};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::listen::ListenConfig;
+use crate::file::{ConfigFile, Located, choice::Protocol, dns};
 use crate::plan::{DnsNamePlan, DnsPlan};
 
 /// The DNS listeners of `file`.
-pub(crate) fn resolve_dns(file: &File, out: &mut Mistakes) -> Vec<DnsPlan> {
+pub(crate) fn resolve_dns(file: &ConfigFile, out: &mut Diagnostics) -> Vec<DnsPlan> {
     let mut plans = Vec::new();
     for (name, typed) in file.listen.iter().flat_map(|map| &map.value) {
         if !is_dns(typed) {
@@ -28,13 +28,15 @@ pub(crate) fn resolve_dns(file: &File, out: &mut Mistakes) -> Vec<DnsPlan> {
                 ("routes", key(typed.routes.as_ref())),
                 ("limits", key(typed.limits.as_ref())),
             ],
-            "a listener for DNS has `names`, each with its `service`",
+            "a DNS listener has `names`, each with its `service`",
             out,
         );
         if typed.names.is_none() {
-            let message = "a listener for DNS answers for `names`, and there are none";
-            let mistake = Mistake::new(Code::Missing, name.span.clone(), message, "no names");
-            out.push(mistake.help("names = [{ name = \"shop.example.com\", service = \"shop\" }]"));
+            let message = "a DNS listener needs `names`";
+            let diagnostic = Diagnostic::new(Code::Missing, name.span.clone(), message, "no names");
+            out.push(
+                diagnostic.help("names = [{ name = \"shop.example.com\", service = \"shop\" }]"),
+            );
         }
         let mut names: Vec<DnsNamePlan> = Vec::new();
         for one in typed.names.iter().flat_map(|names| &names.value) {
@@ -55,52 +57,53 @@ pub(crate) fn resolve_dns(file: &File, out: &mut Mistakes) -> Vec<DnsPlan> {
 }
 
 /// Whether a listener answers DNS.
-pub(crate) fn is_dns(typed: &Listen) -> bool {
+pub(crate) fn is_dns(typed: &ListenConfig) -> bool {
     pick(typed.protocol.as_ref(), defaults::LISTEN_PROTOCOL) == Protocol::Dns
 }
 
-fn key<T>(at: Option<&At<T>>) -> Option<&Span> {
+fn key<T>(at: Option<&Located<T>>) -> Option<&TextRange> {
     at.map(|at| &at.key)
 }
 
-fn refuse(keys: &[(&str, Option<&Span>)], help: &str, out: &mut Mistakes) {
+fn refuse(keys: &[(&str, Option<&TextRange>)], help: &str, out: &mut Diagnostics) {
     for (name, span) in keys {
         if let Some(span) = span {
             let message = format!("`{name}` is not for a listener of this protocol");
-            let mistake = Mistake::new(Code::Contradiction, (*span).clone(), message, "not here");
-            out.push(mistake.help(help));
+            let diagnostic =
+                Diagnostic::new(Code::Contradiction, (*span).clone(), message, "not here");
+            out.push(diagnostic.help(help));
         }
     }
 }
 
 fn resolve_name(
-    file: &File,
-    typed: &At<dns::DnsName>,
+    file: &ConfigFile,
+    typed: &Located<dns::ServedNameConfig>,
     before: &[DnsNamePlan],
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> Option<DnsNamePlan> {
     let written = typed.name.as_ref()?;
     let service = find_service(file, typed.service.as_ref()?, out)?;
     let name = written.trim_end_matches('.').to_lowercase();
     if let Some(why) = wrong_with(&name) {
         let message = format!(
-            "`{}` is no name to answer for: {why}",
+            "`{}` is not a valid DNS name: {why}",
             written.escape_debug()
         );
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::BadName,
             written.span.clone(),
             message,
             "not such a name",
         );
         out.push(
-            mistake.help("for example \"shop.example.com\" or \"_http._tcp.shop.example.com\""),
+            diagnostic.help("for example \"shop.example.com\" or \"_http._tcp.shop.example.com\""),
         );
         return None;
     }
     if before.iter().any(|other| other.name == name) {
-        let message = format!("`{name}` is there already");
-        out.push(Mistake::new(
+        let message = format!("`{name}` is defined twice");
+        out.push(Diagnostic::new(
             Code::Duplicate,
             written.span.clone(),
             message,
@@ -111,8 +114,13 @@ fn resolve_name(
     let ttl = pick(typed.ttl.as_ref(), defaults::DNS_TTL);
     if ttl.subsec_nanos() != 0 || ttl.as_secs() > 86_400 {
         let span = typed.ttl.as_ref().map_or(0..0, |at| at.span.clone());
-        let message = "a TTL is in whole seconds, and at most a day";
-        out.push(Mistake::new(Code::OutOfRange, span, message, "not a TTL"));
+        let message = "a TTL is a whole number of seconds, at most a day";
+        out.push(Diagnostic::new(
+            Code::OutOfRange,
+            span,
+            message,
+            "not a TTL",
+        ));
     }
     let answers = pick_whole(typed.answers.as_ref(), defaults::DNS_ANSWERS);
     Some(DnsNamePlan {
@@ -123,20 +131,20 @@ fn resolve_name(
     })
 }
 
-/// What is wrong with a name (RFC 1035, section 2.3), if something is.
+/// The error in a name (RFC 1035, section 2.3), if any.
 fn wrong_with(name: &str) -> Option<&'static str> {
     let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     let mut labels = name.split('.');
     if name.len() > 200 {
         // The names of servers are put before it.
-        Some("it is longer than 200 letters")
+        Some("it is longer than 200 characters")
     } else if labels
         .clone()
         .any(|label| label.is_empty() || label.len() > 63)
     {
-        Some("each part between dots has 1 to 63 letters")
+        Some("each label has 1 to 63 characters")
     } else if !labels.clone().all(|label| label.bytes().all(is_letter)) {
-        Some("it has letters, digits, dashes and underscores")
+        Some("allowed are letters, digits, dashes and underscores")
     } else if labels.all(|label| label.starts_with('_')) {
         Some("nothing comes after the parts with underscores")
     } else {

@@ -1,21 +1,21 @@
-//! Fallbacks: the service that answers instead, or the answer.
+//! Resolves fallbacks: another service, or a fixed response.
 
 use evenkeel_request::{Fallback, FallbackResponse, FallbackTo};
 use evenkeel_tolerate::StaleOptions;
 
 use super::typed::{find_service, pick, pick_whole, section};
 use crate::defaults;
-use crate::file::{At, File, fallback};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, Located, fallback};
 
 /// The longest body.
 const BODY: usize = 64 * 1024;
 
-/// What `typed` asks for.
+/// The settings described by `typed`.
 pub(super) fn resolve_fallback(
-    file: &File,
-    typed: Option<&At<fallback::Fallback>>,
-    out: &mut Mistakes,
+    file: &ConfigFile,
+    typed: Option<&Located<fallback::FallbackConfig>>,
+    out: &mut Diagnostics,
 ) -> Option<Fallback> {
     let place = typed?;
     let typed = section(Some(place));
@@ -29,13 +29,13 @@ pub(super) fn resolve_fallback(
     } else {
         if typed.body.is_none() && typed.stale.is_none() {
             let message = "none of `service`, `body` and `stale` is given";
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::Missing,
                 place.span.clone(),
                 message,
                 "one of the three",
             );
-            out.push(mistake.help("body = \"We are repairing this. Try again in a minute.\""));
+            out.push(diagnostic.help("body = \"We are repairing this. Try again in a minute.\""));
         }
         let response = response(&typed, out);
         match typed.body {
@@ -47,8 +47,8 @@ pub(super) fn resolve_fallback(
     Some(Fallback { on, stale, to })
 }
 
-fn resolve_stale(typed: &fallback::Stale) -> StaleOptions {
-    let size = |at: Option<&At<usize>>, given: usize| at.map_or(given, |at| at.value);
+fn resolve_stale(typed: &fallback::StaleConfig) -> StaleOptions {
+    let size = |at: Option<&Located<usize>>, given: usize| at.map_or(given, |at| at.value);
     StaleOptions {
         bytes: size(typed.size.as_ref(), defaults::STALE_SIZE.value.0),
         object: size(typed.object.as_ref(), defaults::STALE_OBJECT.value.0),
@@ -57,7 +57,7 @@ fn resolve_stale(typed: &fallback::Stale) -> StaleOptions {
     }
 }
 
-fn response(typed: &fallback::Fallback, out: &mut Mistakes) -> FallbackResponse {
+fn response(typed: &fallback::FallbackConfig, out: &mut Diagnostics) -> FallbackResponse {
     let content_type = typed.content_type.as_ref();
     if let Some(given) = content_type {
         check_content_type(given, out);
@@ -65,8 +65,8 @@ fn response(typed: &fallback::Fallback, out: &mut Mistakes) -> FallbackResponse 
     let body = typed.body.as_ref();
     if let Some(long) = body.filter(|body| body.value.len() > BODY) {
         let message = format!("this body has {} bytes", long.value.len());
-        let mistake = Mistake::new(Code::OutOfRange, long.span.clone(), message, "too long");
-        out.push(mistake.help("at most 65536 bytes; a service can answer with more"));
+        let diagnostic = Diagnostic::new(Code::OutOfRange, long.span.clone(), message, "too long");
+        out.push(diagnostic.help("at most 65536 bytes; a service can answer with more"));
     }
     let status = pick_whole(typed.status.as_ref(), defaults::FALLBACK_STATUS);
     FallbackResponse {
@@ -80,24 +80,24 @@ fn response(typed: &fallback::Fallback, out: &mut Mistakes) -> FallbackResponse 
     }
 }
 
-fn check_content_type(given: &At<String>, out: &mut Mistakes) {
+fn check_content_type(given: &Located<String>, out: &mut Diagnostics) {
     let is_field = |byte: u8| (0x20..0x7f).contains(&byte);
     let text = given.value.trim();
     if text.len() != given.value.len() || !text.contains('/') || !text.bytes().all(is_field) {
         let message = format!("`{}` is not a media type", given.value.escape_debug());
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::BadRule,
             given.span.clone(),
             message,
             "not fitting here",
         );
-        out.push(mistake.help("for example \"text/html; charset=utf-8\""));
+        out.push(diagnostic.help("for example \"text/html; charset=utf-8\""));
     }
 }
 
 /// Another service's answer is as it is.
-fn refuse_response(typed: &fallback::Fallback, out: &mut Mistakes) {
-    let keys: [(&str, Option<&Span>); 4] = [
+fn refuse_response(typed: &fallback::FallbackConfig, out: &mut Diagnostics) {
+    let keys: [(&str, Option<&TextRange>); 4] = [
         ("status", typed.status.as_ref().map(|at| &at.key)),
         ("body", typed.body.as_ref().map(|at| &at.key)),
         (
@@ -109,14 +109,14 @@ fn refuse_response(typed: &fallback::Fallback, out: &mut Mistakes) {
     for (name, span) in keys {
         let Some(span) = span else { continue };
         let message = format!("`{name}` and `service` cannot both hold");
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::Contradiction,
             span.clone(),
             message,
             "not with a service",
         );
         out.push(
-            mistake.help("leave one of the two out: the service's answer is passed on as it is"),
+            diagnostic.help("leave one of the two out: the service's answer is passed on as it is"),
         );
     }
 }

@@ -1,24 +1,24 @@
-//! A service's options for the way of a fault: detection, diagnosis, recovery, objective.
+//! Resolves a service's options for the fault path: detection, diagnosis, recovery, objective.
 
 use evenkeel_core::ServiceId;
 use evenkeel_fault::policy::{
     ActionLimit, DetectOptions, FaultOptions, Objective, Playbook, ProbeKind, ProbeOptions,
-    RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
+    RatioOptions, RecoverOptions, RestartBackoff, SlowServerOptions, VerifyOptions,
 };
 use evenkeel_request::route::HostRule;
 
 use super::typed::{check_cap, pick, pick_whole, section};
 use crate::defaults;
-use crate::file::At;
-use crate::file::detect::{Detect, Probe};
-use crate::file::recover::Recover;
-use crate::file::service::Service;
-use crate::file::value::Switch;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::Located;
+use crate::file::detect::{DetectConfig, ProbeConfig};
+use crate::file::recover::RecoverConfig;
+use crate::file::service::ServiceConfig;
+use crate::file::value::OrDisabled;
 use crate::plan::{ListenerPlan, ServicePlan};
 
 /// The options of `service`.
-pub(crate) fn resolve_fault(service: &Service, out: &mut Mistakes) -> FaultOptions {
+pub(crate) fn resolve_fault(service: &ServiceConfig, out: &mut Diagnostics) -> FaultOptions {
     let diagnose = section(service.diagnose.as_ref());
     let objective = service.objective.as_ref().map(|objective| Objective {
         availability: objective.availability.as_ref().map_or(0.0, |at| at.value),
@@ -43,19 +43,23 @@ pub(crate) fn resolve_fault(service: &Service, out: &mut Mistakes) -> FaultOptio
 }
 
 /// Whether each server gets requests of its own: those of a key, or of clients that stay.
-fn mixes_differ(service: &Service) -> bool {
+fn mixes_differ(service: &ServiceConfig) -> bool {
     let balance = section(service.balance.as_ref());
     let policy = pick(balance.policy.as_ref(), defaults::POLICY);
     policy.hashes() || balance.sticky.is_some()
 }
 
-fn resolve_detect(typed: &Detect, mixes_differ: bool, out: &mut Mistakes) -> DetectOptions {
+fn resolve_detect(
+    typed: &DetectConfig,
+    mixes_differ: bool,
+    out: &mut Diagnostics,
+) -> DetectOptions {
     let ratio = switched(typed.failure_ratio.as_ref()).map(|ratio| RatioOptions {
         above: pick(ratio.above.as_ref(), defaults::RATIO_ABOVE),
         window: pick(ratio.window.as_ref(), defaults::RATIO_WINDOW),
         minimum_attempts: pick_whole(ratio.minimum_attempts.as_ref(), defaults::RATIO_MINIMUM),
     });
-    let slow = switched(typed.slow.as_ref()).map(|slow| SlowOptions {
+    let slow = switched(typed.slow.as_ref()).map(|slow| SlowServerOptions {
         times_peers: pick(slow.times_peers.as_ref(), defaults::SLOW_TIMES_PEERS),
         window: pick(slow.window.as_ref(), defaults::SLOW_WINDOW),
         minimum_attempts: pick_whole(slow.minimum_attempts.as_ref(), defaults::SLOW_MINIMUM),
@@ -73,15 +77,15 @@ fn resolve_detect(typed: &Detect, mixes_differ: bool, out: &mut Mistakes) -> Det
 }
 
 /// The table of a detector that is not turned off.
-fn switched<T: Clone + Default>(at: Option<&At<Switch<T>>>) -> Option<T> {
+fn switched<T: Clone + Default>(at: Option<&Located<OrDisabled<T>>>) -> Option<T> {
     match at.map(|at| &at.value) {
         None => Some(T::default()),
-        Some(Switch::On(table)) => Some(table.clone()),
-        Some(Switch::Off) => None,
+        Some(OrDisabled::On(table)) => Some(table.clone()),
+        Some(OrDisabled::Off) => None,
     }
 }
 
-fn resolve_probe(at: Option<&At<Probe>>, out: &mut Mistakes) -> ProbeOptions {
+fn resolve_probe(at: Option<&Located<ProbeConfig>>, out: &mut Diagnostics) -> ProbeOptions {
     let typed = section(at);
     ProbeOptions {
         kind: resolve_probe_kind(&typed, at, out),
@@ -93,30 +97,34 @@ fn resolve_probe(at: Option<&At<Probe>>, out: &mut Mistakes) -> ProbeOptions {
     }
 }
 
-fn resolve_probe_kind(typed: &Probe, at: Option<&At<Probe>>, out: &mut Mistakes) -> ProbeKind {
+fn resolve_probe_kind(
+    typed: &ProbeConfig,
+    at: Option<&Located<ProbeConfig>>,
+    out: &mut Diagnostics,
+) -> ProbeKind {
     let Some(http) = &typed.http else {
         check_tcp_probe(typed, at, out);
         return ProbeKind::Tcp;
     };
     if let Some(tcp) = typed.tcp.as_ref().filter(|tcp| tcp.value) {
         let message = "a probe is either `tcp` or `http`";
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::Contradiction,
             tcp.key.clone(),
             message,
             "and `http` is there too",
         );
-        out.push(mistake.help("an HTTP probe connects anyway: take `tcp` out"));
+        out.push(diagnostic.help("an HTTP probe connects anyway: remove `tcp`"));
     }
     let visible = |text: &str| text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
     if !http.starts_with('/') || !visible(http) {
         let message = format!("\"{}\" is not a path", http.escape_debug());
-        let mistake = Mistake::new(Code::BadRule, http.span.clone(), message, "not a path");
-        out.push(mistake.help("a path begins with a slash: \"/health\""));
+        let diagnostic = Diagnostic::new(Code::BadRule, http.span.clone(), message, "not a path");
+        out.push(diagnostic.help("a path begins with a slash: \"/health\""));
     }
     if let Some(host) = typed.host.as_ref().filter(|host| !visible(host)) {
         let message = format!("\"{}\" cannot be a Host header", host.escape_debug());
-        out.push(Mistake::new(
+        out.push(Diagnostic::new(
             Code::BadRule,
             host.span.clone(),
             message,
@@ -159,36 +167,36 @@ fn routed_host(listeners: &[ListenerPlan], service: ServiceId) -> Option<String>
 }
 
 /// A TCP probe has nothing of an HTTP probe.
-fn check_tcp_probe(typed: &Probe, at: Option<&At<Probe>>, out: &mut Mistakes) {
+fn check_tcp_probe(typed: &ProbeConfig, at: Option<&Located<ProbeConfig>>, out: &mut Diagnostics) {
     for (key, name) in [
         (typed.expect.as_ref(), "expect"),
         (typed.host.as_ref(), "host"),
     ] {
         if let Some(key) = key {
             let message = format!("`{name}` belongs to an HTTP probe");
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::Contradiction,
                 key.key.clone(),
                 message,
                 "but there is no `http`",
             );
-            out.push(mistake.help("add `http = \"/health\"`"));
+            out.push(diagnostic.help("add `http = \"/health\"`"));
         }
     }
     if let (Some(at), Some(false)) = (at, typed.tcp.as_ref().map(|tcp| tcp.value)) {
         let message = "the probe has neither `tcp` nor `http`";
-        let mistake = Mistake::new(Code::Missing, at.span.clone(), message, "probes nothing");
-        out.push(mistake.help("add `http = \"/health\"`, or `tcp = true`"));
+        let diagnostic = Diagnostic::new(Code::Missing, at.span.clone(), message, "probes nothing");
+        out.push(diagnostic.help("add `http = \"/health\"`, or `tcp = true`"));
     }
 }
 
-fn resolve_expect(typed: Option<&At<String>>, out: &mut Mistakes) -> (u16, u16) {
+fn resolve_expect(typed: Option<&Located<String>>, out: &mut Diagnostics) -> (u16, u16) {
     let text = typed.map_or(defaults::PROBE_EXPECT.value, |expect| expect.as_str());
     parse_expect(text).unwrap_or_else(|| {
         let span = typed.map_or(0..0, |expect| expect.span.clone());
         let message = "expected statuses like \"200\" or \"200-399\"";
-        let mistake = Mistake::new(Code::OutOfRange, span, message, "not statuses");
-        out.push(mistake.help("from 100 to 599, the lower one first"));
+        let diagnostic = Diagnostic::new(Code::OutOfRange, span, message, "not statuses");
+        out.push(diagnostic.help("from 100 to 599, the lower one first"));
         (100, 599)
     })
 }
@@ -205,7 +213,7 @@ fn parse_expect(text: &str) -> Option<(u16, u16)> {
     (range.0 <= range.1).then_some(range)
 }
 
-fn resolve_recover(typed: &Recover, out: &mut Mistakes) -> RecoverOptions {
+fn resolve_recover(typed: &RecoverConfig, out: &mut Diagnostics) -> RecoverOptions {
     let limit = section(typed.limit.as_ref());
     let verify = section(typed.verify.as_ref());
     let backoff = section(typed.backoff.as_ref());
@@ -234,7 +242,7 @@ fn resolve_recover(typed: &Recover, out: &mut Mistakes) -> RecoverOptions {
     }
 }
 
-fn resolve_playbooks(typed: &Recover) -> Vec<Playbook> {
+fn resolve_playbooks(typed: &RecoverConfig) -> Vec<Playbook> {
     let playbooks = typed.playbook.iter().flat_map(|list| &list.value);
     playbooks
         .map(|playbook| Playbook {

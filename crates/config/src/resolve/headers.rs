@@ -1,24 +1,24 @@
-//! Changes of headers: names that may be changed, values that cannot end their line.
+//! Resolves header changes: only fields that may be changed, and values without line breaks.
 
 use evenkeel_request::HeaderChanges;
 use evenkeel_request::headers::{HeaderValue, Side, check_name};
 
 use super::typed::section;
-use crate::file::At;
-use crate::file::headers::Headers;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::Located;
+use crate::file::headers::HeadersConfig;
 
 /// No table changes more fields than this: each is looked for in every message.
 const MOST: usize = 32;
 
-/// The changes that `typed` asks for.
+/// The changes described by `typed`.
 pub(super) fn resolve_headers(
-    typed: Option<&At<Headers>>,
+    typed: Option<&Located<HeadersConfig>>,
     side: Side,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> HeaderChanges {
     let mut changes = HeaderChanges::default();
-    let mut names: Vec<&At<String>> = Vec::new();
+    let mut names: Vec<&Located<String>> = Vec::new();
     let Some(at) = typed else {
         return changes;
     };
@@ -60,7 +60,7 @@ pub(super) fn resolve_headers(
     each_once(&names, out);
     if names.len() > MOST {
         let message = format!("at most {MOST} fields are changed by one table");
-        out.push(Mistake::new(
+        out.push(Diagnostic::new(
             Code::OutOfRange,
             at.key.clone(),
             message,
@@ -70,7 +70,7 @@ pub(super) fn resolve_headers(
     changes
 }
 
-fn is_free(name: &At<String>, side: Side, out: &mut Mistakes) -> bool {
+fn is_free(name: &Located<String>, side: Side, out: &mut Diagnostics) -> bool {
     let reason = check_name(name, side).err();
     let free = reason.is_none();
     refuse(reason, name, out);
@@ -78,10 +78,10 @@ fn is_free(name: &At<String>, side: Side, out: &mut Mistakes) -> bool {
 }
 
 fn resolve_value(
-    name: &At<String>,
-    text: &At<String>,
+    name: &Located<String>,
+    text: &Located<String>,
     side: Side,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> Option<HeaderValue> {
     let value = HeaderValue::parse(text, side).and_then(|value| {
         let is_host = side == Side::Request && name.eq_ignore_ascii_case("host");
@@ -93,15 +93,15 @@ fn resolve_value(
     });
     value
         .map_err(|why| {
-            let mistake = Mistake::new(Code::BadRule, text.span.clone(), why, "this value");
-            out.push(mistake);
+            let diagnostic = Diagnostic::new(Code::BadRule, text.span.clone(), why, "this value");
+            out.push(diagnostic);
         })
         .ok()
 }
 
-fn refuse(why: Option<String>, name: &At<String>, out: &mut Mistakes) {
+fn refuse(why: Option<String>, name: &Located<String>, out: &mut Diagnostics) {
     if let Some(why) = why {
-        out.push(Mistake::new(
+        out.push(Diagnostic::new(
             Code::BadRule,
             name.span.clone(),
             why,
@@ -110,8 +110,8 @@ fn refuse(why: Option<String>, name: &At<String>, out: &mut Mistakes) {
     }
 }
 
-/// A field in two places of one table: nobody knows which of them was meant.
-fn each_once(names: &[&At<String>], out: &mut Mistakes) {
+/// A field in two places of one table: it is ambiguous which one was meant.
+fn each_once(names: &[&Located<String>], out: &mut Diagnostics) {
     for (index, name) in names.iter().enumerate() {
         let twin = names[..index]
             .iter()
@@ -119,13 +119,15 @@ fn each_once(names: &[&At<String>], out: &mut Mistakes) {
         if let Some(twin) = twin {
             let (line, _) = out.position(twin.span.start);
             let message = format!("`{}` is changed already (line {line})", name.escape_debug());
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::Duplicate,
                 name.span.clone(),
                 message,
                 "the same field again",
             );
-            out.push(mistake.help("a field stands in one of `set`, `add` and `remove`, once"));
+            out.push(
+                diagnostic.help("a field may be in only one of `set`, `add` and `remove`, once"),
+            );
         }
     }
 }

@@ -1,25 +1,25 @@
-//! Faults on purpose: what they are, and what could not be one.
+//! Resolves fault injection, and rejects impossible values.
 
 use evenkeel_tolerate::InjectOptions;
 use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
 
 use super::typed::pick_whole;
 use crate::defaults;
-use crate::file::At;
-use crate::file::inject::Inject;
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::Located;
+use crate::file::inject::InjectConfig;
 
-/// What `typed` asks for.
+/// The settings described by `typed`.
 pub(super) fn resolve_inject(
-    typed: Option<&At<Inject>>,
+    typed: Option<&Located<InjectConfig>>,
     total: std::time::Duration,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> Option<InjectOptions> {
     let typed = typed?;
     if typed.delay.is_none() && typed.abort.is_none() {
         let message = "neither `delay` nor `abort` is given";
-        let mistake = Mistake::new(Code::Missing, typed.span.clone(), message, "no fault");
-        out.push(mistake.help("delay = { share = 0.01, time = \"200ms\" }"));
+        let diagnostic = Diagnostic::new(Code::Missing, typed.span.clone(), message, "no fault");
+        out.push(diagnostic.help("delay = { share = 0.01, time = \"200ms\" }"));
     }
     let delay = typed.delay.as_ref().and_then(|delay| {
         Some(DelayOptions {
@@ -29,14 +29,14 @@ pub(super) fn resolve_inject(
     });
     let time = typed.delay.as_ref().and_then(|delay| delay.time.as_ref());
     if let Some(time) = time.filter(|time| time.value >= total) {
-        let message = "the delay is as long as the whole request may take";
-        let mistake = Mistake::new(
+        let message = "the delay is not shorter than the timeout of the whole request";
+        let diagnostic = Diagnostic::new(
             Code::Contradiction,
             time.span.clone(),
             message,
             "leaves no time for an attempt",
         );
-        out.push(mistake.help("shorter than `timeout.total`; for an error take `abort`"));
+        out.push(diagnostic.help("shorter than `timeout.total`; for an error take `abort`"));
     }
     let abort = typed.abort.as_ref().and_then(|abort| {
         Some(AbortOptions {

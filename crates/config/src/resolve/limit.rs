@@ -1,4 +1,4 @@
-//! How much a service takes: what was typed, checked, and the default for the rest.
+//! Resolves limits: typed values, checked, and defaults for the rest.
 
 use evenkeel_request::headers::{Side, check_name};
 use evenkeel_request::route::RateRule;
@@ -9,18 +9,19 @@ use evenkeel_tolerate::{CodelOptions, LimitOptions, QueueOptions, RateOptions, S
 
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
-use crate::file::At;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::Located;
 use crate::file::limit::{
-    Adaptive, Bound, Limit, Queue, Rate, RequestClass, Shares, Throttle, check_order,
+    AdaptiveConfig, Bound, LimitConfig, QueueConfig, RateConfig, RequestClassConfig, SharesConfig,
+    ThrottleConfig, check_order,
 };
-use crate::file::service::Service;
-use crate::mistake::{Code, Mistake, Mistakes};
-use crate::plan::{Algorithm, LimitPlan};
+use crate::file::service::ServiceConfig;
+use crate::plan::{LimitAlgorithm, LimitPlan};
 
 pub(crate) fn resolve_limit(
-    typed: &Limit,
+    typed: &LimitConfig,
     timeout: std::time::Duration,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> LimitPlan {
     let is_adaptive =
         (typed.concurrency.as_ref()).is_some_and(|bound| bound.value == Bound::Adaptive);
@@ -41,9 +42,9 @@ pub(crate) fn resolve_limit(
 }
 
 fn resolve_adaptive(
-    typed: &Adaptive,
+    typed: &AdaptiveConfig,
     timeout: std::time::Duration,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> LimitOptions {
     let min = pick_whole(typed.min.as_ref(), defaults::ADAPTIVE_MIN);
     let max = pick_whole(typed.max.as_ref(), defaults::ADAPTIVE_MAX);
@@ -51,19 +52,19 @@ fn resolve_adaptive(
     let initial = pick_whole(typed.initial.as_ref(), defaults::ADAPTIVE_INITIAL);
     let initial = initial.clamp(min, max.max(min));
     match pick(typed.algorithm.as_ref(), defaults::ADAPTIVE_ALGORITHM) {
-        Algorithm::Gradient2 => LimitOptions::Gradient2(Gradient2Options {
+        LimitAlgorithm::Gradient2 => LimitOptions::Gradient2(Gradient2Options {
             initial,
             min,
             max,
             ..Gradient2Options::default()
         }),
-        Algorithm::Vegas => LimitOptions::Vegas(VegasOptions {
+        LimitAlgorithm::Vegas => LimitOptions::Vegas(VegasOptions {
             initial,
             min,
             max,
             ..VegasOptions::default()
         }),
-        Algorithm::Aimd => LimitOptions::Aimd(AimdOptions {
+        LimitAlgorithm::Aimd => LimitOptions::Aimd(AimdOptions {
             initial,
             min,
             max,
@@ -73,7 +74,7 @@ fn resolve_adaptive(
     }
 }
 
-fn resolve_queue(typed: &Queue) -> QueueOptions {
+fn resolve_queue(typed: &QueueConfig) -> QueueOptions {
     let wait = pick(typed.wait.as_ref(), defaults::QUEUE_WAIT);
     let target = typed
         .target
@@ -90,16 +91,16 @@ fn resolve_queue(typed: &Queue) -> QueueOptions {
     }
 }
 
-fn resolve_class_header(typed: &RequestClass, out: &mut Mistakes) -> Option<String> {
+fn resolve_class_header(typed: &RequestClassConfig, out: &mut Diagnostics) -> Option<String> {
     let header = typed.header.as_ref()?;
     if let Err(why) = check_name(header, Side::Request) {
-        let mistake = Mistake::new(Code::BadRule, header.span.clone(), why, "this field");
-        out.push(mistake.help("for example \"x-criticality\""));
+        let diagnostic = Diagnostic::new(Code::BadRule, header.span.clone(), why, "this field");
+        out.push(diagnostic.help("for example \"x-criticality\""));
     }
     Some(header.to_lowercase())
 }
 
-fn resolve_shares(typed: &Shares) -> ShedOptions {
+fn resolve_shares(typed: &SharesConfig) -> ShedOptions {
     ShedOptions {
         critical_plus: pick(typed.critical_plus.as_ref(), defaults::SHARE_CRITICAL_PLUS),
         critical: pick(typed.critical.as_ref(), defaults::SHARE_CRITICAL),
@@ -111,7 +112,7 @@ fn resolve_shares(typed: &Shares) -> ShedOptions {
     }
 }
 
-pub(super) fn resolve_rate(typed: &Rate) -> Option<RateRule> {
+pub(super) fn resolve_rate(typed: &RateConfig) -> Option<RateRule> {
     let per_second = typed.per_second.as_ref()?.value;
     #[expect(
         clippy::cast_possible_truncation,
@@ -132,7 +133,7 @@ pub(super) fn resolve_rate(typed: &Rate) -> Option<RateRule> {
     })
 }
 
-fn resolve_throttle(typed: &Throttle) -> SreOptions {
+fn resolve_throttle(typed: &ThrottleConfig) -> SreOptions {
     SreOptions {
         k: pick(typed.k.as_ref(), defaults::THROTTLE_K),
         window: pick(typed.window.as_ref(), defaults::THROTTLE_WINDOW),
@@ -145,7 +146,7 @@ fn resolve_throttle(typed: &Throttle) -> SreOptions {
 }
 
 /// The bound on requests that a server has at once; 0 if there is none. Where it is found, this is the most that it can be.
-pub(crate) fn resolve_bound(service: &Service, own: Option<&At<u64>>) -> u32 {
+pub(crate) fn resolve_bound(service: &ServiceConfig, own: Option<&Located<u64>>) -> u32 {
     let limit = section(service.limit.as_ref());
     let bound = match (own, limit.concurrency) {
         (Some(own), _) => own.value,

@@ -1,4 +1,4 @@
-//! Listeners: service names turned into ids, the text of rules into rules.
+//! Resolves listeners: service names to ids, rule texts to rules.
 
 use evenkeel_request::headers::Side;
 use evenkeel_request::route::{HostRule, PathRule, Route, ValueRule};
@@ -12,12 +12,12 @@ use super::policies::route_policies;
 use super::target::{resolve_target, template};
 use super::typed::{find_service, is_token, methods, pick, pick_whole, section};
 use crate::defaults;
-use crate::file::{At, File, listen};
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::{ConfigFile, Located, listen};
 use crate::plan::{ListenerLimits, ListenerPlan};
 
 /// The listeners of `file`.
-pub(crate) fn resolve_listeners(file: &File, out: &mut Mistakes) -> Vec<ListenerPlan> {
+pub(crate) fn resolve_listeners(file: &ConfigFile, out: &mut Diagnostics) -> Vec<ListenerPlan> {
     let mut listeners = Vec::new();
     let all = file.listen.iter().flat_map(|map| &map.value);
     for (name, typed) in all.filter(|(_, typed)| !is_dns(typed)) {
@@ -25,7 +25,7 @@ pub(crate) fn resolve_listeners(file: &File, out: &mut Mistakes) -> Vec<Listener
             .service
             .as_ref()
             .and_then(|service| find_service(file, service, out));
-        let routes: Vec<&At<listen::Route>> =
+        let routes: Vec<&Located<listen::RouteConfig>> =
             typed.routes.iter().flat_map(|list| &list.value).collect();
         let routes = routes
             .into_iter()
@@ -45,7 +45,7 @@ pub(crate) fn resolve_listeners(file: &File, out: &mut Mistakes) -> Vec<Listener
     listeners
 }
 
-fn resolve_limits(typed: &listen::Limits) -> ListenerLimits {
+fn resolve_limits(typed: &listen::LimitsConfig) -> ListenerLimits {
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     ListenerLimits {
         head_bytes: typed
@@ -62,7 +62,11 @@ fn resolve_limits(typed: &listen::Limits) -> ListenerLimits {
     }
 }
 
-fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> Option<Route> {
+fn resolve_route(
+    file: &ConfigFile,
+    typed: &Located<listen::RouteConfig>,
+    out: &mut Diagnostics,
+) -> Option<Route> {
     let host = typed
         .host
         .as_ref()
@@ -103,20 +107,20 @@ fn resolve_route(file: &File, typed: &At<listen::Route>, out: &mut Mistakes) -> 
     })
 }
 
-type TextMap = Vec<(At<String>, At<String>)>;
+type TextMap = Vec<(Located<String>, Located<String>)>;
 
 /// Rules by name, as the route of `what` has them.
 fn value_rules(
-    typed: Option<&At<TextMap>>,
+    typed: Option<&Located<TextMap>>,
     what: &str,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> Vec<(String, ValueRule)> {
     let mut rules = Vec::new();
     for (name, value) in typed.iter().flat_map(|map| &map.value) {
         if what != "parameter" && !is_token(name) {
             let message = format!("`{}` cannot be the name of a {what}", name.escape_debug());
             let label = format!("not a {what} name");
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::BadRule,
                 name.span.clone(),
                 message,
@@ -132,13 +136,13 @@ fn value_rules(
 
 type Ruled<T> = Result<T, (String, String)>;
 
-fn ask<T>(result: Ruled<T>, text: &At<String>, out: &mut Mistakes) -> Option<T> {
+fn ask<T>(result: Ruled<T>, text: &Located<String>, out: &mut Diagnostics) -> Option<T> {
     match result {
         Ok(rule) => Some(rule),
         Err((message, help)) => {
             let help = (!help.is_empty()).then_some(help);
             out.push(
-                Mistake::new(Code::BadRule, text.span.clone(), message, "this rule")
+                Diagnostic::new(Code::BadRule, text.span.clone(), message, "this rule")
                     .maybe_help(help),
             );
             None
@@ -198,10 +202,7 @@ fn path_rule(text: &str) -> Ruled<Option<PathRule>> {
         return Err((message, help));
     }
     if text.contains('?') || text.contains('#') {
-        return Err((
-            message,
-            "the query is not looked at: leave it out".to_owned(),
-        ));
+        return Err((message, "the query is ignored: remove it".to_owned()));
     }
     if text == "/*" {
         return Ok(None); // every path
@@ -210,7 +211,7 @@ fn path_rule(text: &str) -> Ruled<Option<PathRule>> {
         .strip_suffix("/*")
         .map_or((text, false), |path| (path, true));
     if path.contains('*') {
-        let help = "a star stands at the end, after a slash: \"/v1/*\"; anything else is an expression: \"~^/v[0-9]+/\"";
+        let help = "a star is allowed at the end only, after a slash: \"/v1/*\"; anything else is an expression: \"~^/v[0-9]+/\"";
         return Err((message, help.to_owned()));
     }
     let path = path.to_owned();

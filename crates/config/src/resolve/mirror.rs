@@ -1,17 +1,17 @@
-//! Copies of requests: the service that gets them, and which requests.
+//! Resolves mirroring: the service that gets the copies, and which requests are copied.
 
 use evenkeel_request::Mirror;
 
 use super::typed::{find_service, methods, pick_whole, section};
 use crate::defaults;
-use crate::file::{At, File, mirror};
-use crate::mistake::Mistakes;
+use crate::diagnostic::Diagnostics;
+use crate::file::{ConfigFile, Located, mirror};
 
-/// What `typed` asks for.
+/// The settings described by `typed`.
 pub(super) fn resolve_mirror(
-    file: &File,
-    typed: Option<&At<mirror::Mirror>>,
-    out: &mut Mistakes,
+    file: &ConfigFile,
+    typed: Option<&Located<mirror::MirrorConfig>>,
+    out: &mut Diagnostics,
 ) -> Option<Mirror> {
     let typed = section(Some(typed?));
     let given = methods(typed.methods.as_ref(), out);

@@ -1,8 +1,8 @@
-//! From the file as typed to a plan: defaults put in, names turned into addresses and ids, words into rules.
+//! From the file as typed to a plan: fills in defaults, and turns names into addresses and ids, words into rules.
 //!
-//! What is wrong with one value is found here or before; what is wrong between values is found by `validate`.
+//! Errors within one value are found here or earlier; contradictions between values are found by `validate`.
 
-mod surroundings;
+mod environment;
 mod typed;
 pub mod server;
 mod discover;
@@ -22,13 +22,13 @@ pub mod service;
 pub mod fault;
 
 pub(crate) use dns::is_dns;
-pub use surroundings::Surroundings;
+pub use environment::Environment;
 
 use std::path::PathBuf;
 
 use crate::defaults;
-use crate::file::{File, not_yet};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, not_yet};
 use crate::nearest::nearest;
 use crate::plan::{AdminPlan, LogPlan, Plan, StorePlan};
 use typed::{pick, section};
@@ -39,11 +39,11 @@ pub(crate) struct Draft {
     /// The plan.
     pub plan: Plan,
     /// The place of each server of each service.
-    pub server_spans: Vec<Vec<Span>>,
+    pub server_spans: Vec<Vec<TextRange>>,
 }
 
 /// The plan of `file`.
-pub(crate) fn resolve(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> Draft {
+pub(crate) fn resolve(file: &ConfigFile, around: &Environment<'_>, out: &mut Diagnostics) -> Draft {
     let (mut services, server_spans) = service::resolve_services(file, around, out);
     let mut listeners = listen::resolve_listeners(file, out);
     fault::fill_probe_hosts(&mut services, &listeners);
@@ -79,7 +79,7 @@ pub(crate) fn resolve(file: &File, around: &Surroundings<'_>, out: &mut Mistakes
     Draft { plan, server_spans }
 }
 
-fn resolve_store(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> StorePlan {
+fn resolve_store(file: &ConfigFile, around: &Environment<'_>, out: &mut Diagnostics) -> StorePlan {
     let url = section(file.store.as_ref()).url;
     let span = url.as_ref().map_or(0..0, |url| url.span.clone());
     let text = url.map_or_else(|| defaults::STORE_URL.value.to_owned(), |url| url.value);
@@ -106,7 +106,8 @@ fn resolve_store(file: &File, around: &Surroundings<'_>, out: &mut Mistakes) -> 
             };
             let message = format!("\"{}\" is not a store", text.escape_debug());
             out.push(
-                Mistake::new(Code::UnknownWord, span, message, "unknown kind of store").help(help),
+                Diagnostic::new(Code::UnknownWord, span, message, "unknown kind of store")
+                    .help(help),
             );
         }
     }

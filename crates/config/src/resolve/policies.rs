@@ -1,4 +1,4 @@
-//! What requests go by: what was typed of a service, and for a route what was typed of it before what its service says.
+//! Resolves policies of services and routes. For a route, its own values take precedence over those of its service.
 
 use evenkeel_core::ServiceId;
 use evenkeel_request::headers::{Side, check_name};
@@ -13,20 +13,20 @@ use super::fallback::resolve_fallback;
 use super::inject::resolve_inject;
 use super::typed::{check_cap, pick, pick_whole, section};
 use crate::defaults;
-use crate::file::File;
-use crate::file::hedge::Hedge;
-use crate::file::listen::Route;
-use crate::file::retry::{Retry, RetryCondition};
-use crate::file::service::{Service, Timeout};
-use crate::mistake::{Code, Mistake, Mistakes};
-use crate::plan::{Grows, ListenerPlan, Spreads};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::ConfigFile;
+use crate::file::hedge::HedgeConfig;
+use crate::file::listen::RouteConfig;
+use crate::file::retry::{RetryCondition, RetryConfig};
+use crate::file::service::{ServiceConfig, TimeoutConfig};
+use crate::plan::{BackoffGrowth, BackoffJitter, ListenerPlan};
 
-/// What the requests of a service go by.
+/// The policies of a service's requests.
 pub(super) fn service_policies(
-    file: &File,
+    file: &ConfigFile,
     place: usize,
-    typed: &Service,
-    out: &mut Mistakes,
+    typed: &ServiceConfig,
+    out: &mut Diagnostics,
 ) -> Policies {
     let timeout = resolve_timeout(&section(typed.timeout.as_ref()));
     Policies {
@@ -43,18 +43,18 @@ pub(super) fn service_policies(
     }
 }
 
-/// What the requests of a route go by if it says something about that, for each service that it leads to. They get their places
-/// from [`number`].
+/// The policies of a route that overrides any, for each service that it leads to. They get their indexes from
+/// [`number`].
 pub(super) fn route_policies(
-    file: &File,
-    typed: &Route,
+    file: &ConfigFile,
+    typed: &RouteConfig,
     target: &Target,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) -> Vec<(ServiceId, Policies)> {
     if !typed.has_own() {
         return Vec::new();
     }
-    let services: Vec<&Service> = (file.service.iter().flat_map(|map| &map.value))
+    let services: Vec<&ServiceConfig> = (file.service.iter().flat_map(|map| &map.value))
         .map(|(_, service)| &service.value)
         .collect();
     let with = |id: ServiceId| Some((id, services.get(id.0 as usize)?));
@@ -77,9 +77,9 @@ pub(super) fn number(services: usize, listeners: &mut [ListenerPlan]) {
     }
 }
 
-fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
+fn resolve_timeout(typed: &TimeoutConfig) -> TimeoutOptions {
     let total = pick(typed.total.as_ref(), defaults::TIMEOUT_TOTAL);
-    // Who only says how long all of it may take leaves time for another attempt.
+    // If only `total` is set, it leaves time for another attempt.
     let attempt = typed.attempt.as_ref().map_or_else(
         || defaults::TIMEOUT_ATTEMPT.value.min(total / 2),
         |attempt| attempt.value,
@@ -92,38 +92,38 @@ fn resolve_timeout(typed: &Timeout) -> TimeoutOptions {
     }
 }
 
-fn resolve_deadline(typed: &Timeout, out: &mut Mistakes) -> Option<DeadlineHeader> {
+fn resolve_deadline(typed: &TimeoutConfig, out: &mut Diagnostics) -> Option<DeadlineHeader> {
     let name = typed.deadline_header.as_ref()?;
     let taken = ["host", "x-request-id"]
         .iter()
         .any(|taken| name.eq_ignore_ascii_case(taken));
     let why = match check_name(name, Side::Request) {
         Err(why) => Some(why),
-        Ok(()) => taken.then(|| format!("`{}` says something else", name.escape_debug())),
+        Ok(()) => taken.then(|| format!("`{}` contradicts this", name.escape_debug())),
     };
     if let Some(why) = why {
-        let mistake = Mistake::new(Code::BadRule, name.span.clone(), why, "this field");
-        out.push(mistake.help("\"grpc-timeout\", or for example \"x-deadline-ms\""));
+        let diagnostic = Diagnostic::new(Code::BadRule, name.span.clone(), why, "this field");
+        out.push(diagnostic.help("\"grpc-timeout\", or for example \"x-deadline-ms\""));
     }
     Some(DeadlineHeader::new(name))
 }
 
-fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
+fn resolve_retry(typed: &RetryConfig, out: &mut Diagnostics) -> RetryOptions {
     let backoff = section(typed.backoff.as_ref());
     let budget = section(typed.budget.as_ref());
     let options = BackoffOptions {
         base: pick(backoff.base.as_ref(), defaults::RETRY_BACKOFF_BASE),
         cap: pick(backoff.cap.as_ref(), defaults::RETRY_BACKOFF_CAP),
         jitter: match pick(backoff.jitter.as_ref(), defaults::RETRY_JITTER) {
-            Spreads::None => Jitter::None,
-            Spreads::Full => Jitter::Full,
-            Spreads::Equal => Jitter::Equal,
-            Spreads::Decorrelated => Jitter::Decorrelated,
+            BackoffJitter::None => Jitter::None,
+            BackoffJitter::Full => Jitter::Full,
+            BackoffJitter::Equal => Jitter::Equal,
+            BackoffJitter::Decorrelated => Jitter::Decorrelated,
         },
         growth: match pick(backoff.growth.as_ref(), defaults::RETRY_GROWTH) {
-            Grows::Exponential => Growth::Exponential(2.0),
-            Grows::Linear => Growth::Linear,
-            Grows::Fixed => Growth::Fixed,
+            BackoffGrowth::Exponential => Growth::Exponential(2.0),
+            BackoffGrowth::Linear => Growth::Linear,
+            BackoffGrowth::Fixed => Growth::Fixed,
         },
         capped: Capped::BeforeSpread,
     };
@@ -176,7 +176,7 @@ fn resolve_retry(typed: &Retry, out: &mut Mistakes) -> RetryOptions {
     }
 }
 
-fn resolve_hedge(typed: &Hedge) -> HedgeOptions {
+fn resolve_hedge(typed: &HedgeConfig) -> HedgeOptions {
     HedgeOptions {
         after: pick(typed.after.as_ref(), defaults::HEDGE_AFTER),
         limit: pick_whole(typed.limit.as_ref(), defaults::HEDGE_LIMIT),

@@ -1,27 +1,27 @@
-//! The servers of a service: those that are listed, those that evenkeel runs, and slots for those from DNS.
+//! Resolves the servers of a service: listed ones, those that evenkeel runs, and slots for those from DNS.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::discover::{follow, resolve_address, resolve_discover};
+use super::environment::Environment;
 use super::limit::resolve_bound;
-use super::surroundings::Surroundings;
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::file::recover::placeholders;
-use crate::file::service::{ManagedBy, Run, Server, Service};
+use crate::file::service::{ManagedByConfig, RunConfig, ServerConfig, ServiceConfig};
 use crate::file::value::{bad_name, is_name};
-use crate::file::{Address, At};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::file::{Address, Located};
 use crate::plan::{ChildPlan, DiscoverPlan, ManagedPlan, RollBackPlan, ServerPlan};
 
 /// The servers of `service`, each with its place, and which of them come from DNS.
 pub(crate) fn resolve_servers(
     name: &str,
-    service: &Service,
+    service: &ServiceConfig,
     zone: Option<&str>,
-    around: &Surroundings<'_>,
-    out: &mut Mistakes,
-) -> (Vec<(ServerPlan, Span)>, Vec<DiscoverPlan>) {
+    around: &Environment<'_>,
+    out: &mut Diagnostics,
+) -> (Vec<(ServerPlan, TextRange)>, Vec<DiscoverPlan>) {
     let (mut servers, mut groups) = (Vec::new(), Vec::new());
     let place = |servers: &[_]| u32::try_from(servers.len()).unwrap_or(u32::MAX);
     for typed in service.servers.iter().flat_map(|list| &list.value) {
@@ -48,11 +48,11 @@ pub(crate) fn resolve_servers(
 }
 
 fn resolve_server(
-    service: &Service,
-    typed: &At<Server>,
+    service: &ServiceConfig,
+    typed: &Located<ServerConfig>,
     zone: Option<&str>,
-    around: &Surroundings<'_>,
-    out: &mut Mistakes,
+    around: &Environment<'_>,
+    out: &mut Diagnostics,
 ) -> Option<ServerPlan> {
     let address = typed.address.as_ref()?;
     let name = match &typed.name {
@@ -81,18 +81,18 @@ fn resolve_server(
     })
 }
 
-fn resolve_managed(typed: &At<ManagedBy>, out: &mut Mistakes) -> ManagedPlan {
+fn resolve_managed(typed: &Located<ManagedByConfig>, out: &mut Diagnostics) -> ManagedPlan {
     let exec = section(typed.exec.as_ref());
     if typed.exec.is_some() && exec.restart.is_none() && exec.stop.is_none() {
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::Missing,
             typed.span.clone(),
             "neither `restart` nor `stop` is given",
             "no command",
         );
-        out.push(mistake.help("{ exec = { restart = [\"./restart.sh\", \"{server}\"] } }"));
+        out.push(diagnostic.help("{ exec = { restart = [\"./restart.sh\", \"{server}\"] } }"));
     }
-    let mut command = |typed: Option<At<Vec<At<String>>>>| -> Option<Vec<String>> {
+    let mut command = |typed: Option<Located<Vec<Located<String>>>>| -> Option<Vec<String>> {
         let arguments = typed?.value;
         for argument in &arguments {
             placeholders(
@@ -116,12 +116,12 @@ fn resolve_managed(typed: &At<ManagedBy>, out: &mut Mistakes) -> ManagedPlan {
     ManagedPlan::Commands { restart, stop }
 }
 
-/// How the service goes back. A copy is kept if it is to be started, or if the command asks for it.
+/// How the service rolls back. A copy is kept if it is to be started, or if the command uses it.
 fn resolve_roll_back(
     service: &str,
-    run: &At<Run>,
-    around: &Surroundings<'_>,
-    out: &mut Mistakes,
+    run: &Located<RunConfig>,
+    around: &Environment<'_>,
+    out: &mut Diagnostics,
 ) -> Option<RollBackPlan> {
     let keeps = pick(run.keep_previous.as_ref(), defaults::KEEP_PREVIOUS);
     let words = run.roll_back.as_ref().map(|command| &command.value);
@@ -143,13 +143,13 @@ fn resolve_roll_back(
 
 fn resolve_run(
     service: &str,
-    run: &At<Run>,
+    run: &Located<RunConfig>,
     (bound, near): (u32, bool),
-    around: &Surroundings<'_>,
-    out: &mut Mistakes,
-) -> Vec<(ServerPlan, Span)> {
+    around: &Environment<'_>,
+    out: &mut Diagnostics,
+) -> Vec<(ServerPlan, TextRange)> {
     let known = ["port", "name"];
-    let command: &[At<String>] = run.command.as_ref().map_or(&[], |command| &command.value);
+    let command: &[Located<String>] = run.command.as_ref().map_or(&[], |command| &command.value);
     let environment = section(run.environment.as_ref());
     for argument in command {
         placeholders(argument, &argument.span, &known, out);
@@ -158,7 +158,7 @@ fn resolve_run(
         placeholders(value, &value.span, &known, out);
         if name.is_empty() || name.contains('=') || name.contains('\0') {
             let message = format!("`{}` cannot be the name of a variable", name.escape_debug());
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::BadName,
                 name.span.clone(),
                 message,

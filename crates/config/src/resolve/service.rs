@@ -1,4 +1,4 @@
-//! A service's options: what was typed, and the default for the rest.
+//! Resolves a service's options: typed values, and defaults for the rest.
 
 use evenkeel_balance::{BalanceOptions, next_prime};
 use evenkeel_request::headers::{Side, check_name};
@@ -6,6 +6,7 @@ use evenkeel_request::{HashOn, HoldOptions};
 
 use super::ask::resolve_ask;
 use super::breaker::resolve_breaker;
+use super::environment::Environment;
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
 use super::limit::resolve_limit;
@@ -13,20 +14,19 @@ use super::mirror::resolve_mirror;
 use super::policies::service_policies;
 use super::server::resolve_servers;
 use super::spread::{resolve_sticky, resolve_subset};
-use super::surroundings::Surroundings;
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
-use crate::file::service::{Balance, HoldRequests};
-use crate::file::{At, File};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::service::{BalanceConfig, HoldRequestsConfig};
+use crate::file::{ConfigFile, Located};
 use crate::plan::ServicePlan;
 
 /// The services of `file`, and the place of each server.
 pub(crate) fn resolve_services(
-    file: &File,
-    around: &Surroundings<'_>,
-    out: &mut Mistakes,
-) -> (Vec<ServicePlan>, Vec<Vec<Span>>) {
+    file: &ConfigFile,
+    around: &Environment<'_>,
+    out: &mut Diagnostics,
+) -> (Vec<ServicePlan>, Vec<Vec<TextRange>>) {
     let mut services = Vec::new();
     let mut spans = Vec::new();
     for (name, typed) in file.service.iter().flat_map(|map| &map.value) {
@@ -61,28 +61,29 @@ pub(crate) fn resolve_services(
     (services, spans)
 }
 
-fn resolve_balance(typed: &Balance, out: &mut Mistakes) -> BalanceOptions {
+fn resolve_balance(typed: &BalanceConfig, out: &mut Diagnostics) -> BalanceOptions {
     let maglev_table = pick_whole(typed.maglev_table.as_ref(), defaults::MAGLEV_TABLE);
     if let Some(given) = &typed.maglev_table
         && next_prime(maglev_table) != maglev_table
     {
         let message = format!("{maglev_table} is not a prime number");
-        let mistake = Mistake::new(Code::OutOfRange, given.span.clone(), message, "not prime");
+        let diagnostic =
+            Diagnostic::new(Code::OutOfRange, given.span.clone(), message, "not prime");
         let next = next_prime(maglev_table);
-        out.push(mistake.help(format!("the next one is {next}")));
+        out.push(diagnostic.help(format!("the next one is {next}")));
     }
     if let Some(subset) = &typed.subset
         && pick(typed.policy.as_ref(), defaults::POLICY).hashes()
     {
-        let message = "a subset and a policy that hashes cannot both hold";
-        let mistake = Mistake::new(
+        let message = "`subset` cannot be combined with a hashing policy";
+        let diagnostic = Diagnostic::new(
             Code::Contradiction,
             subset.key.clone(),
             message,
             "not with this policy",
         );
-        out.push(mistake.help(
-            "equal requests would meet another server on each evenkeel: leave one of the two out",
+        out.push(diagnostic.help(
+            "equal requests would reach different servers on each evenkeel: remove one of the two",
         ));
     }
     BalanceOptions {
@@ -96,7 +97,7 @@ fn resolve_balance(typed: &Balance, out: &mut Mistakes) -> BalanceOptions {
     }
 }
 
-fn resolve_hold(typed: &At<HoldRequests>) -> HoldOptions {
+fn resolve_hold(typed: &Located<HoldRequestsConfig>) -> HoldOptions {
     let typed = &typed.value;
     HoldOptions {
         up_to: pick(typed.up_to.as_ref(), defaults::HOLD_UP_TO),
@@ -108,16 +109,16 @@ fn resolve_hold(typed: &At<HoldRequests>) -> HoldOptions {
     }
 }
 
-fn resolve_hash_on(typed: &Balance) -> HashOn {
+fn resolve_hash_on(typed: &BalanceConfig) -> HashOn {
     let typed = typed.hash_on.as_ref().map(|typed| typed.value.clone());
     typed.unwrap_or(defaults::HASH_ON.value)
 }
 
-fn resolve_load_header(typed: &Balance, out: &mut Mistakes) -> Option<String> {
+fn resolve_load_header(typed: &BalanceConfig, out: &mut Diagnostics) -> Option<String> {
     let name = typed.load_header.as_ref()?;
     if let Err(why) = check_name(name, Side::Response) {
-        let mistake = Mistake::new(Code::BadRule, name.span.clone(), why, "this field");
-        out.push(mistake.help("for example \"endpoint-load-metrics\""));
+        let diagnostic = Diagnostic::new(Code::BadRule, name.span.clone(), why, "this field");
+        out.push(diagnostic.help("for example \"endpoint-load-metrics\""));
     }
     Some(name.to_lowercase())
 }

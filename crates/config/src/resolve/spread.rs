@@ -1,17 +1,19 @@
-//! Stickiness and subsets: what was typed, checked, and the default for the rest.
+//! Resolves sticky sessions and subsets: typed values, checked, and defaults for the rest.
 
 use evenkeel_balance::Subset;
 
-use super::surroundings::Surroundings;
+use super::environment::Environment;
 use super::typed::{pick, section};
 use crate::defaults;
-use crate::file::At;
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::Located;
 use crate::file::choice::SameSite;
-use crate::file::spread::{Sticky, check_token};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::file::spread::{StickyConfig, check_token};
 use crate::plan::{StickyBy, StickyKey, StickyPlan};
 
-pub(crate) fn resolve_subset(typed: Option<&At<crate::file::spread::Subset>>) -> Option<Subset> {
+pub(crate) fn resolve_subset(
+    typed: Option<&Located<crate::file::spread::SubsetConfig>>,
+) -> Option<Subset> {
     let typed = &typed?.value;
     let size = typed.size.as_ref()?.value;
     Some(Subset {
@@ -21,9 +23,9 @@ pub(crate) fn resolve_subset(typed: Option<&At<crate::file::spread::Subset>>) ->
 }
 
 pub(crate) fn resolve_sticky(
-    typed: Option<&At<Sticky>>,
-    around: &Surroundings<'_>,
-    out: &mut Mistakes,
+    typed: Option<&Located<StickyConfig>>,
+    around: &Environment<'_>,
+    out: &mut Diagnostics,
 ) -> Option<StickyPlan> {
     let typed = typed?;
     let by = match (&typed.cookie, &typed.header) {
@@ -46,8 +48,8 @@ pub(crate) fn resolve_sticky(
                 Some(_) => (Code::Contradiction, "`cookie` and `header` are both given"),
                 None => (Code::Missing, "neither `cookie` nor `header` is given"),
             };
-            let mistake = Mistake::new(code, typed.span.clone(), message, "one of the two");
-            out.push(mistake.help("for example { cookie = \"server\" }"));
+            let diagnostic = Diagnostic::new(code, typed.span.clone(), message, "one of the two");
+            out.push(diagnostic.help("for example { cookie = \"server\" }"));
             return None;
         }
     };
@@ -64,7 +66,7 @@ pub(crate) fn resolve_sticky(
 }
 
 /// The attributes of the cookie (RFC 6265), as they follow its value.
-fn attributes(typed: &Sticky, out: &mut Mistakes) -> String {
+fn attributes(typed: &StickyConfig, out: &mut Diagnostics) -> String {
     let path = typed.path.as_ref().map_or_else(
         || defaults::STICKY_PATH.value.to_owned(),
         |path| {
@@ -96,9 +98,10 @@ fn attributes(typed: &Sticky, out: &mut Mistakes) -> String {
     let same_site = pick(typed.same_site.as_ref(), defaults::STICKY_SAME_SITE);
     if same_site == SameSite::None && !secure {
         let span = typed.same_site.as_ref().map_or(0..0, |at| at.span.clone());
-        let message = "browsers refuse a cookie with `same_site = \"none\"` that is not `secure`";
-        let mistake = Mistake::new(Code::Contradiction, span, message, "needs `secure = true`");
-        out.push(mistake.help("add `secure = true`, or leave `same_site` out"));
+        let message = "browsers reject a cookie with `same_site = \"none\"` that is not `secure`";
+        let diagnostic =
+            Diagnostic::new(Code::Contradiction, span, message, "needs `secure = true`");
+        out.push(diagnostic.help("add `secure = true`, or leave `same_site` out"));
     }
     text.push_str(match same_site {
         SameSite::Strict => "; SameSite=Strict",
@@ -108,11 +111,16 @@ fn attributes(typed: &Sticky, out: &mut Mistakes) -> String {
     text
 }
 
-fn check_attribute(text: &str, span: Span, fits: impl Fn(&str) -> bool, out: &mut Mistakes) {
+fn check_attribute(
+    text: &str,
+    span: TextRange,
+    fits: impl Fn(&str) -> bool,
+    out: &mut Diagnostics,
+) {
     let is_plain = |byte: u8| (0x21..0x7f).contains(&byte) && byte != b';' && byte != b',';
     if !fits(text) || !text.bytes().all(is_plain) || text.len() > 255 {
         let message = format!("`{}` cannot stand in a cookie", text.escape_debug());
-        out.push(Mistake::new(
+        out.push(Diagnostic::new(
             Code::BadRule,
             span,
             message,
@@ -122,7 +130,7 @@ fn check_attribute(text: &str, span: Span, fits: impl Fn(&str) -> bool, out: &mu
 }
 
 /// Attributes are for cookies.
-fn refuse_attributes(typed: &Sticky, out: &mut Mistakes) {
+fn refuse_attributes(typed: &StickyConfig, out: &mut Diagnostics) {
     let keys = [
         ("secure", typed.secure.as_ref().map(|at| &at.key)),
         ("same_site", typed.same_site.as_ref().map(|at| &at.key)),
@@ -133,13 +141,13 @@ fn refuse_attributes(typed: &Sticky, out: &mut Mistakes) {
     for (name, span) in keys {
         if let Some(span) = span {
             let message = format!("`{name}` is for cookies, and this is by header");
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::Contradiction,
                 span.clone(),
                 message,
                 "not for a header",
             );
-            out.push(mistake.help("leave it out, or use `cookie`"));
+            out.push(diagnostic.help("leave it out, or use `cookie`"));
         }
     }
 }

@@ -1,18 +1,18 @@
-//! What routes do with a request: a service, a split, a redirect.
+//! Resolves the targets of routes: a service, a split, a redirect.
 
 use evenkeel_core::ServiceId;
 use evenkeel_request::route::{Redirect, Split, Target, Template};
 
 use super::typed::{find_service, pick_whole};
 use crate::defaults;
-use crate::file::{At, File, listen};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, Located, listen};
 
-/// What becomes of a request: exactly one of three keys says it.
+/// The target of a route: exactly one of three keys.
 pub(super) fn resolve_target(
-    file: &File,
-    typed: &At<listen::Route>,
-    out: &mut Mistakes,
+    file: &ConfigFile,
+    typed: &Located<listen::RouteConfig>,
+    out: &mut Diagnostics,
 ) -> Option<Target> {
     let (service, split, redirect) = (&typed.service, &typed.split, &typed.redirect);
     match (service, split, redirect) {
@@ -24,20 +24,22 @@ pub(super) fn resolve_target(
         }
         (None, None, None) => {
             let message = "a route needs `service`, `split` or `redirect`";
-            let mistake = Mistake::new(Code::Missing, typed.span.clone(), message, "leads nowhere");
-            out.push(mistake.help("service = \"NAME\""));
+            let diagnostic =
+                Diagnostic::new(Code::Missing, typed.span.clone(), message, "leads nowhere");
+            out.push(diagnostic.help("service = \"NAME\""));
             None
         }
         _ => {
             let message = "a route has one of `service`, `split` and `redirect`";
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::Contradiction,
                 typed.span.clone(),
                 message,
                 "leads to several places",
             );
             out.push(
-                mistake.help("a split names all its services: split = { shop = 95, canary = 5 }"),
+                diagnostic
+                    .help("a split names all its services: split = { shop = 95, canary = 5 }"),
             );
             None
         }
@@ -45,16 +47,16 @@ pub(super) fn resolve_target(
 }
 
 /// A redirect reaches no server, and is evenkeel's own answer.
-fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
-    let key = |key: Option<&Span>| key.cloned();
+fn only_redirects(typed: &listen::RouteConfig, out: &mut Diagnostics) {
+    let key = |key: Option<&TextRange>| key.cloned();
     let keys = [
         (
             key(typed.rewrite.as_ref().map(|at| &at.key)),
-            "a redirect has no server that would get the path",
+            "a redirect reaches no server, so there is no path to rewrite",
         ),
         (
             key(typed.request_headers.as_ref().map(|at| &at.key)),
-            "a redirect has no server that would get the header",
+            "a redirect reaches no server, so there is no request header to change",
         ),
         (
             key(typed.response_headers.as_ref().map(|at| &at.key)),
@@ -62,15 +64,15 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
         ),
         (
             key(typed.timeout.as_ref().map(|at| &at.key)),
-            "a redirect reaches no server that could be late",
+            "a redirect reaches no server, so there is nothing to hedge",
         ),
         (
             key(typed.retry.as_ref().map(|at| &at.key)),
-            "a redirect reaches no server, so there is nothing to try again",
+            "a redirect reaches no server, so there is nothing to retry",
         ),
         (
             key(typed.hedge.as_ref().map(|at| &at.key)),
-            "a redirect reaches no server that could be late",
+            "a redirect reaches no server, so there is nothing to hedge",
         ),
         (
             key(typed.fallback.as_ref().map(|at| &at.key)),
@@ -78,7 +80,7 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
         ),
         (
             key(typed.inject.as_ref().map(|at| &at.key)),
-            "a redirect is evenkeel's own answer already",
+            "a redirect is already evenkeel's own response",
         ),
         (
             key(typed.mirror.as_ref().map(|at| &at.key)),
@@ -86,16 +88,16 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
         ),
         (
             key(typed.class.as_ref().map(|at| &at.key)),
-            "a redirect waits for no server",
+            "a redirect reaches no server, so there is nothing to time out",
         ),
         (
             key(typed.rate.as_ref().map(|at| &at.key)),
-            "a redirect costs no server anything",
+            "a redirect reaches no server",
         ),
     ];
     for (key, message) in keys {
         if let Some(key) = key {
-            out.push(Mistake::new(
+            out.push(Diagnostic::new(
                 Code::Contradiction,
                 key,
                 message,
@@ -106,9 +108,9 @@ fn only_redirects(typed: &listen::Route, out: &mut Mistakes) {
 }
 
 fn resolve_split(
-    file: &File,
-    typed: &At<Vec<(At<String>, At<u64>)>>,
-    out: &mut Mistakes,
+    file: &ConfigFile,
+    typed: &Located<Vec<(Located<String>, Located<u64>)>>,
+    out: &mut Diagnostics,
 ) -> Option<Split> {
     let parts: Vec<(ServiceId, u32)> = typed
         .value
@@ -124,31 +126,36 @@ fn resolve_split(
     let split = Split::new(parts);
     if split.is_none() {
         let message = "a split needs a service with a number above zero";
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::OutOfRange,
             typed.span.clone(),
             message,
-            "nobody takes anything",
+            "no server takes requests",
         );
-        out.push(mistake.help("split = { shop = 95, canary = 5 }"));
+        out.push(diagnostic.help("split = { shop = 95, canary = 5 }"));
     }
     split
 }
 
-fn resolve_redirect(typed: &At<listen::Redirect>, out: &mut Mistakes) -> Option<Redirect> {
+fn resolve_redirect(
+    typed: &Located<listen::RedirectConfig>,
+    out: &mut Diagnostics,
+) -> Option<Redirect> {
     let status = pick_whole(typed.status.as_ref(), defaults::REDIRECT_STATUS);
     let status = u16::try_from(status).unwrap_or_default();
     if let Some(given) = &typed.status
         && matches!(status, 304..=306)
     {
-        let message = format!("{status} is not a status that sends a client elsewhere");
-        let mistake = Mistake::new(
+        let message = format!("{status} is not a redirect status");
+        let diagnostic = Diagnostic::new(
             Code::OutOfRange,
             given.span.clone(),
             message,
             "not a redirect",
         );
-        out.push(mistake.help("308 or 301 for ever, 307 or 302 for now, 303 to GET another page"));
+        out.push(
+            diagnostic.help("308 or 301 for ever, 307 or 302 for now, 303 to GET another page"),
+        );
     }
     let to = typed.to.as_ref()?;
     let location = template(to, out)?;
@@ -156,21 +163,21 @@ fn resolve_redirect(typed: &At<listen::Redirect>, out: &mut Mistakes) -> Option<
         .iter()
         .any(|start| to.starts_with(start))
     {
-        let message = format!("`{}` is not where a client can be sent", to.escape_debug());
-        let mistake = Mistake::new(Code::BadRule, to.span.clone(), message, "not a location");
+        let message = format!("`{}` is not a valid redirect target", to.escape_debug());
+        let diagnostic = Diagnostic::new(Code::BadRule, to.span.clone(), message, "not a location");
         out.push(
-            mistake.help("\"https://new.example.com{path}{query}\", or a path: \"/new/{rest}\""),
+            diagnostic.help("\"https://new.example.com{path}{query}\", or a path: \"/new/{rest}\""),
         );
     }
     Some(Redirect { status, location })
 }
 
 /// A text made of a request.
-pub(super) fn template(text: &At<String>, out: &mut Mistakes) -> Option<Template> {
+pub(super) fn template(text: &Located<String>, out: &mut Diagnostics) -> Option<Template> {
     Template::parse(text)
         .map_err(|why| {
-            let mistake = Mistake::new(Code::BadRule, text.span.clone(), why, "this text");
-            out.push(mistake);
+            let diagnostic = Diagnostic::new(Code::BadRule, text.span.clone(), why, "this text");
+            out.push(diagnostic);
         })
         .ok()
 }

@@ -1,25 +1,25 @@
-//! What was typed, or its default, and what words stand for that several tables have: a service's name, methods.
+//! Helpers shared by the resolvers: a typed value or its default, service names, methods.
 
 use std::time::Duration;
 
 use evenkeel_core::ServiceId;
 
-use crate::file::{At, File, Given};
-use crate::mistake::{Code, Mistake, Mistakes};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics};
+use crate::file::{ConfigFile, DefaultValue, Located};
 use crate::nearest::nearest;
 
 /// The table, or an empty one.
-pub(super) fn section<T: Clone + Default>(at: Option<&At<T>>) -> T {
+pub(super) fn section<T: Clone + Default>(at: Option<&Located<T>>) -> T {
     at.map(|at| at.value.clone()).unwrap_or_default()
 }
 
-/// What was typed, or the default.
-pub(super) fn pick<T: Clone>(at: Option<&At<T>>, given: Given<T>) -> T {
+/// The typed value, or the default.
+pub(super) fn pick<T: Clone>(at: Option<&Located<T>>, given: DefaultValue<T>) -> T {
     at.map_or(given.value, |at| at.value.clone())
 }
 
 /// The number that was typed, or the default.
-pub(super) fn pick_whole(at: Option<&At<u64>>, given: Given<u32>) -> u32 {
+pub(super) fn pick_whole(at: Option<&Located<u64>>, given: DefaultValue<u32>) -> u32 {
     at.map_or(given.value, |at| {
         u32::try_from(at.value).unwrap_or(u32::MAX)
     })
@@ -28,26 +28,26 @@ pub(super) fn pick_whole(at: Option<&At<u64>>, given: Given<u32>) -> u32 {
 /// A back-off's first wait may not be longer than its longest. `at` is the one of the two that was typed.
 pub(super) fn check_cap(
     (base, cap): (Duration, Duration),
-    at: Option<At<Duration>>,
-    out: &mut Mistakes,
+    at: Option<Located<Duration>>,
+    out: &mut Diagnostics,
 ) {
     if base <= cap {
         return;
     }
-    let mistake = Mistake::new(
+    let diagnostic = Diagnostic::new(
         Code::Contradiction,
         at.map_or(0..0, |at| at.span),
         "`base` is longer than `cap`",
         "the first wait is the longest",
     );
-    out.push(mistake.help("`base` grows up to `cap`"));
+    out.push(diagnostic.help("`base` grows up to `cap`"));
 }
 
 /// The service that a name means.
 pub(super) fn find_service(
-    file: &File,
-    wanted: &At<String>,
-    out: &mut Mistakes,
+    file: &ConfigFile,
+    wanted: &Located<String>,
+    out: &mut Diagnostics,
 ) -> Option<ServiceId> {
     let services = || {
         file.service
@@ -65,7 +65,7 @@ pub(super) fn find_service(
     });
     let message = format!("there is no service `{}`", wanted.escape_debug());
     out.push(
-        Mistake::new(
+        Diagnostic::new(
             Code::UnknownService,
             wanted.span.clone(),
             message,
@@ -76,13 +76,17 @@ pub(super) fn find_service(
     None
 }
 
-pub(super) fn methods(typed: Option<&At<Vec<At<String>>>>, out: &mut Mistakes) -> Vec<String> {
+pub(super) fn methods(
+    typed: Option<&Located<Vec<Located<String>>>>,
+    out: &mut Diagnostics,
+) -> Vec<String> {
     let mut methods = Vec::new();
     for method in typed.iter().flat_map(|list| &list.value) {
         if !is_token(method) || method.value != method.to_uppercase() {
             let message = format!("`{}` is not a method", method.escape_debug());
-            let mistake = Mistake::new(Code::BadRule, method.span.clone(), message, "this method");
-            out.push(mistake.help(format!("\"{}\"", method.to_uppercase())));
+            let diagnostic =
+                Diagnostic::new(Code::BadRule, method.span.clone(), message, "this method");
+            out.push(diagnostic.help(format!("\"{}\"", method.to_uppercase())));
         }
         methods.push(method.value.clone());
     }

@@ -1,21 +1,21 @@
-//! Copies of requests that would come back to where they are from.
+//! Rejects circular mirroring.
 
-use crate::file::{At, File, mirror};
-use crate::mistake::{Code, Mistake, Mistakes, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
+use crate::file::{ConfigFile, Located, mirror};
 
 /// Requests of one service are copied to another.
-struct Copies<'a> {
+struct MirrorEdge<'a> {
     from: &'a str,
-    to: &'a At<String>,
+    to: &'a Located<String>,
 }
 
-/// No service gets copies of its own requests, also not by way of others: who looks at one of them could not tell any
-/// more what its load is.
-pub(super) fn mirrors_end_somewhere(file: &File, out: &mut Mistakes) {
+/// No service gets copies of its own requests, not even through others: it would be impossible to tell which load is
+/// its own.
+pub(super) fn mirrors_end_somewhere(file: &ConfigFile, out: &mut Diagnostics) {
     let mut all = copies(file);
     all.sort_by_key(|copies| copies.to.span.start);
-    let mut kept: Vec<&Copies<'_>> = Vec::new();
-    let mut said: Vec<Span> = Vec::new();
+    let mut kept: Vec<&MirrorEdge<'_>> = Vec::new();
+    let mut said: Vec<TextRange> = Vec::new();
     for copies in &all {
         let Some(way) = way(&kept, &copies.to.value, copies.from) else {
             kept.push(copies);
@@ -40,21 +40,20 @@ pub(super) fn mirrors_end_somewhere(file: &File, out: &mut Mistakes) {
                 "comes back",
             )
         };
-        let mistake = Mistake::new(Code::Contradiction, copies.to.span.clone(), message, label);
-        out.push(
-            mistake.help("a mirror leads to a service whose requests are not mirrored to this one"),
-        );
+        let diagnostic =
+            Diagnostic::new(Code::Contradiction, copies.to.span.clone(), message, label);
+        out.push(diagnostic.help("mirror to a service that does not mirror back to this one"));
     }
 }
 
-fn copies(file: &File) -> Vec<Copies<'_>> {
-    fn target(mirror: Option<&At<mirror::Mirror>>) -> Option<&At<String>> {
+fn copies(file: &ConfigFile) -> Vec<MirrorEdge<'_>> {
+    fn target(mirror: Option<&Located<mirror::MirrorConfig>>) -> Option<&Located<String>> {
         mirror?.service.as_ref()
     }
     let services = file.service.iter().flat_map(|map| &map.value);
     let of_services = services.filter_map(|(name, service)| {
         let to = target(service.mirror.as_ref())?;
-        Some(Copies { from: name, to })
+        Some(MirrorEdge { from: name, to })
     });
     let listeners = file.listen.iter().flat_map(|map| &map.value);
     let routes =
@@ -66,13 +65,13 @@ fn copies(file: &File) -> Vec<Copies<'_>> {
             .flat_map(|split| split.value.iter().map(|(name, _)| name));
         let to = target(route.mirror.as_ref());
         let from = route.service.iter().chain(split);
-        from.filter_map(move |from| Some(Copies { from, to: to? }))
+        from.filter_map(move |from| Some(MirrorEdge { from, to: to? }))
     });
     of_services.chain(of_routes).collect()
 }
 
 /// The services on a way from `start` to `end`, both included.
-fn way<'a>(edges: &[&Copies<'a>], start: &'a str, end: &str) -> Option<Vec<&'a str>> {
+fn way<'a>(edges: &[&MirrorEdge<'a>], start: &'a str, end: &str) -> Option<Vec<&'a str>> {
     let mut ways = vec![vec![start]];
     let mut seen = vec![start];
     while let Some(way) = ways.pop() {

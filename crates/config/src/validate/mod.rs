@@ -1,5 +1,5 @@
-//! What can only be wrong between values: things that are missing, things that are there twice, things that cannot both
-//! hold. After this step a plan without errors can be carried out as it is.
+//! Errors between values: missing entries, duplicates, contradictions. After this step a plan without errors can be
+//! executed as it is.
 
 mod fallback;
 mod mirror;
@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use evenkeel_fault::self_check::SELF;
 
-use crate::file::File;
-use crate::mistake::{Code, Mistake, Mistakes, Severity, Span};
+use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, TextRange};
+use crate::file::ConfigFile;
 use crate::resolve::{Draft, is_dns};
 
 /// Puts what is wrong with `draft` into `out`.
-pub(crate) fn validate(file: &File, draft: &Draft, out: &mut Mistakes) {
+pub(crate) fn validate(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     something_to_do(file, out);
     listeners_lead_somewhere(file, out);
     services_have_servers(file, out);
@@ -25,39 +25,39 @@ pub(crate) fn validate(file: &File, draft: &Draft, out: &mut Mistakes) {
     fallback::fallbacks_end(file, out);
 }
 
-fn something_to_do(file: &File, out: &mut Mistakes) {
+fn something_to_do(file: &ConfigFile, out: &mut Diagnostics) {
     let end = out.text().len();
     if file.listen.as_ref().is_none_or(|map| map.value.is_empty()) {
         let span = file
             .listen
             .as_ref()
             .map_or(end..end, |map| map.span.clone());
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::Missing,
             span,
             "there is no listener",
             "nothing would be listened on",
         );
-        out.push(mistake.help("[listen.web]\naddress = \"127.0.0.1:8080\"\nservice = \"shop\""));
+        out.push(diagnostic.help("[listen.web]\naddress = \"127.0.0.1:8080\"\nservice = \"shop\""));
     }
     if file.service.as_ref().is_none_or(|map| map.value.is_empty()) {
         let span = file
             .service
             .as_ref()
             .map_or(end..end, |map| map.span.clone());
-        let mistake = Mistake::new(
+        let diagnostic = Diagnostic::new(
             Code::Missing,
             span,
             "there is no service",
             "nothing would answer",
         );
         out.push(
-            mistake.help("[service.shop]\nservers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]"),
+            diagnostic.help("[service.shop]\nservers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"]"),
         );
     }
 }
 
-fn listeners_lead_somewhere(file: &File, out: &mut Mistakes) {
+fn listeners_lead_somewhere(file: &ConfigFile, out: &mut Diagnostics) {
     let all = file.listen.iter().flat_map(|map| &map.value);
     for (name, listen) in all.filter(|(_, listen)| !is_dns(listen)) {
         if listen.service.is_none()
@@ -70,55 +70,57 @@ fn listeners_lead_somewhere(file: &File, out: &mut Mistakes) {
                 "the listener `{}` has neither a service nor routes",
                 name.escape_debug()
             );
-            let mistake = Mistake::new(Code::Missing, name.span.clone(), message, "leads nowhere");
+            let diagnostic =
+                Diagnostic::new(Code::Missing, name.span.clone(), message, "leads nowhere");
             let first = file
                 .service
                 .as_ref()
                 .and_then(|map| map.value.first())
                 .map_or("shop", |(name, _)| name.as_str());
-            out.push(mistake.help(format!("service = \"{first}\"")));
+            out.push(diagnostic.help(format!("service = \"{first}\"")));
         }
     }
 }
 
-fn services_have_servers(file: &File, out: &mut Mistakes) {
+fn services_have_servers(file: &ConfigFile, out: &mut Diagnostics) {
     for (name, service) in file.service.iter().flat_map(|map| &map.value) {
         let listed = service
             .servers
             .as_ref()
             .is_some_and(|list| !list.value.is_empty());
         // A list whose every item was refused has been reported already.
-        let inside = |span: &Span, list: &Span| list.start <= span.start && span.end <= list.end;
+        let inside =
+            |span: &TextRange, list: &TextRange| list.start <= span.start && span.end <= list.end;
         let refused = service.servers.as_ref().is_some_and(|list| {
-            out.list().iter().any(|mistake| {
-                mistake.severity() == Severity::Error && inside(&mistake.span, &list.span)
+            out.list().iter().any(|diagnostic| {
+                diagnostic.severity() == Severity::Error && inside(&diagnostic.span, &list.span)
             })
         });
         if !listed && !refused && service.run.is_none() && service.discover.is_none() {
             let message = format!("the service `{}` has no servers", name.escape_debug());
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::Missing,
                 name.span.clone(),
                 message,
-                "nobody would answer",
+                "nothing would answer",
             );
-            out.push(mistake.help("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"], a [service.NAME.run] section, or discover = { dns = \"shop.internal:8080\" }"));
+            out.push(diagnostic.help("servers = [\"127.0.0.1:9001\", \"127.0.0.1:9002\"], a [service.NAME.run] section, or discover = { dns = \"shop.internal:8080\" }"));
         }
     }
 }
 
 /// Incidents of evenkeel's own are those of a service with its name.
-fn services_are_not_ourselves(file: &File, out: &mut Mistakes) {
+fn services_are_not_ourselves(file: &ConfigFile, out: &mut Diagnostics) {
     let names = file.service.iter().flat_map(|map| &map.value);
     for (name, _) in names.filter(|(name, _)| name.value == SELF) {
         let message =
             format!("a service cannot be called `{SELF}`: incidents of evenkeel itself are");
-        let mistake = Mistake::new(Code::BadName, name.span.clone(), message, "taken");
-        out.push(mistake.help("any other name"));
+        let diagnostic = Diagnostic::new(Code::BadName, name.span.clone(), message, "taken");
+        out.push(diagnostic.help("any other name"));
     }
 }
 
-fn servers_are_unique(file: &File, draft: &Draft, out: &mut Mistakes) {
+fn servers_are_unique(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     for (service, spans) in draft.plan.services.iter().zip(&draft.server_spans) {
         for (index, (server, span)) in service.servers.iter().zip(spans).enumerate() {
             let earlier = || service.servers[..index].iter().zip(spans);
@@ -131,33 +133,32 @@ fn servers_are_unique(file: &File, draft: &Draft, out: &mut Mistakes) {
                     "{address} is already the server `{}` of `{}` (line {line})",
                     twin.name, service.name
                 );
-                let mistake = Mistake::new(
+                let diagnostic = Diagnostic::new(
                     Code::Duplicate,
                     span.clone(),
                     message,
                     "the same address again",
                 );
-                out.push(mistake.help(
-                    "take one of them out; a server that shall take more has a greater `weight`",
-                ));
+                out.push(
+                    diagnostic.help(
+                        "remove one of them; to send a server more traffic, raise its `weight`",
+                    ),
+                );
             } else if let Some((_, place)) =
                 earlier().find(|(earlier, _)| earlier.name == server.name)
             {
                 let (line, _) = out.position(place.start);
                 let message = format!(
-                    "two servers of `{}` are called `{}` (the other in line {line})",
+                    "two servers of `{}` are named `{}` (the other one in line {line})",
                     service.name, server.name
                 );
-                let mistake = Mistake::new(
+                let diagnostic = Diagnostic::new(
                     Code::Duplicate,
                     span.clone(),
                     message,
                     "the same name again",
                 );
-                out.push(
-                    mistake
-                        .help("give one of them another name: { name = \"…\", address = \"…\" }"),
-                );
+                out.push(diagnostic.help("rename one of them: { name = \"…\", address = \"…\" }"));
             }
         }
     }
@@ -165,8 +166,8 @@ fn servers_are_unique(file: &File, draft: &Draft, out: &mut Mistakes) {
 }
 
 /// Two processes that evenkeel starts cannot listen on the same port, also if they belong to different services.
-fn processes_have_their_port(file: &File, _draft: &Draft, out: &mut Mistakes) {
-    let mut seen: Vec<(u64, Span, &str)> = Vec::new();
+fn processes_have_their_port(file: &ConfigFile, _draft: &Draft, out: &mut Diagnostics) {
+    let mut seen: Vec<(u64, TextRange, &str)> = Vec::new();
     for (name, service) in file.service.iter().flat_map(|map| &map.value) {
         let ports = service
             .run
@@ -183,7 +184,7 @@ fn processes_have_their_port(file: &File, _draft: &Draft, out: &mut Mistakes) {
                     "port {} is already run by the service `{owner}` (line {line})",
                     port.value
                 );
-                out.push(Mistake::new(
+                out.push(Diagnostic::new(
                     Code::Duplicate,
                     port.span.clone(),
                     message,
@@ -195,7 +196,7 @@ fn processes_have_their_port(file: &File, _draft: &Draft, out: &mut Mistakes) {
     }
 }
 
-fn addresses_are_free(file: &File, draft: &Draft, out: &mut Mistakes) {
+fn addresses_are_free(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     let mut taken: Vec<(SocketAddr, String)> = Vec::new();
     let admin = file.admin.as_ref().and_then(|admin| admin.address.as_ref());
     for (name, listen) in file.listen.iter().flat_map(|map| &map.value) {
@@ -219,13 +220,13 @@ fn addresses_are_free(file: &File, draft: &Draft, out: &mut Mistakes) {
                     .filter(|typed| overlap(typed.value, address))
                 {
                     let message = format!("{} is the default address of [admin]", typed.value);
-                    let mistake = Mistake::new(
+                    let diagnostic = Diagnostic::new(
                         Code::Duplicate,
                         typed.span.clone(),
                         message,
                         "the same address again",
                     );
-                    out.push(mistake.help("take another port, or give [admin] another address"));
+                    out.push(diagnostic.help("take another port, or give [admin] another address"));
                 }
             }
         }
@@ -235,24 +236,25 @@ fn addresses_are_free(file: &File, draft: &Draft, out: &mut Mistakes) {
 fn one_owner(
     address: SocketAddr,
     what: &str,
-    span: &Span,
+    span: &TextRange,
     taken: &[(SocketAddr, String)],
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) {
     if let Some((other, owner)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
         let message = format!("{what} cannot have {address}: {owner} listens on {other}");
         out.push(
-            Mistake::new(Code::Duplicate, span.clone(), message, "taken").help("take another port"),
+            Diagnostic::new(Code::Duplicate, span.clone(), message, "taken")
+                .help("take another port"),
         );
     }
 }
 
 fn calls_itself(
     address: SocketAddr,
-    span: &Span,
+    span: &TextRange,
     listener: &str,
     draft: &Draft,
-    out: &mut Mistakes,
+    out: &mut Diagnostics,
 ) {
     for service in &draft.plan.services {
         let own = |server: SocketAddr| {
@@ -270,13 +272,13 @@ fn calls_itself(
                 "the listener `{listener}` has the address of the server `{}` of `{}`",
                 server.name, service.name
             );
-            let mistake = Mistake::new(
+            let diagnostic = Diagnostic::new(
                 Code::Contradiction,
                 span.clone(),
                 message,
-                "evenkeel would call itself",
+                "evenkeel would connect to itself",
             );
-            out.push(mistake.help(
+            out.push(diagnostic.help(
                 "the listener takes the address that clients use, the server gets another port",
             ));
         }
@@ -292,7 +294,7 @@ fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
             || ((any(left.ip()) || any(right.ip())) && left.is_ipv4() == right.is_ipv4()))
 }
 
-fn playbooks_are_unique(file: &File, out: &mut Mistakes) {
+fn playbooks_are_unique(file: &ConfigFile, out: &mut Diagnostics) {
     for (_, service) in file.service.iter().flat_map(|map| &map.value) {
         let playbooks = service
             .recover
@@ -313,13 +315,13 @@ fn playbooks_are_unique(file: &File, out: &mut Mistakes) {
                     "`{}` has a playbook already (line {line})",
                     fault.value.word()
                 );
-                let mistake = Mistake::new(
+                let diagnostic = Diagnostic::new(
                     Code::Duplicate,
                     fault.span.clone(),
                     message,
                     "would never be used",
                 );
-                out.push(mistake.help("put all its actions into one playbook"));
+                out.push(diagnostic.help("put all its actions into one playbook"));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Mistakes: all at once, and each lint.
+//! Diagnostics: all at once, and each lint.
 
 use crate::{SMALLEST, codes, read};
 use evenkeel_config::Code;
@@ -6,8 +6,8 @@ use evenkeel_config::Severity;
 
 #[test]
 fn a_file_without_anything_misses_both_things() {
-    let mistakes = read("").unwrap_err();
-    assert_eq!(codes(&mistakes), [Code::Missing, Code::Missing]);
+    let diagnostics = read("").unwrap_err();
+    assert_eq!(codes(&diagnostics), [Code::Missing, Code::Missing]);
 }
 
 #[test]
@@ -15,12 +15,15 @@ fn mistakes_are_found_in_one_go_and_in_order() {
     let text = SMALLEST
         .replace("9002", "9001")
         .replace("service = \"shop\"", "service = \"shopp\"\nserivce = 1");
-    let mistakes = read(&text).unwrap_err();
+    let diagnostics = read(&text).unwrap_err();
     assert_eq!(
-        codes(&mistakes),
+        codes(&diagnostics),
         [Code::UnknownService, Code::UnknownKey, Code::Duplicate]
     );
-    assert_eq!(mistakes.position(mistakes.list()[0].span.start), (4, 11));
+    assert_eq!(
+        diagnostics.position(diagnostics.list()[0].span.start),
+        (4, 11)
+    );
 }
 
 /// Each lint: a change of the smallest file, and what is said about it.
@@ -157,7 +160,7 @@ fn each_lint_speaks_when_it_should() {
     for (expected, instead, after) in LINTS {
         let instead = if instead.is_empty() { servers } else { instead };
         let text = format!("{}\n{after}\n", SMALLEST.replace(servers, instead));
-        let loaded = read(&text).unwrap_or_else(|mistakes| panic!("{expected}: {mistakes}"));
+        let loaded = read(&text).unwrap_or_else(|diagnostics| panic!("{expected}: {diagnostics}"));
         let found: Vec<&str> = codes(&loaded.warnings)
             .into_iter()
             .map(Code::text)
@@ -191,14 +194,14 @@ fn what_is_reserved_is_refused_by_name() {
         "[[service.shop.recover.playbook]]\nwhen = [\"overload\"]\ndo = [{ notify = \"u\" }]",
     ];
     for line in lines {
-        let mistakes = read(&format!("{SMALLEST}\n{line}\n")).expect_err(line);
-        assert_eq!(codes(&mistakes), [Code::NotYet], "{line}: {mistakes}");
+        let diagnostics = read(&format!("{SMALLEST}\n{line}\n")).expect_err(line);
+        assert_eq!(codes(&diagnostics), [Code::NotYet], "{line}: {diagnostics}");
     }
 }
 
 #[test]
 fn a_service_is_not_called_as_evenkeel_itself() {
     let text = SMALLEST.replace("shop", "evenkeel");
-    let mistakes = read(&text).expect_err("its own incidents have that name");
-    assert_eq!(codes(&mistakes), [Code::BadName], "{mistakes}");
+    let diagnostics = read(&text).expect_err("its own incidents have that name");
+    assert_eq!(codes(&diagnostics), [Code::BadName], "{diagnostics}");
 }

@@ -1,4 +1,4 @@
-//! Listeners, routes and what is done to requests on the way.
+//! Listeners, routes and request rewriting.
 
 use crate::{SMALLEST, codes, read};
 use evenkeel_config::Code;
@@ -142,8 +142,8 @@ fn what_cannot_be_a_rule_or_hashed_on() {
             Code::UnknownWord,
         ),
     ] {
-        let mistakes = read(&format!("{SMALLEST}\n{line}\n")).expect_err(line);
-        assert_eq!(codes(&mistakes), [code], "{line}: {mistakes}");
+        let diagnostics = read(&format!("{SMALLEST}\n{line}\n")).expect_err(line);
+        assert_eq!(codes(&diagnostics), [code], "{line}: {diagnostics}");
     }
 }
 
@@ -200,8 +200,8 @@ fn mirrors_that_cannot_be() {
         (mirror("shop", "b") + "methods = []", Code::Missing),
         (mirror("shop", "b") + "methods = [\"get\"]", Code::BadRule),
     ] {
-        let mistakes = read(&with(&lines)).expect_err(&lines);
-        assert_eq!(codes(&mistakes), [code], "{lines}: {mistakes}");
+        let diagnostics = read(&with(&lines)).expect_err(&lines);
+        assert_eq!(codes(&diagnostics), [code], "{lines}: {diagnostics}");
     }
     let fine = mirror("shop", "b")
         + &mirror("c", "b")
@@ -237,13 +237,17 @@ fn headers_that_cannot_be_changed_so() {
         ("sett = { x = \"1\" }", Code::UnknownKey),
     ] {
         let text = format!("{SMALLEST}\n[service.shop.request_headers]\n{table}\n");
-        let mistakes = read(&text).expect_err(table);
-        assert_eq!(codes(&mistakes), [code], "{table}: {mistakes}");
+        let diagnostics = read(&text).expect_err(table);
+        assert_eq!(codes(&diagnostics), [code], "{table}: {diagnostics}");
     }
     for table in ["set = { host = \"a\" }", "set = { x = \"{path}\" }"] {
         let text = format!("{SMALLEST}\n[service.shop.response_headers]\n{table}\n");
-        let mistakes = read(&text).expect_err(table);
-        assert_eq!(codes(&mistakes), [Code::BadRule], "{table}: {mistakes}");
+        let diagnostics = read(&text).expect_err(table);
+        assert_eq!(
+            codes(&diagnostics),
+            [Code::BadRule],
+            "{table}: {diagnostics}"
+        );
     }
     for key in ["request_headers", "response_headers"] {
         let text = format!(

@@ -1,4 +1,4 @@
-//! Whole files: what they become, and what is said about them.
+//! Whole files: the resulting plans and diagnostics.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use std::time::Duration;
 
-use evenkeel_config::plan::{AskPlan, Family, ManagedPlan};
+use evenkeel_config::plan::{AddressFamily, LoadProbePlan, ManagedPlan};
 
-use evenkeel_config::{Code, Loaded, Mistakes, Surroundings, load};
+use evenkeel_config::{Code, Diagnostics, Environment, Loaded, load};
 
 use evenkeel_core::ServiceId;
 
@@ -37,8 +37,8 @@ fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
     }
 }
 
-pub(crate) fn read(text: &str) -> Result<Loaded, Mistakes> {
-    let around = Surroundings {
+pub(crate) fn read(text: &str) -> Result<Loaded, Diagnostics> {
+    let around = Environment {
         base_dir: Path::new("/etc/shop"),
         state_dir: Path::new("/state"),
         cores: 4,
@@ -48,8 +48,12 @@ pub(crate) fn read(text: &str) -> Result<Loaded, Mistakes> {
     load(text, "evenkeel.toml", &around)
 }
 
-pub(crate) fn codes(mistakes: &Mistakes) -> Vec<Code> {
-    mistakes.list().iter().map(|mistake| mistake.code).collect()
+pub(crate) fn codes(diagnostics: &Diagnostics) -> Vec<Code> {
+    diagnostics
+        .list()
+        .iter()
+        .map(|diagnostic| diagnostic.code)
+        .collect()
 }
 
 pub(crate) const SMALLEST: &str = r#"
@@ -135,7 +139,7 @@ fn every_key_of_discovery_arrives_in_the_plan() {
         .iter()
         .map(|server| (server.name.as_str(), server.address));
     assert!(names.eq([("dns-1", None), ("dns-2", None), ("dns-3", None)]));
-    assert_eq!(found.family, Family::Ipv4);
+    assert_eq!(found.family, AddressFamily::Ipv4);
     let resolvers: Vec<String> = found.resolver.iter().map(SocketAddr::to_string).collect();
     assert_eq!(resolvers, ["127.0.0.1:53", "127.0.0.2:5353"]);
     assert_eq!(found.least, Duration::from_millis(500));
@@ -159,9 +163,9 @@ fn servers_are_asked_for_prequal_only() {
     };
     let policy = "policy = \"prequal\"\n";
     let ask = |lines: &str| with(&format!("{policy}prequal = {{ {lines} }}"));
-    let plan = |loaded: Result<Loaded, Mistakes>| loaded.unwrap().plan.services[0].ask.clone();
+    let plan = |loaded: Result<Loaded, Diagnostics>| loaded.unwrap().plan.services[0].ask.clone();
     let asks = |path: &str, timeout| {
-        Some(AskPlan {
+        Some(LoadProbePlan {
             path: path.to_owned(),
             host: "localhost".to_owned(),
             timeout,
@@ -188,8 +192,11 @@ fn servers_are_asked_for_prequal_only() {
         assert_eq!(codes(&ask(lines).expect_err(lines)), [code], "{lines}");
     }
     for policy in ["", "policy = \"least-requests\"\n"] {
-        let mistakes = with(&format!("{policy}prequal = {{ probe = \"/load\" }}"));
-        assert_eq!(codes(&mistakes.expect_err(policy)), [Code::Contradiction]);
+        let diagnostics = with(&format!("{policy}prequal = {{ probe = \"/load\" }}"));
+        assert_eq!(
+            codes(&diagnostics.expect_err(policy)),
+            [Code::Contradiction]
+        );
     }
 }
 
@@ -283,8 +290,12 @@ fn requests_are_held_within_limits_that_make_sense() {
         "requests = 1_000_001",
         "bytes = \"100B\"",
     ] {
-        let mistakes = read_with(keys).unwrap_err();
-        assert_eq!(codes(&mistakes), [Code::OutOfRange], "{keys}: {mistakes}");
+        let diagnostics = read_with(keys).unwrap_err();
+        assert_eq!(
+            codes(&diagnostics),
+            [Code::OutOfRange],
+            "{keys}: {diagnostics}"
+        );
     }
 }
 
@@ -327,8 +338,8 @@ fn after_what_time_is_hedged() {
         ("\"soon\"", Code::BadDuration),
         ("95", Code::WrongType),
     ] {
-        let mistakes = hedge(wrong).expect_err(wrong);
-        assert_eq!(codes(&mistakes), [code], "{wrong}: {mistakes}");
+        let diagnostics = hedge(wrong).expect_err(wrong);
+        assert_eq!(codes(&diagnostics), [code], "{wrong}: {diagnostics}");
     }
 }
 

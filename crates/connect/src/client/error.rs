@@ -1,11 +1,11 @@
-//! Why an exchange failed: the step, how it failed, and what that says of the server.
+//! Why an exchange failed: the step, the kind of failure, and what it says about the server.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use evenkeel_core::Outcome;
-use evenkeel_core::blame::{Event, Facts, Limit, Peer, Phase, Sent, judge};
+use evenkeel_core::blame::{AttemptPhase, EndContext, EndEvent, Peer, Sent, TimeLimit, judge};
 use evenkeel_http1::{BodyError, HeadError};
 
 use crate::{event_of, stream_event};
@@ -43,7 +43,7 @@ pub enum ClientFailure {
     TimedOut(Duration),
     /// The server closed the connection too early.
     Closed,
-    /// What came is not a response; the rule that it breaks.
+    /// Not a valid response; the violated rule.
     Malformed(&'static str),
     /// The body has more bytes than this.
     TooLarge(usize),
@@ -52,37 +52,37 @@ pub enum ClientFailure {
 }
 
 impl ClientError {
-    /// What an attempt that ended like this would be: whose fault it is is said by [`judge`], as with requests.
+    /// The outcome of an attempt that ended like this; blame is decided by [`judge`], as for requests.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         judge(self.event(), self.facts()).outcome
     }
 
-    fn event(&self) -> Event {
+    fn event(&self) -> EndEvent {
         match &self.failure {
             ClientFailure::Io(error) if self.step == ClientStep::Connect => event_of(error),
             ClientFailure::Io(error) => stream_event(error),
-            ClientFailure::TimedOut(_) => Event::Late(Limit::Attempt),
-            ClientFailure::Closed => Event::Closed(Peer::Server),
+            ClientFailure::TimedOut(_) => EndEvent::Late(TimeLimit::Attempt),
+            ClientFailure::Closed => EndEvent::Closed(Peer::Server),
             ClientFailure::Malformed(_) | ClientFailure::TooLarge(_) => {
-                Event::Malformed(Peer::Server)
+                EndEvent::Malformed(Peer::Server)
             }
             // Nothing was asked, which says nothing of the server.
-            ClientFailure::InvalidRequest => Event::Exhausted,
+            ClientFailure::InvalidRequest => EndEvent::Exhausted,
         }
     }
 
-    const fn facts(&self) -> Facts {
+    const fn facts(&self) -> EndContext {
         let (phase, sent) = match self.step {
-            ClientStep::Encode | ClientStep::Connect => return Facts::CONNECTING,
-            ClientStep::Write => (Phase::AwaitingHead, Sent::Part),
-            ClientStep::Head => (Phase::AwaitingHead, Sent::Whole),
-            ClientStep::Body => (Phase::Holding, Sent::Whole),
+            ClientStep::Encode | ClientStep::Connect => return EndContext::CONNECTING,
+            ClientStep::Write => (AttemptPhase::AwaitingHead, Sent::Part),
+            ClientStep::Head => (AttemptPhase::AwaitingHead, Sent::Whole),
+            ClientStep::Body => (AttemptPhase::Holding, Sent::Whole),
         };
-        Facts {
+        EndContext {
             phase,
             sent,
-            ..Facts::CONNECTING
+            ..EndContext::CONNECTING
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The one small HTTP/1.1 client, for what is not a forwarded request: probes, the command line, the demo.
+//! The one small HTTP/1.1 client, for everything that is not a forwarded request: probes, the command line, the demo.
 //!
-//! One request per connection. Each step has its deadline, and all of them count from the beginning, so that a step that was
-//! slow leaves less to the next; head, interim responses and body have bounds. Responses are read as the proxy reads them:
-//! what it may put right is put right here, and what it refuses is refused.
+//! One request per connection. Each step has a deadline counted from the start of the exchange, so that a slow step
+//! leaves less time to the next. Head, interim responses and body are bounded. Responses are parsed as the proxy parses
+//! them: the same deviations are repaired, and the same ones are rejected.
 
 mod error;
 #[cfg(test)]
@@ -13,7 +13,7 @@ use std::io;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_http1::{Body, Limits, Method, Parsed, Progress, ResponseHead, write};
+use evenkeel_http1::{Body, BodyProgress, Limits, Method, Parsed, ResponseHead, write};
 use evenkeel_runtime::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
@@ -64,7 +64,7 @@ pub struct ClientResponse {
     status: u16,
     stream: Stream,
     body: Body,
-    /// What has come of the body.
+    /// The received part of the body.
     received: Vec<u8>,
     timer: StepTimer,
     deadline: Duration,
@@ -177,7 +177,7 @@ impl ClientResponse {
         let (timer, deadline) = (self.timer, self.deadline);
         let reading = async {
             let mut left = most;
-            while let Ok(Progress { done: false, .. }) = self.body.advance(&self.received)
+            while let Ok(BodyProgress { done: false, .. }) = self.body.advance(&self.received)
                 && left > 0
                 && self.receive().await?
             {

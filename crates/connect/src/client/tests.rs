@@ -1,4 +1,4 @@
-//! The client against servers that send fixed bytes, right and wrong.
+//! The client against servers that send fixed bytes, valid and invalid.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,7 +27,7 @@ const GET: ClientRequest<'_> = ClientRequest {
     body: None,
 };
 
-/// What a server does after it has sent its bytes.
+/// The behaviour of a server after it has sent its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Close,
@@ -116,7 +116,7 @@ async fn the_end_of_a_body_is_found_in_each_way() {
             500,
             "until close",
         ),
-        // What the proxy puts right: a folded line, the same length twice.
+        // Deviations that the proxy repairs: a folded line, the same length twice.
         (
             "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok",
             Then::StayOpen,
@@ -298,7 +298,8 @@ impl AsyncRead for Scripted {
     }
 }
 
-/// What evenkeel itself lacks blames nobody, whenever it is missed; what the server did is blamed on it, as with requests.
+/// Shortages of evenkeel itself blame nobody, at any step; the server's own failures are blamed on it, as with
+/// requests.
 #[tokio::test]
 async fn a_failure_is_judged_like_that_of_an_attempt() {
     let reset = Outcome::Reset { sent: true };

@@ -1,4 +1,4 @@
-//! What the keeper has decided, carried out: directives, orders, examinations, records. Nothing here decides.
+//! Executes the outputs of the keeper: directives, actions, examinations, records. Nothing is decided here.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,19 +6,19 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::ActionOrder;
-use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::incident::{ActionOutcome, IncidentStatus};
 use evenkeel_fault::{Incident, Input, Maintenance, Output};
 use tokio::task::JoinSet;
 
 use super::Control;
+use crate::status::ControlEvent;
 use crate::timeline::{fresh, log};
-use crate::view::Event;
-use crate::world::{Books, Hands, Traffic};
+use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 
 /// Between two entries of requests in the books.
 const BOOK_EVERY: Duration = Duration::from_secs(10);
 
-impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
+impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     pub(super) fn carry_out(&mut self, now: Instant, output: Output) {
         match output {
             Output::Directive(directive) => {
@@ -33,7 +33,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 server,
                 timeout,
             } => {
-                let (clock, examination) = (self.clock, self.hands.examine(server, timeout));
+                let (clock, examination) = (self.clock, self.executor.examine(server, timeout));
                 self.tasks.spawn(async move {
                     // A little more than the limit, so that what was found until then still counts.
                     let limit = timeout + Duration::from_millis(500);
@@ -46,7 +46,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                     }
                 });
             }
-            Output::Pace { server, pace } => self.hands.pace(server, pace),
+            Output::Pace { server, pace } => self.executor.pace(server, pace),
             Output::Record(incident) => self.record(now, Arc::from(incident)),
             Output::Maintenance {
                 service,
@@ -55,7 +55,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             } => self.keep_maintenance(service, server, maintenance.map(|kept| *kept)),
             Output::Gate { service, open } => self.traffic.gate(service, open),
             Output::Answer { ticket, answer } => {
-                if let Some(order) = self.asked.answer(ticket, &answer) {
+                if let Some(order) = self.pending_orders.answer(ticket, &answer) {
                     self.counters.order(order, answer.word());
                 }
             }
@@ -75,17 +75,17 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     }
 
     fn act(&mut self, order: ActionOrder) {
-        let (clock, id, limit) = (self.clock, order.id, self.hands.limit(&order));
+        let (clock, id, limit) = (self.clock, order.id, self.executor.limit(&order));
         let (service, server) = self.names(order.server);
         tracing::info!(
             incident = order.incident, service, server, fault = %order.fault, action = order.action.word(), "action"
         );
-        let work = self.hands.act(order);
+        let work = self.executor.act(order);
         self.tasks.spawn(async move {
             let (outcome, detail) = match tokio::time::timeout(limit, contained(work)).await {
                 Ok(Some(ended)) => ended,
                 Ok(None) => {
-                    let why = "evenkeel made a mistake while it carried this out: see its log";
+                    let why = "evenkeel failed while executing this because of a bug: see its log";
                     (ActionOutcome::Failed, Some(why.to_owned()))
                 }
                 Err(_) => {
@@ -125,30 +125,32 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 until = begun.until,
                 "maintenance began"
             ),
-            None => tracing::info!(service, server, "maintenance is over"),
+            None => tracing::info!(service, server, "maintenance ended"),
         }
-        self.again
+        self.keeper_setup
             .maintenance(service, server, maintenance.as_ref());
-        self.books.maintenance(service, server, maintenance);
+        self.incident_store
+            .maintenance(service, server, maintenance);
     }
 
     pub(super) fn record(&mut self, now: Instant, incident: Arc<Incident>) {
-        self.again.number(&incident.id);
+        self.keeper_setup.number(&incident.id);
         let known = self.open.get(&incident.id);
         for entry in fresh(known.map(|known| &**known), &incident) {
             log(&incident, entry);
         }
-        self.books.save(&incident);
+        self.incident_store.save(&incident);
         self.counters.incident(&incident);
-        if incident.status == Status::Closed {
-            self.again.closed(&incident);
+        if incident.status == IncidentStatus::Closed {
+            self.keeper_setup.closed(&incident);
             // Whoever reads the report now finds the requests in it.
             self.book(now);
             self.open.remove(&incident.id);
         } else {
             self.open.insert(incident.id.clone(), Arc::clone(&incident));
         }
-        self.events.emit(Event::Incident { at: now, incident });
+        self.events
+            .emit(ControlEvent::Incident { at: now, incident });
     }
 
     /// Writes down the requests since the last time.
@@ -160,14 +162,14 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             let requests = totals.requests.saturating_sub(booked.requests);
             let failed = totals.failed.saturating_sub(booked.failed);
             if requests > 0 || failed > 0 {
-                self.books.traffic(name, minute, requests, failed);
+                self.incident_store.traffic(name, minute, requests, failed);
             }
             *booked = totals;
         }
     }
 }
 
-/// What `work` gives; nothing if it panics, so that whoever waits for it hears of that. It ends with this future.
+/// The output of `work`; nothing if it panics, so that the waiting task notices. It is cancelled with this future.
 async fn contained<O: Send + 'static>(work: impl Future<Output = O> + Send + 'static) -> Option<O> {
     let mut one = JoinSet::new();
     one.spawn(work);

@@ -1,14 +1,14 @@
-//! The loop: gather, step, carry out, show, wait. The only control flow of this crate.
+//! The loop: gather input, step the keeper, execute its output, publish, wait. The only control flow of this crate.
 //!
-//! It never blocks: orders are tasks with a time limit whose answers come back as inputs, and incidents are handed to a
-//! thread that writes them.
+//! It never blocks: actions run as tasks with a time limit whose results come back as inputs, and incidents are passed
+//! to a writer thread.
 
 mod state;
 mod carry_out;
 mod show;
 mod start_again;
 
-pub use state::{Control, Parts};
+pub use state::{Control, ControlParts};
 
 use std::future::Future;
 use std::time::Duration;
@@ -18,37 +18,37 @@ use evenkeel_core::{Instant, Observation, ServiceId, Signal};
 use evenkeel_fault::{Input, Output};
 use evenkeel_runtime::Panicked;
 
-use crate::lateness::Lateness;
-use crate::world::{Books, Hands, Traffic};
+use crate::lateness::LoopLateness;
+use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 use state::IDLE;
 
-/// Between two looks at the signals of good news while there are some; [`IDLE`] while there are none.
+/// The interval between two reads of low-priority signals while there are some; [`IDLE`] while there are none.
 const BUSY: Duration = Duration::from_millis(10);
 
-/// After each look at all servers, a pause of so long for each of them: thousands of servers are looked at together, not all
-/// of them for each signal …
+/// After each evaluation of all servers, a pause of this long per server: thousands of servers are evaluated in
+/// batches, not all of them for each signal …
 const BREATH: Duration = Duration::from_micros(1);
 /// … and with fewer there is none.
 const BREATH_LEAST: Duration = Duration::from_millis(1);
 
-/// Between two looks at how much servers have to do …
+/// The interval between two evaluations of server loads …
 const LOADS_EVERY: Duration = Duration::from_millis(100);
 /// … and at least so long for each of them.
 const LOAD_BREATH: Duration = Duration::from_micros(20);
 
-impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
+impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     /// A loop for the services of `plan`.
     #[must_use]
-    pub fn new(plan: &Plan, parts: Parts<T, H, B>) -> Self {
+    pub fn new(plan: &Plan, parts: ControlParts<T, H, B>) -> Self {
         let mut control = Self::assemble(plan, parts);
-        // What was in maintenance when the program ended is so again before anything else happens.
+        // Maintenance that was active when the program ended is restored before anything else happens.
         control.decide(control.clock.now());
         control
     }
 
-    /// Runs until `shutdown` ends. Orders under way are given up then: their incidents stay open in the store.
+    /// Runs until `shutdown` ends. Running orders are abandoned then: their incidents stay open in the store.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
-        let task = self.again.task.clone();
+        let task = self.keeper_setup.task.clone();
         let until_panic = async {
             let mut panicked = None;
             loop {
@@ -75,7 +75,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
         let servers: usize = self.states.iter().map(Vec::len).sum();
         let breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
-        self.lateness = Lateness::new(self.clock.now(), IDLE + breath);
+        self.lateness = LoopLateness::new(self.clock.now(), IDLE + breath);
         loop {
             let busy = self.step();
             self.heartbeat.beat(self.clock.now());
@@ -86,7 +86,8 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
     }
 
-    /// Waits for whatever comes first: a signal, an answer, an order, or the time that the keeper or good news ask for.
+    /// Waits for the first of: a signal, an answer, an order, the keeper's next timer, or the next read of low-priority
+    /// signals.
     async fn wait(&mut self, pause: Duration) {
         let pause = self.clock.now() + pause;
         let wake = self
@@ -98,21 +99,21 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             Some(signal) = self.signals.recv() => self.inputs.push(Input::Signal(signal)),
             Some(Ok(answer)) = self.tasks.join_next() => self.answers.push(answer),
             Some(request) = self.orders.recv() => {
-                let (ticket, order) = self.asked.take(request);
+                let (ticket, order) = self.pending_orders.take(request);
                 self.inputs.push(Input::Operator { ticket, at: self.clock.now(), order: Box::new(order) });
             }
             () = self.clock.sleep_until(wake) => {}
         }
     }
 
-    /// One step. Says whether the request's way had signals.
+    /// One step. Returns whether the request path had signals.
     fn step(&mut self) -> bool {
         let busy = self.gather();
         let now = self.clock.now();
         self.decide(now);
         let has_changed = self.compare(now) || std::mem::take(&mut self.changed);
         self.outlook_is_old |= has_changed;
-        let has_new_outlook = self.look_ahead(now);
+        let has_new_outlook = self.update_outlook(now);
         if has_changed || has_new_outlook {
             self.show();
         }
@@ -122,7 +123,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         busy
     }
 
-    /// Has the keeper take the inputs in, and carries out what it says.
+    /// Feeds the inputs to the keeper, and executes its outputs.
     fn decide(&mut self, now: Instant) {
         self.keeper.step(now, &mut self.inputs, &mut self.outputs);
         self.inputs.clear();
@@ -163,12 +164,12 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     }
 
     fn gather(&mut self) -> bool {
-        self.look_at_self();
+        self.check_self();
         if let Some(by_millis) = self.clock.notice_step() {
             let epoch = self.clock.epoch();
             tracing::warn!(
                 by_millis,
-                "the machine's clock was set: stamps follow it from now on"
+                "the system clock was set: timestamps follow it from now on"
             );
             self.inputs.push(Input::ClockSet { epoch, by_millis });
         }
@@ -212,7 +213,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             else {
                 continue;
             };
-            self.again.hear(*server, observation);
+            self.keeper_setup.record_observation(*server, observation);
             let pid = match observation {
                 Observation::Started { pid, .. } => Some(*pid),
                 Observation::Exited(_) => None,
@@ -231,22 +232,22 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         taken > 0
     }
 
-    /// What evenkeel itself lacks is known before what it saw of its servers.
-    fn look_at_self(&mut self) {
+    /// Shortages of evenkeel itself are reported before its observations of servers.
+    fn check_self(&mut self) {
         let now = self.clock.now();
         let of_workers = self.traffic.take_lateness();
         let mut first = Vec::new();
         if let Some(lasted) = self.lateness.turn(now, of_workers) {
             tracing::warn!(
                 milliseconds = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
-                "evenkeel itself stood still: its timers were late; no server is to blame for what it missed"
+                "evenkeel itself was stalled: its timers fired late; no server is blamed for what it missed"
             );
             self.counters.stalled(lasted);
             first.push(Input::Stalled { until: now, lasted });
         }
         let reading = self.traffic.self_reading(now);
         first.extend(reading.map(|reading| Input::SelfReading(Box::new(reading))));
-        // What woke the loop is there already.
+        // The input that woke the loop comes first.
         self.inputs.splice(0..0, first);
     }
 }

@@ -1,20 +1,20 @@
-//! What readers see: the states of servers, what is held by people, the incidents that are open.
+//! What the loop publishes: server states, maintenance, open incidents.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::{Instant, ServerId, ServiceId};
-use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::contract::ServerStatus;
 
 use super::Control;
-use crate::view::{Event, Outlooks, View};
-use crate::world::{Books, Hands, Traffic};
+use crate::status::{ControlEvent, Outlooks, StatusSnapshot};
+use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 
-/// Between two looks at what recovery would do next, while anything is not well.
+/// The interval between two updates of the outlook, while anything is unhealthy.
 const OUTLOOK_EVERY: Duration = Duration::from_millis(250);
 
-impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
+impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     /// Whether a state has changed since it was last shown; emits the changes.
     pub(super) fn compare(&mut self, at: Instant) -> bool {
         let mut changed = false;
@@ -23,10 +23,10 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 let server = ServerId::new(service, index);
                 let to = self.keeper.server_state(server);
                 if to != *state {
-                    if to == ServerState::Up {
-                        self.hands.verified(server);
+                    if to == ServerStatus::Up {
+                        self.executor.verified(server);
                     }
-                    self.events.emit(Event::State {
+                    self.events.emit(ControlEvent::State {
                         at,
                         server,
                         from: *state,
@@ -41,7 +41,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
     }
 
     /// Asks the keeper, now and then, what it would do next. Whether there is something new to show.
-    pub(super) fn look_ahead(&mut self, now: Instant) -> bool {
+    pub(super) fn update_outlook(&mut self, now: Instant) -> bool {
         let outlooks = &self.outlooks;
         let is_quiet = self.open.is_empty()
             && outlooks.servers.is_empty()
@@ -89,14 +89,14 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             }
             for (index, state) in (0_u32..).zip(states) {
                 let server = ServerId::new(service, index);
-                if *state == ServerState::Maintenance
+                if *state == ServerStatus::Maintenance
                     && let Some(maintenance) = self.keeper.server_maintenance(server)
                 {
                     held.insert((service, index), maintenance.clone());
                 }
             }
         }
-        self.views.publish(View {
+        self.views.publish(StatusSnapshot {
             held,
             quarantined,
             outlooks: Arc::clone(&self.outlooks),

@@ -1,28 +1,28 @@
-//! Going on after a panic: the turn's remains are cleared away, and the new keeper is told what is known.
+//! Recovery from a panic: clears the remains of the interrupted turn, and feeds the new keeper with the known state.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_fault::contract::Pace;
+use evenkeel_fault::contract::ProbePace;
 use evenkeel_fault::{Incident, Input};
 use evenkeel_runtime::Panicked;
 
 use super::Control;
-use crate::asked::Asked;
-use crate::world::{Books, Hands, Traffic};
+use crate::pending_orders::PendingOrders;
+use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 
-/// What is said of an incident that was open.
+/// The note on an incident that was open.
 const UNSEEN: &str = "evenkeel's control loop was started again after a mistake of its own; what became of this incident \
                       was not seen, the servers are judged anew";
 
-impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
-    /// After a panic: waits for what is under way and a little longer, and goes on with a new keeper. If it panics itself, it is
-    /// called again.
+impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
+    /// After a panic: waits until running actions have ended and a little longer, and continues with a new keeper. If
+    /// this panics, it is called again.
     pub(super) async fn start_again(&mut self, panicked: &Panicked) {
         let pause = self.stop_after_panic(panicked);
-        // Orders that are under way belong to the keeper that is gone. They are waited for, each has its time limit: a new
-        // keeper that orders beside them could start a process twice.
+        // Running orders belong to the previous keeper. They are awaited, each with its time limit: a new keeper that
+        // acts concurrently could start a process twice.
         while self.tasks.join_next().await.is_some() {}
         self.clock.sleep_until(self.clock.now() + pause).await;
         self.renew(self.clock.now());
@@ -30,41 +30,43 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
 
     fn stop_after_panic(&mut self, panicked: &Panicked) -> Duration {
         let now = self.clock.now();
-        let pause = self.again.pause(now);
+        let pause = self.keeper_setup.pause(now);
         tracing::error!(
             task = "control",
             open = self.open.len(),
-            "the control loop has panicked at {panicked} and is started again in {pause:?}; traffic goes on"
+            "the control loop panicked at {panicked} and will be restarted in {pause:?}; traffic continues"
         );
-        // What was taken in and not yet worked on.
+        // Inputs that were received but not processed.
         for input in std::mem::take(&mut self.inputs) {
             if let Input::Signal(signal) = input {
-                self.again.hear(signal.server, &signal.observation);
+                self.keeper_setup
+                    .record_observation(signal.server, &signal.observation);
             }
         }
         self.answers.clear();
-        // Whoever waits for what comes of an order hears that it is not followed any more.
-        self.asked = Asked::default();
+        // Callers that wait for an order learn that it is no longer tracked.
+        self.pending_orders = PendingOrders::default();
         self.outputs.clear();
         self.outcomes.clear();
         pause
     }
 
     fn renew(&mut self, now: Instant) {
-        // Meanwhile the orders that were under way may have started what a new keeper would miss, and start again.
+        // Meanwhile running orders may have started processes that a new keeper would not know of, and start again.
         while let Ok(signal) = self.signals.try_recv() {
-            self.again.hear(signal.server, &signal.observation);
+            self.keeper_setup
+                .record_observation(signal.server, &signal.observation);
         }
-        self.keeper = self.again.keeper(self.clock.epoch(), now);
+        self.keeper = self.keeper_setup.keeper(self.clock.epoch(), now);
         for incident in std::mem::take(&mut self.open).into_values() {
             let mut incident = Incident::clone(&incident);
             incident.close_unseen(self.clock.epoch(), now, UNSEEN);
             self.record(now, Arc::new(incident));
         }
-        for server in self.again.servers() {
-            self.hands.pace(server, Pace::Normal);
+        for server in self.keeper_setup.servers() {
+            self.executor.pace(server, ProbePace::Normal);
         }
-        self.inputs.extend(self.again.known(now));
+        self.inputs.extend(self.keeper_setup.known(now));
         self.changed = true;
     }
 }

@@ -1,4 +1,4 @@
-//! What the loop holds from turn to turn, and what others see of it.
+//! The state of the loop between turns, and what it shares with others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,60 +6,60 @@ use std::time::Duration;
 
 use evenkeel_config::Plan;
 use evenkeel_core::{Instant, Signal};
-use evenkeel_fault::contract::{ServerState, Totals};
-use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::contract::{ServerStatus, Totals};
+use evenkeel_fault::keeper::PersistedState;
 use evenkeel_fault::{Incident, Input, Keeper, Output};
 use evenkeel_runtime::{Clock, TaskEntry};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::again::Again;
-use crate::asked::{Asked, OrderRequest};
-use crate::counters::Counters;
+use crate::counters::ControlCounters;
 use crate::heartbeat::Heartbeat;
-use crate::lateness::Lateness;
+use crate::keeper_setup::KeeperSetup;
+use crate::lateness::LoopLateness;
+use crate::pending_orders::{OrderRequest, PendingOrders};
 use crate::specs::{server_names, specs};
-use crate::view::{Events, Outlooks, Views};
-use crate::world::{Books, Hands, Traffic};
+use crate::status::{EventSource, Outlooks, StatusReader};
+use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 
-/// Between two looks at the signals of good news while there are none.
+/// The interval between two reads of low-priority signals while there are none.
 pub(super) const IDLE: Duration = Duration::from_millis(25);
 
-/// What the loop is made of.
+/// The parts of the loop.
 #[derive(Debug)]
-pub struct Parts<T, H, B> {
+pub struct ControlParts<T, H, B> {
     /// The one clock.
     pub clock: Clock,
-    /// For everything drawn by lot.
+    /// The random generator.
     pub seed: u64,
-    /// The request's way.
+    /// The request path.
     pub traffic: T,
-    /// What acts on servers.
-    pub hands: H,
-    /// Where incidents are kept.
-    pub books: B,
-    /// What is remembered of earlier incidents.
-    pub memory: Memory,
+    /// Executes actions on servers.
+    pub executor: H,
+    /// Stores incidents.
+    pub incident_store: B,
+    /// The state of earlier runs.
+    pub memory: PersistedState,
     /// Signals of probes and processes.
     pub signals: mpsc::Receiver<Signal>,
-    /// Orders of people.
+    /// Operators' orders.
     pub orders: mpsc::Receiver<OrderRequest>,
-    /// Where it is counted how often the loop was started again after a panic.
+    /// The task's entry, which counts restarts after panics.
     pub task: TaskEntry,
 }
 
-/// The loop that drives the fault's way.
+/// The loop that drives the fault path.
 #[derive(Debug)]
 pub struct Control<T, H, B> {
     pub(super) clock: Clock,
     pub(super) traffic: T,
-    pub(super) hands: H,
-    pub(super) books: B,
+    pub(super) executor: H,
+    pub(super) incident_store: B,
     pub(super) signals: mpsc::Receiver<Signal>,
     pub(super) orders: mpsc::Receiver<OrderRequest>,
-    pub(super) asked: Asked,
+    pub(super) pending_orders: PendingOrders,
     pub(super) keeper: Keeper,
-    /// Orders under way; each ends with its answer.
+    /// Running orders; each ends with its answer.
     pub(super) tasks: JoinSet<Input>,
     pub(super) services: Vec<String>,
     /// The names of each service's servers.
@@ -67,23 +67,23 @@ pub struct Control<T, H, B> {
     /// Totals that are in the books already, and when the next are written.
     pub(super) booked: Vec<Totals>,
     pub(super) book_at: Instant,
-    /// When it is looked at how much servers have to do.
+    /// When server loads are evaluated next.
     pub(super) loads_at: Instant,
     /// The state of each server as last shown.
-    pub(super) states: Vec<Vec<ServerState>>,
+    pub(super) states: Vec<Vec<ServerStatus>>,
     pub(super) pids: Vec<Vec<Option<u32>>>,
     pub(super) open: BTreeMap<String, Arc<Incident>>,
-    /// What recovery would do next, when that is looked at again, and whether anything has changed since.
+    /// The outlook, when it is updated next, and whether anything has changed since.
     pub(super) outlooks: Arc<Outlooks>,
     pub(super) outlook_at: Instant,
     pub(super) outlook_is_old: bool,
-    pub(super) views: Views,
-    pub(super) events: Events,
-    pub(super) counters: Arc<Counters>,
+    pub(super) views: StatusReader,
+    pub(super) events: EventSource,
+    pub(super) counters: Arc<ControlCounters>,
     pub(super) heartbeat: Heartbeat,
-    pub(super) lateness: Lateness,
+    pub(super) lateness: LoopLateness,
     /// For a new keeper, should this one fail.
-    pub(super) again: Again,
+    pub(super) keeper_setup: KeeperSetup,
     /// Whether a process came or went since it was last shown.
     pub(super) changed: bool,
     // Kept from step to step so that a step allocates nothing.
@@ -93,14 +93,14 @@ pub struct Control<T, H, B> {
     pub(super) outcomes: Vec<Signal>,
 }
 
-impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
+impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     /// A loop for the services of `plan` that has not decided anything yet.
-    pub(super) fn assemble(plan: &Plan, parts: Parts<T, H, B>) -> Self {
+    pub(super) fn assemble(plan: &Plan, parts: ControlParts<T, H, B>) -> Self {
         let specs = specs(plan);
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(ControlCounters::default());
         let states = specs
             .iter()
-            .map(|service| vec![ServerState::Starting; service.servers.len()]);
+            .map(|service| vec![ServerStatus::Starting; service.servers.len()]);
         let states: Vec<_> = states.collect();
         Self {
             pids: states
@@ -113,7 +113,7 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
             loads_at: Instant::ZERO,
             services: specs.iter().map(|service| service.name.clone()).collect(),
             servers: specs.iter().map(server_names).collect(),
-            again: Again::new(
+            keeper_setup: KeeperSetup::new(
                 specs.clone(),
                 parts.seed,
                 parts.memory.clone(),
@@ -121,22 +121,22 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
                 parts.clock.now(),
             ),
             heartbeat: Heartbeat::default(),
-            lateness: Lateness::new(parts.clock.now(), IDLE),
+            lateness: LoopLateness::new(parts.clock.now(), IDLE),
             keeper: Keeper::new(specs, parts.clock.epoch(), parts.seed, parts.memory),
             clock: parts.clock,
             traffic: parts.traffic,
-            hands: parts.hands,
-            books: parts.books,
+            executor: parts.executor,
+            incident_store: parts.incident_store,
             signals: parts.signals,
             orders: parts.orders,
-            asked: Asked::default(),
+            pending_orders: PendingOrders::default(),
             tasks: JoinSet::new(),
             open: BTreeMap::new(),
             outlooks: Arc::default(),
             outlook_at: Instant::ZERO,
             outlook_is_old: true,
-            views: Views::default(),
-            events: Events::default(),
+            views: StatusReader::default(),
+            events: EventSource::default(),
             counters,
             changed: false,
             inputs: Vec::new(),
@@ -146,21 +146,21 @@ impl<T: Traffic, H: Hands, B: Books> Control<T, H, B> {
         }
     }
 
-    /// What is known now, for readers.
+    /// A reader of the published state.
     #[must_use]
-    pub fn views(&self) -> Views {
+    pub fn views(&self) -> StatusReader {
         self.views.clone()
     }
 
-    /// Where events are listened to.
+    /// The source of events.
     #[must_use]
-    pub fn events(&self) -> Events {
+    pub fn events(&self) -> EventSource {
         self.events.clone()
     }
 
-    /// What is counted here.
+    /// The counters.
     #[must_use]
-    pub fn counters(&self) -> Arc<Counters> {
+    pub fn counters(&self) -> Arc<ControlCounters> {
         Arc::clone(&self.counters)
     }
 

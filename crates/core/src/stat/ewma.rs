@@ -1,4 +1,4 @@
-//! A moving average that forgets with time rather than with samples.
+//! A moving average that decays with time rather than with the number of samples.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A histogram of durations with buckets that grow with the value: bounded memory, at most 3.2 % error.
+//! A histogram of durations with logarithmic buckets: bounded memory, and an error of at most 3.2 %.
 
 use std::time::Duration;
 

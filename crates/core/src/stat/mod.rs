@@ -1,4 +1,4 @@
-//! Statistics that detectors, balancers and reports share.
+//! Statistics shared by detectors, balancers and reports.
 
 mod ewma;
 mod coarse;
@@ -12,6 +12,6 @@ pub use coarse::CoarseHistogram;
 pub use ewma::Ewma;
 pub use histogram::Histogram;
 pub use rank::{median, quantile};
-pub use rank_sum::Pool;
+pub use rank_sum::PooledHistograms;
 pub use wilson::wilson_lower_bound;
-pub use window::{Tally, Window};
+pub use window::{SlidingWindow, Tally};

@@ -1,4 +1,4 @@
-//! Whether one set of durations is longer than another by more than chance.
+//! A rank-sum test: is one set of durations longer than another by more than chance?
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::coarse::{BUCKETS, CoarseHistogram, bucket_of};
 
 /// The durations of several histograms together.
 #[derive(Debug, Clone)]
-pub struct Pool {
+pub struct PooledHistograms {
     counts: Box<[u64; BUCKETS]>,
 }
 
-impl Default for Pool {
+impl Default for PooledHistograms {
     fn default() -> Self {
         Self {
             counts: Box::new([0; BUCKETS]),
@@ -18,7 +18,7 @@ impl Default for Pool {
     }
 }
 
-impl Pool {
+impl PooledHistograms {
     /// Adds all that was counted there.
     pub fn add(&mut self, histogram: &CoarseHistogram) {
         for (sum, count) in self.counts.iter_mut().zip(histogram.counts()) {
@@ -63,8 +63,8 @@ mod tests {
     use super::*;
     use crate::Random;
 
-    fn pool(durations: impl IntoIterator<Item = f64>) -> Pool {
-        let (mut histogram, mut pool) = (CoarseHistogram::default(), Pool::default());
+    fn pool(durations: impl IntoIterator<Item = f64>) -> PooledHistograms {
+        let (mut histogram, mut pool) = (CoarseHistogram::default(), PooledHistograms::default());
         for millis in durations {
             histogram.add(Duration::from_secs_f64(millis / 1e3));
         }

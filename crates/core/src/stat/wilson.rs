@@ -1,4 +1,4 @@
-//! How low a ratio may really be, given how little was seen.
+//! The Wilson lower bound: how low a ratio may really be, given the size of the sample.
 
 /// The lower bound of the Wilson score interval at 95 % for `hits` of `total` (Wilson 1927); 0 if nothing was seen.
 #[must_use]

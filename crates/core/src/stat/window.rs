@@ -1,4 +1,4 @@
-//! Counts over the last so-many seconds, exact to a tenth of the window.
+//! Event counts over a sliding window, exact to a tenth of the window.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::Instant;
 
 const SLICES: usize = 10;
 
-/// What a window counted.
+/// The counts of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// All.
@@ -17,7 +17,7 @@ pub struct Tally {
 
 /// Counts events, and hits among them, over a sliding window of ten slices.
 #[derive(Debug, Clone)]
-pub struct Window {
+pub struct SlidingWindow {
     /// All, and those that count.
     slices: [(u32, u32); SLICES],
     slice_nanos: u64,
@@ -26,7 +26,7 @@ pub struct Window {
     next: u64,
 }
 
-impl Window {
+impl SlidingWindow {
     /// A window over the last `length` (at least 10 ns).
     #[must_use]
     pub fn new(length: Duration) -> Self {
@@ -47,7 +47,7 @@ impl Window {
         *hits = hits.saturating_add(u32::from(hit));
     }
 
-    /// What the window holds at `now`.
+    /// The counts of the window at `now`.
     pub fn tally(&mut self, now: Instant) -> Tally {
         self.advance(now);
         self.slices
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn old_events_leave() {
-        let mut window = Window::new(Duration::from_secs(10));
+        let mut window = SlidingWindow::new(Duration::from_secs(10));
         window.add(Instant::from_millis(500), true);
         window.add(Instant::from_millis(5_000), false);
         assert_eq!(

@@ -4,40 +4,40 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use evenkeel_config::plan::ServicePlan;
-use evenkeel_config::{Mistakes, Plan, render};
+use evenkeel_config::{Diagnostics, Plan, render};
 use evenkeel_fault::policy::ProbeKind;
 
 use super::find::DEFAULT_FILE;
 use crate::configuration;
-use crate::output::{self, Ending, Result, count, print};
+use crate::output::{self, CommandEnding, Result, count, print};
 
-/// Say what is wrong with a configuration, or that it is right.
+/// Check a configuration and report every error.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  evenkeel check evenkeel.toml\n  evenkeel check --format json")]
-pub(crate) struct Check {
-    /// The configuration.
+pub(crate) struct CheckArgs {
+    /// The configuration file.
     #[arg(value_name = "CONFIG", default_value = DEFAULT_FILE)]
     config: PathBuf,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    /// The output format.
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    format: CheckFormat,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum CheckFormat {
     Text,
     Json,
 }
 
-impl Check {
+impl CheckArgs {
     pub(crate) fn carry_out(self) -> Result {
         let (mistakes, plan) = match configuration::load(&self.config)? {
             Ok(loaded) => (loaded.warnings, Some(loaded.plan)),
             Err(mistakes) => (mistakes, None),
         };
         match self.format {
-            Format::Json => print(format_args!("{:#}", render::json(&mistakes)))?,
-            Format::Text => {
+            CheckFormat::Json => print(format_args!("{:#}", render::json(&mistakes)))?,
+            CheckFormat::Text => {
                 if !mistakes.is_empty() {
                     let style = render::Style {
                         colour: output::colours(),
@@ -51,14 +51,14 @@ impl Check {
             }
         }
         Ok(if mistakes.errors() == 0 {
-            Ending::Good
+            CommandEnding::Good
         } else {
-            Ending::Wrong
+            CommandEnding::Wrong
         })
     }
 }
 
-fn summary(mistakes: &Mistakes, plan: &Plan) -> String {
+fn summary(mistakes: &Diagnostics, plan: &Plan) -> String {
     let servers = plan
         .services
         .iter()
@@ -77,7 +77,7 @@ fn summary(mistakes: &Mistakes, plan: &Plan) -> String {
     text
 }
 
-/// What HTTP probes of a service send. An application that checks the host answers 400 to one that it does not know.
+/// The `Host` that HTTP probes of a service send. An application that checks it answers 400 to an unknown host.
 fn probe(service: &ServicePlan) -> String {
     match &service.fault.detect.probe.kind {
         ProbeKind::Http { path, host, .. } => {

@@ -1,4 +1,4 @@
-//! Asks an admin API, and says in words why nothing was answered.
+//! Sends requests to an admin API, and explains failures to the user.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,18 +9,18 @@ use evenkeel_connect::{
 };
 use evenkeel_runtime::{Clock, spawn};
 
-/// For connecting, and then for the request to go.
+/// Timeout for connecting, and then for sending the request.
 const CONNECT: Duration = Duration::from_secs(2);
 const WRITE: Duration = Duration::from_secs(4);
-/// For the whole answer.
+/// Timeout for the complete response.
 const ANSWER: Duration = Duration::from_secs(15);
-/// An answer longer than this is none of ours.
+/// The longest response that an evenkeel sends.
 const LONGEST: usize = 64 * 1024 * 1024;
 
-/// Gets `path` (with its query): status and body. Blocks.
+/// Sends GET for `path` (including the query), and returns status and body. Blocks.
 ///
 /// # Errors
-/// Why there is no answer, in words.
+/// Why there is no response, in words.
 pub(super) fn get(
     address: SocketAddr,
     path: &str,
@@ -29,10 +29,10 @@ pub(super) fn get(
     ask(address, (path, None), token, Duration::ZERO)
 }
 
-/// Posts to `path`: status and body. The answer may take `wait` longer than others. Blocks.
+/// Sends POST to `path`, and returns status and body. The response may take `wait` longer than others. Blocks.
 ///
 /// # Errors
-/// Why there is no answer, in words.
+/// Why there is no response, in words.
 pub(super) fn post(
     address: SocketAddr,
     path: &str,
@@ -75,7 +75,7 @@ fn ask(
     Ok((status, body))
 }
 
-/// Why there is no answer, for a person who does not think in steps of HTTP.
+/// Why there is no response, in words that do not require knowledge of HTTP.
 fn why(address: SocketAddr, error: &ClientError) -> String {
     match (&error.failure, error.step) {
         (ClientFailure::Io(refused), ClientStep::Connect)
@@ -84,9 +84,9 @@ fn why(address: SocketAddr, error: &ClientError) -> String {
             format!("nothing listens at {address}")
         }
         (ClientFailure::TimedOut(_), ClientStep::Body) | (ClientFailure::TooLarge(_), _) => {
-            format!("{address} does not come to an end with its answer")
+            format!("{address} did not finish its response")
         }
-        (ClientFailure::TimedOut(_), _) => format!("{address} does not answer"),
+        (ClientFailure::TimedOut(_), _) => format!("{address} does not respond"),
         (ClientFailure::Closed | ClientFailure::Malformed(_), _) => no_evenkeel(address),
         (ClientFailure::Io(error), _) => format!("{address}: {error}"),
         (ClientFailure::InvalidRequest, _) => format!("{address}: {error}"),
@@ -94,10 +94,10 @@ fn why(address: SocketAddr, error: &ClientError) -> String {
 }
 
 fn no_evenkeel(address: SocketAddr) -> String {
-    format!("{address} does not speak as an evenkeel does")
+    format!("{address} does not respond like an evenkeel")
 }
 
-/// Where an address that means "all of this machine's" is reached.
+/// The address at which an unspecified address (`0.0.0.0`, `[::]`) is reached.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address {
         SocketAddr::V4(_) if address.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -114,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    /// What is said of somebody who answers with these bytes.
+    /// The error message for a peer that answers with these bytes.
     fn said_of(answer: &'static [u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -136,7 +136,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
             b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\xff",
         ] {
-            assert_eq!(said_of(answer), "HERE does not speak as an evenkeel does");
+            assert_eq!(said_of(answer), "HERE does not respond like an evenkeel");
         }
     }
 

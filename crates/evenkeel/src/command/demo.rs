@@ -5,23 +5,23 @@ use clap::Args;
 use crate::demo;
 use crate::output::Result;
 
-/// A service, its servers, load and faults on this machine: watch it heal, read the reports.
+/// Run a service with servers, load and injected faults on this machine, and watch it recover.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  evenkeel demo\n  evenkeel demo --keep        and then break it by hand"
+    after_help = "Example:\n  evenkeel demo\n  evenkeel demo --keep        then break it by hand"
 )]
-pub(crate) struct Demo {
-    /// Leave it running after the story, to break by hand; it says how.
+pub(crate) struct DemoArgs {
+    /// Keep everything running at the end, and print how to break things by hand.
     #[arg(long)]
     keep: bool,
-    /// Plain lines, also on a terminal.
+    /// Print plain lines, even on a terminal.
     #[arg(long)]
     plain: bool,
 }
 
-impl Demo {
+impl DemoArgs {
     pub(crate) fn carry_out(self) -> Result {
-        demo::run(demo::Options {
+        demo::run(demo::DemoOptions {
             keep: self.keep,
             plain: self.plain,
         })

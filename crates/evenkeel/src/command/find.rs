@@ -1,4 +1,4 @@
-//! Finds the evenkeel that runs: `--admin URL`, else `[admin].address` of the configuration, else the default address.
+//! Finds the running evenkeel: `--admin URL`, else `[admin].address` of the configuration, else the default address.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -9,59 +9,60 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 
 use super::client;
-use crate::output::{Failure, Result};
+use crate::output::{CommandFailure, Result};
 use crate::place::state_directory;
 
-/// The file that is read when none is named.
+/// The default configuration file.
 pub(super) const DEFAULT_FILE: &str = "evenkeel.toml";
-/// Where the admin API is when no configuration says otherwise.
+/// The default address of the admin API.
 const DEFAULT_ADMIN: &str = "127.0.0.1:7070";
-/// The token's file in the state directory when no configuration says otherwise.
+/// The default name of the token file in the state directory.
 const DEFAULT_TOKEN: &str = "admin.token";
 
-/// Which evenkeel is meant.
+/// The options that select an evenkeel.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Find {
-    /// The configuration of the evenkeel that is meant [default: evenkeel.toml, if it is there].
+pub(super) struct AdminAddress {
+    /// The configuration of the evenkeel to talk to [default: evenkeel.toml, if it exists].
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// The address of its admin API, as `run`, `proxy` and `demo` print it.
+    /// The address of its admin API, as printed by `run`, `proxy` and `demo`.
     #[arg(long, value_name = "URL", conflicts_with = "config", global = true)]
     admin: Option<String>,
-    /// The file with the admin token, which orders need, and reading too where the admin address is not loopback
+    /// The file with the admin token, required for orders, and for reading too if the admin address is not loopback
     /// [default: as configured].
     #[arg(long, value_name = "FILE", global = true)]
     token_file: Option<PathBuf>,
 }
 
-/// An evenkeel that may run, as its admin API is reached.
+/// A client of the admin API of an evenkeel that may be running.
 #[derive(Debug)]
-pub(super) struct Admin {
+pub(super) struct AdminClient {
     address: SocketAddr,
     token: Option<String>,
-    /// Whose address it is, for messages.
+    /// Where the address comes from, for messages.
     origin: String,
 }
 
-impl Admin {
-    /// Status and body of `path`; an error if nothing answers.
+impl AdminClient {
+    /// Status and body of `path`; an error if there is no response.
     pub(super) fn ask(&self, path: &str) -> Result<(u16, String)> {
-        client::get(self.address, path, self.token.as_deref())
-            .map_err(|why| Failure::World(format!("no evenkeel answers: {why} ({})", self.origin)))
+        client::get(self.address, path, self.token.as_deref()).map_err(|why| {
+            CommandFailure::World(format!("no evenkeel responds: {why} ({})", self.origin))
+        })
     }
 
-    /// What `path` holds, as JSON text.
+    /// The content of `path` as JSON text.
     pub(super) fn text(&self, path: &str) -> Result<String> {
         let (status, body) = self.ask(path)?;
         self.success(status, body)
     }
 
-    /// What `path` holds.
+    /// The content of `path`.
     pub(super) fn read<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.understand(&self.text(path)?)
     }
 
-    /// What `path` holds, if there is such a thing.
+    /// The content of `path`, if it exists.
     pub(super) fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
         match self.ask(path)? {
             (404, _) => Ok(None),
@@ -69,11 +70,11 @@ impl Admin {
         }
     }
 
-    /// Gives an order; what came of it. With `wait` the answer comes when it is carried out.
+    /// Gives an order, and returns its outcome. With `wait` the response comes once the order has been executed.
     pub(super) fn order(&self, path: &str, wait: Duration) -> Result<String> {
         let answer = client::post(self.address, path, self.token.as_deref(), wait);
         let (status, body) = answer.map_err(|why| {
-            Failure::World(format!("no evenkeel answers: {why} ({})", self.origin))
+            CommandFailure::World(format!("no evenkeel responds: {why} ({})", self.origin))
         })?;
         let body = self.success(status, body)?;
         let value: serde_json::Value = self.understand(&body)?;
@@ -85,26 +86,26 @@ impl Admin {
         if matches!(status, 200 | 202) {
             return Ok(body);
         }
-        Err(Failure::world(
+        Err(CommandFailure::world(
             self.address,
             evenkeel_admin::text::error_of(status, &body),
         ))
     }
 
-    /// `body` as what it should be.
+    /// Deserialises `body`.
     pub(super) fn understand<T: DeserializeOwned>(&self, body: &str) -> Result<T> {
         serde_json::from_str(body).map_err(|error| {
             let address = self.address;
-            Failure::world(
-                format_args!("{address} is no evenkeel of this version"),
+            CommandFailure::world(
+                format_args!("{address} is not an evenkeel of this version"),
                 error,
             )
         })
     }
 }
 
-impl Find {
-    /// The configuration file that is meant, if there is one.
+impl AdminAddress {
+    /// The configuration file to use, if there is one.
     pub(super) fn file(&self) -> Option<PathBuf> {
         if self.admin.is_some() {
             return None;
@@ -114,21 +115,21 @@ impl Find {
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()))
     }
 
-    /// The evenkeel that is meant, to be asked.
-    pub(super) fn admin(&self) -> Result<Admin> {
+    /// The client for queries.
+    pub(super) fn admin(&self) -> Result<AdminClient> {
         self.reach(false)
     }
 
-    /// The evenkeel that is meant, to be given an order, for which the token is always needed.
-    pub(super) fn commander(&self) -> Result<Admin> {
+    /// The client for orders, which always need the token.
+    pub(super) fn commander(&self) -> Result<AdminClient> {
         self.reach(true)
     }
 
-    fn reach(&self, to_command: bool) -> Result<Admin> {
+    fn reach(&self, to_command: bool) -> Result<AdminClient> {
         let (address, token_file, origin) = if let Some(url) = &self.admin {
             let address = parse(url).ok_or_else(|| {
-                Failure::Call(format!(
-                    "--admin {url}: expected an address like http://127.0.0.1:7070"
+                CommandFailure::Call(format!(
+                    "--admin {url}: expected an address such as http://127.0.0.1:7070"
                 ))
             })?;
             (address, default_token(), "--admin".to_owned())
@@ -142,14 +143,14 @@ impl Find {
                           address that `run`, `proxy` or `demo` has printed";
             (address, default_token(), origin.to_owned())
         };
-        Ok(Admin {
+        Ok(AdminClient {
             address,
             token: self.token(address, &token_file, to_command)?,
             origin,
         })
     }
 
-    /// The token, where it may be asked for. It is sent nowhere else.
+    /// The token, if the address may require it. It is never sent elsewhere.
     fn token(
         &self,
         address: SocketAddr,
@@ -166,7 +167,7 @@ impl Find {
             Err(error) if self.token_file.is_none() && error.kind() == ErrorKind::NotFound => {
                 Ok(None)
             }
-            Err(error) => Err(Failure::world(
+            Err(error) => Err(CommandFailure::world(
                 format_args!("the admin token {}", file.display()),
                 error,
             )),

@@ -1,79 +1,79 @@
-//! `evenkeel incidents`: asks the evenkeel that runs; if none does, reads its store.
+//! `evenkeel incidents`: queries the running evenkeel; if there is none, reads its store.
 
 use std::path::Path;
 
 use clap::{Args, Subcommand, ValueEnum};
 use evenkeel_admin::{ServiceReport, escaped, text};
-use evenkeel_core::Wall;
+use evenkeel_core::WallTime;
 use evenkeel_fault::Incident;
-use evenkeel_history::{Filter, Store};
+use evenkeel_history::{IncidentFilter, Store};
 use evenkeel_runtime::Clock;
 
-use super::find::{Admin, Find};
-use crate::output::{Ending, Failure, Result, print};
+use super::find::{AdminAddress, AdminClient};
+use crate::output::{CommandEnding, CommandFailure, Result, print};
 use crate::{configuration, period, wiring};
 
-/// List incidents, show one, or sum them up.
+/// List incidents, show one, or summarize them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  evenkeel incidents list --since 7d\n  \
                         evenkeel incidents show 2026-11-22-0007 --format markdown\n  evenkeel incidents report --since 30d")]
-pub(crate) struct Incidents {
+pub(crate) struct IncidentsArgs {
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<IncidentsMode>,
     #[command(flatten)]
-    find: Find,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Text, global = true)]
-    format: Format,
+    find: AdminAddress,
+    /// The output format.
+    #[arg(long, value_enum, default_value_t = IncidentsFormat::Text, global = true)]
+    format: IncidentsFormat,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
-    /// List incidents, the newest first, with each service's means and availability.
+enum IncidentsMode {
+    /// List incidents, newest first, with means and availability per service.
     #[command(after_help = "Example:\n  evenkeel incidents list --since 7d --service shop")]
     List {
-        /// Of this service only.
+        /// Only incidents of this service.
         #[arg(long, value_name = "NAME")]
         service: Option<String>,
-        /// With this status only: open, recovering, verifying, awaiting-approval, escalated, closed.
+        /// Only incidents with this status: open, recovering, verifying, awaiting-approval, escalated, closed.
         #[arg(long, value_name = "WORD")]
         status: Option<String>,
-        /// How far back: an age like 30d, or a date.
+        /// The start of the period: an age such as 30d, or a date.
         #[arg(long, value_name = "SINCE", default_value = "30d")]
         since: String,
     },
-    /// Show one incident: what happened, how we know, what was done, what it cost, what to change.
+    /// Show one incident: what happened, the evidence, the actions, the impact, and recommendations.
     #[command(after_help = "Example:\n  evenkeel incidents show 2026-11-22-0007 --format markdown")]
     Show {
-        /// Its id.
+        /// The incident's id.
         id: String,
     },
-    /// Sum up: mean times to detect and to restore, and availability, per service.
+    /// Summarize per service: mean times to detect and to restore, and availability.
     #[command(after_help = "Example:\n  evenkeel incidents report --since 30d")]
     Report {
-        /// How far back: an age like 30d, or a date.
+        /// The start of the period: an age such as 30d, or a date.
         #[arg(long, value_name = "SINCE", default_value = "30d")]
         since: String,
     },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum IncidentsFormat {
     Text,
     Json,
     Markdown,
 }
 
-impl Incidents {
+impl IncidentsArgs {
     pub(crate) fn carry_out(self) -> Result {
-        let source = Source::find(&self.find)?;
-        let all = || What::List {
+        let source = IncidentSource::find(&self.find)?;
+        let all = || IncidentsMode::List {
             service: None,
             status: None,
             since: "30d".to_owned(),
         };
         match self.what.unwrap_or_else(all) {
-            What::List {
+            IncidentsMode::List {
                 service,
                 status,
                 since,
@@ -81,49 +81,51 @@ impl Incidents {
                 let incidents = source.list(service, status, &since)?;
                 let reports = source.report(&since)?;
                 match self.format {
-                    Format::Json => print(json(&incidents))?,
-                    Format::Markdown => print(
+                    IncidentsFormat::Json => print(json(&incidents))?,
+                    IncidentsFormat::Markdown => print(
                         incidents
                             .iter()
                             .map(text::incident_markdown)
                             .collect::<String>(),
                     )?,
-                    Format::Text => print(text::incidents(&incidents, &reports))?,
+                    IncidentsFormat::Text => print(text::incidents(&incidents, &reports))?,
                 }
             }
-            What::Show { id } => {
+            IncidentsMode::Show { id } => {
                 let incident = source
                     .get(&id)?
-                    .ok_or_else(|| Failure::World(format!("there is no incident {id}")))?;
+                    .ok_or_else(|| CommandFailure::World(format!("there is no incident {id}")))?;
                 print(match self.format {
-                    Format::Json => json(&incident),
-                    Format::Markdown => text::incident_markdown(&incident),
-                    Format::Text => text::incident(&incident),
+                    IncidentsFormat::Json => json(&incident),
+                    IncidentsFormat::Markdown => text::incident_markdown(&incident),
+                    IncidentsFormat::Text => text::incident(&incident),
                 })?;
             }
-            What::Report { since } => {
+            IncidentsMode::Report { since } => {
                 let reports = source.report(&since)?;
                 match self.format {
-                    Format::Json => print(json(&reports))?,
-                    Format::Text | Format::Markdown => print(text::reports(&reports))?,
+                    IncidentsFormat::Json => print(json(&reports))?,
+                    IncidentsFormat::Text | IncidentsFormat::Markdown => {
+                        print(text::reports(&reports))?;
+                    }
                 }
             }
         }
-        Ok(Ending::Good)
+        Ok(CommandEnding::Good)
     }
 }
 
-/// Where incidents come from.
+/// The source of incidents.
 #[derive(Debug)]
-enum Source {
-    /// An evenkeel that runs.
-    Running(Admin),
-    /// A store that is read without one.
+enum IncidentSource {
+    /// A running evenkeel.
+    Running(AdminClient),
+    /// A store, read directly.
     File(Store),
 }
 
-impl Source {
-    fn find(find: &Find) -> Result<Self> {
+impl IncidentSource {
+    fn find(find: &AdminAddress) -> Result<Self> {
         let admin = find.admin()?;
         match (admin.ask("/health/live"), find.file()) {
             (Ok(_), _) => Ok(Self::Running(admin)),
@@ -136,12 +138,12 @@ impl Source {
         let store = configuration::read(file)?.plan.store.file;
         let Some(store) = store else {
             let file = file.display();
-            return Err(Failure::World(format!(
-                "no evenkeel answers, and {file} keeps no incidents in a store"
+            return Err(CommandFailure::World(format!(
+                "no evenkeel responds, and {file} configures no incident store"
             )));
         };
         let store = Store::open_read_only(&store)
-            .map_err(|error| Failure::world("no evenkeel answers", error))?;
+            .map_err(|error| CommandFailure::world("no evenkeel responds", error))?;
         Ok(Self::File(store))
     }
 
@@ -164,10 +166,10 @@ impl Source {
             Self::File(store) => {
                 let status = status.map(|word| {
                     serde_json::from_value(word.as_str().into()).map_err(|_| {
-                        Failure::Call(format!("--status {word}: there is no such status"))
+                        CommandFailure::Call(format!("--status {word}: unknown status"))
                     })
                 });
-                let filter = Filter {
+                let filter = IncidentFilter {
                     service,
                     since: Some(period::since(since, now())),
                     status: status.transpose()?,
@@ -175,7 +177,7 @@ impl Source {
                 };
                 store
                     .list(&filter)
-                    .map_err(|error| Failure::World(error.to_string()))
+                    .map_err(|error| CommandFailure::World(error.to_string()))
             }
         }
     }
@@ -185,7 +187,7 @@ impl Source {
             Self::Running(admin) => admin.find(&format!("/api/incidents/{}", escaped(id))),
             Self::File(store) => store
                 .get(id)
-                .map_err(|error| Failure::World(error.to_string())),
+                .map_err(|error| CommandFailure::World(error.to_string())),
         }
     }
 
@@ -194,7 +196,7 @@ impl Source {
             Self::Running(admin) => admin.read(&format!("/api/report?since={}", escaped(since))),
             Self::File(store) => {
                 let reports = store.report(&period::since(since, now()));
-                let reports = reports.map_err(|error| Failure::World(error.to_string()))?;
+                let reports = reports.map_err(|error| CommandFailure::World(error.to_string()))?;
                 Ok(reports.into_iter().map(wiring::report_view).collect())
             }
         }
@@ -205,7 +207,7 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string_pretty(value).expect("incidents and reports are JSON")
 }
 
-fn now() -> Wall {
+fn now() -> WallTime {
     let clock = Clock::start();
     clock.epoch().wall(clock.now())
 }

@@ -1,4 +1,4 @@
-//! The command line: one file per command. What does not exist yet is not shown.
+//! The command line: one file per command.
 
 mod check;
 mod client;
@@ -19,69 +19,69 @@ use clap::{Parser, Subcommand};
 
 use crate::output::Result;
 
-/// A call of the program.
+/// The arguments of the program.
 #[derive(Debug, Parser)]
 #[command(
     name = "evenkeel",
     version,
-    about = "A load balancer that hides faults from clients, repairs what it finds, and writes down what happened.",
+    about = "A load balancer that hides faults from clients, repairs what it finds, and records what happened.",
     after_help = "Start here:\n  evenkeel demo                     watch a service break and heal, on this machine\n  \
                   evenkeel run evenkeel.toml        serve\n\n\
                   Exit status: 0 all is well, 1 the thing asked about is wrong, 2 the call is wrong.",
     max_term_width = 100
 )]
-pub(crate) struct Call {
+pub(crate) struct CommandLine {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Demo(demo::Demo),
-    Run(run::Run),
-    Proxy(proxy::Proxy),
-    Check(check::Check),
-    Status(status::Status),
-    Top(top::Top),
-    Incidents(incidents::Incidents),
-    Playbooks(playbooks::Playbooks),
-    /// Give a server no new requests; what it has it may finish. It is in maintenance until `restore`: nothing is repaired.
+    Demo(demo::DemoArgs),
+    Run(run::RunArgs),
+    Proxy(proxy::ProxyArgs),
+    Check(check::CheckArgs),
+    Status(status::StatusArgs),
+    Top(top::TopArgs),
+    Incidents(incidents::IncidentsArgs),
+    Playbooks(playbooks::PlaybooksArgs),
+    /// Send a server no new requests and let those in flight finish. It stays in maintenance, without repairs, until `restore`.
     #[command(
         after_help = "Example:\n  evenkeel drain shop/shop-1 --for 30m --reason \"a new disk\" --wait"
     )]
-    Drain(order::TakeOut),
-    /// Give a server requests again, after a verification.
+    Drain(order::TakeOutArgs),
+    /// Verify a server and return it to service.
     #[command(after_help = "Example:\n  evenkeel restore shop/shop-1 --wait")]
-    Restore(order::Restore),
-    /// Take a server out of service at once. It is in maintenance until `restore`: nothing is repaired.
+    Restore(order::RestoreArgs),
+    /// Take a server out of service at once. It stays in maintenance, without repairs, until `restore`.
     #[command(after_help = "Example:\n  evenkeel eject shop/shop-1 --reason \"it lies\"")]
-    Eject(order::TakeOut),
-    /// Restart a server, and verify that it is well again.
+    Eject(order::TakeOutArgs),
+    /// Restart a server and verify that it is healthy.
     #[command(after_help = "Example:\n  evenkeel restart shop/shop-1 --wait")]
-    Restart(order::Restart),
-    /// Answer all requests of a service for it, or send them to its servers again. Meanwhile nothing is repaired.
+    Restart(order::RestartArgs),
+    /// Put a service into maintenance, so that evenkeel answers its requests and repairs nothing, or end the maintenance.
     #[command(
         after_help = "Requests get the answer of `service.fallback`, or 503 with Retry-After. Servers run on and are probed.\n\n\
                       Example:\n  evenkeel maintenance shop on --for 30m --reason \"a new schema\"\n  evenkeel maintenance shop off --wait"
     )]
-    Maintenance(order::Maintenance),
-    /// Send requests that are in quarantine, since they brought servers down, to servers again.
+    Maintenance(order::MaintenanceArgs),
+    /// Lift the quarantine of requests that crashed servers.
     #[command(after_help = "Example:\n  evenkeel lift shop")]
-    Lift(order::Lift),
-    /// Do what an incident proposes (`recover.mode = "ask"`).
+    Lift(order::LiftArgs),
+    /// Approve the action that an incident proposes (`recover.mode = "ask"`).
     #[command(after_help = "Example:\n  evenkeel approve 2026-11-22-0007 --wait")]
-    Approve(order::Approve),
-    /// Do not do what an incident proposes: only watch it.
+    Approve(order::ApproveArgs),
+    /// Reject the action that an incident proposes; the incident is only watched.
     #[command(after_help = "Example:\n  evenkeel reject 2026-11-22-0007")]
-    Reject(order::IncidentOrder),
-    Schema(schema::Schema),
-    Version(version::Version),
+    Reject(order::IncidentOrderArgs),
+    Schema(schema::SchemaArgs),
+    Version(version::VersionArgs),
     #[command(hide = true)]
-    SampleServer(sample_server::SampleServer),
+    SampleServer(sample_server::SampleServerArgs),
 }
 
-impl Call {
-    /// Does what is asked.
+impl CommandLine {
+    /// Executes the command.
     pub(crate) fn carry_out(self) -> Result {
         match self.command {
             Command::Demo(command) => command.carry_out(),

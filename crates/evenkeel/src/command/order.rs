@@ -1,17 +1,17 @@
-//! Orders of people: to a server or a service, or about what an incident proposes.
+//! Operator commands: for a server or a service, or for what an incident proposes.
 
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use evenkeel_admin::{WAIT_MAX, escaped};
 
-use super::find::Find;
-use crate::output::{Ending, Failure, Result, print};
+use super::find::AdminAddress;
+use crate::output::{CommandEnding, CommandFailure, Result, print};
 
-/// Waiting for what comes of an order.
+/// Options for waiting for the outcome of an order.
 #[derive(Debug, Args)]
-struct Wait {
-    /// Wait for what comes of it, and say so: exit status 0 if it was done, else 1. At most for so long (up to 10m).
+struct WaitArgs {
+    /// Wait for the outcome, at most for this long (up to 10m): exit status 0 if the order succeeded, else 1.
     #[arg(
         long,
         value_name = "TIME",
@@ -20,129 +20,129 @@ struct Wait {
         default_missing_value = "60s",
         value_parser = time
     )]
-    wait: Option<Time>,
+    wait: Option<TimeArg>,
 }
 
-/// What may be said of a maintenance.
+/// The terms of a maintenance.
 #[derive(Debug, Args)]
-struct Terms {
-    /// End by itself after this time, such as 30m, with a verification.
+struct MaintenanceTermsArgs {
+    /// End automatically, with a verification, after this time, such as 30m.
     #[arg(long = "for", value_name = "TIME", value_parser = time)]
-    lasts: Option<Time>,
-    /// Why; shown in the status.
+    lasts: Option<TimeArg>,
+    /// The reason, shown in the status.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
-/// A time as it was given, and what it means.
+/// A duration as typed, and its value.
 #[derive(Debug, Clone)]
-struct Time {
+struct TimeArg {
     text: String,
     length: Duration,
 }
 
-/// An order that takes a server out of service.
+/// The arguments of orders that take a server out of service.
 #[derive(Debug, Args)]
-pub(crate) struct TakeOut {
+pub(crate) struct TakeOutArgs {
     #[command(flatten)]
-    server: Server,
+    server: ServerTarget,
     #[command(flatten)]
-    terms: Terms,
-    /// Do it although no server would be left in service.
+    terms: MaintenanceTermsArgs,
+    /// Do it even if no server is left in service.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    wait: Wait,
+    wait: WaitArgs,
 }
 
 /// `restart`
 #[derive(Debug, Args)]
-pub(crate) struct Restart {
+pub(crate) struct RestartArgs {
     #[command(flatten)]
-    server: Server,
-    /// Do it although no server would be left in service meanwhile.
+    server: ServerTarget,
+    /// Do it even if no server is left in service meanwhile.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    wait: Wait,
+    wait: WaitArgs,
 }
 
 /// `restore`
 #[derive(Debug, Args)]
-pub(crate) struct Restore {
+pub(crate) struct RestoreArgs {
     #[command(flatten)]
-    server: Server,
+    server: ServerTarget,
     #[command(flatten)]
-    wait: Wait,
+    wait: WaitArgs,
 }
 
-/// The server that an order is for.
+/// The server to act on.
 #[derive(Debug, Args)]
-struct Server {
-    /// The server, as `evenkeel status` shows it.
+struct ServerTarget {
+    /// The server, as shown by `evenkeel status`.
     #[arg(value_name = "SERVICE/SERVER")]
     target: String,
     #[command(flatten)]
-    find: Find,
+    find: AdminAddress,
 }
 
 /// `maintenance`
 #[derive(Debug, Args)]
-pub(crate) struct Maintenance {
-    /// The service, as `evenkeel status` shows it.
+pub(crate) struct MaintenanceArgs {
+    /// The service, as shown by `evenkeel status`.
     #[arg(value_name = "SERVICE")]
     service: String,
-    /// Whether it begins or ends.
+    /// Begin (on) or end (off) the maintenance.
     #[arg(value_enum)]
-    state: Switch,
+    state: OnOff,
     #[command(flatten)]
-    terms: Terms,
-    /// With `off`: send requests to the servers at once, without a verification.
+    terms: MaintenanceTermsArgs,
+    /// With `off`: send requests to the servers at once, without verification.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
-    wait: Wait,
+    wait: WaitArgs,
     #[command(flatten)]
-    find: Find,
+    find: AdminAddress,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Switch {
+enum OnOff {
     On,
     Off,
 }
 
 /// `lift`
 #[derive(Debug, Args)]
-pub(crate) struct Lift {
-    /// The service, as `evenkeel status` shows it.
+pub(crate) struct LiftArgs {
+    /// The service, as shown by `evenkeel status`.
     #[arg(value_name = "SERVICE")]
     service: String,
     #[command(flatten)]
-    find: Find,
+    find: AdminAddress,
 }
 
 /// `approve`
 #[derive(Debug, Args)]
-pub(crate) struct Approve {
+pub(crate) struct ApproveArgs {
     /// The incident's id.
     id: String,
     #[command(flatten)]
-    wait: Wait,
+    wait: WaitArgs,
     #[command(flatten)]
-    find: Find,
+    find: AdminAddress,
 }
 
-/// An order about what one incident proposes.
+/// The arguments of orders about one incident's proposal.
 #[derive(Debug, Args)]
-pub(crate) struct IncidentOrder {
+pub(crate) struct IncidentOrderArgs {
     /// The incident's id.
     id: String,
     #[command(flatten)]
-    find: Find,
+    find: AdminAddress,
 }
 
-impl TakeOut {
+impl TakeOutArgs {
     pub(crate) fn carry_out(self, verb: &str) -> Result {
         let Self {
             server,
@@ -150,14 +150,14 @@ impl TakeOut {
             force,
             wait,
         } = self;
-        let query = Query::default().terms(&terms).force(force).wait(&wait);
+        let query = OrderQuery::default().terms(&terms).force(force).wait(&wait);
         order(&server.find, &server.path(verb)?, query, &wait)
     }
 }
 
-impl Restart {
+impl RestartArgs {
     pub(crate) fn carry_out(self) -> Result {
-        let query = Query::default().force(self.force).wait(&self.wait);
+        let query = OrderQuery::default().force(self.force).wait(&self.wait);
         order(
             &self.server.find,
             &self.server.path("restart")?,
@@ -167,9 +167,9 @@ impl Restart {
     }
 }
 
-impl Restore {
+impl RestoreArgs {
     pub(crate) fn carry_out(self) -> Result {
-        let query = Query::default().wait(&self.wait);
+        let query = OrderQuery::default().wait(&self.wait);
         order(
             &self.server.find,
             &self.server.path("restore")?,
@@ -179,13 +179,13 @@ impl Restore {
     }
 }
 
-impl Maintenance {
+impl MaintenanceArgs {
     pub(crate) fn carry_out(self) -> Result {
         let state = match self.state {
-            Switch::On => "on",
-            Switch::Off => "off",
+            OnOff::On => "on",
+            OnOff::Off => "off",
         };
-        let query = Query::default()
+        let query = OrderQuery::default()
             .with("state", state)
             .terms(&self.terms)
             .force(self.force)
@@ -195,42 +195,42 @@ impl Maintenance {
     }
 }
 
-impl Lift {
+impl LiftArgs {
     pub(crate) fn carry_out(self) -> Result {
         let service = escaped(&self.service);
         let path = format!("/api/services/{service}/quarantine/lift");
-        let wait = Wait { wait: None };
-        order(&self.find, &path, Query::default(), &wait)
+        let wait = WaitArgs { wait: None };
+        order(&self.find, &path, OrderQuery::default(), &wait)
     }
 }
 
-impl Approve {
+impl ApproveArgs {
     pub(crate) fn carry_out(self) -> Result {
         let path = format!("/api/incidents/{}/approve", escaped(&self.id));
         order(
             &self.find,
             &path,
-            Query::default().wait(&self.wait),
+            OrderQuery::default().wait(&self.wait),
             &self.wait,
         )
     }
 }
 
-impl IncidentOrder {
+impl IncidentOrderArgs {
     pub(crate) fn carry_out(self, verb: &str) -> Result {
         let path = format!("/api/incidents/{}/{verb}", escaped(&self.id));
-        let wait = Wait { wait: None };
-        order(&self.find, &path, Query::default(), &wait)
+        let wait = WaitArgs { wait: None };
+        order(&self.find, &path, OrderQuery::default(), &wait)
     }
 }
 
-impl Server {
+impl ServerTarget {
     fn path(&self, verb: &str) -> Result<String> {
         let parts = self.target.split_once('/');
         let (service, server) = parts
             .filter(|(service, server)| !service.is_empty() && !server.is_empty())
             .ok_or_else(|| {
-                Failure::Call(format!(
+                CommandFailure::Call(format!(
                     "{}: expected SERVICE/SERVER, for example shop/shop-1",
                     self.target
                 ))
@@ -240,11 +240,11 @@ impl Server {
     }
 }
 
-/// What is said with an order.
+/// The query parameters of an order.
 #[derive(Debug, Default)]
-struct Query(Vec<String>);
+struct OrderQuery(Vec<String>);
 
-impl Query {
+impl OrderQuery {
     fn with(mut self, name: &str, value: &str) -> Self {
         self.0.push(format!("{name}={}", escaped(value)));
         self
@@ -257,7 +257,7 @@ impl Query {
         }
     }
 
-    fn terms(self, terms: &Terms) -> Self {
+    fn terms(self, terms: &MaintenanceTermsArgs) -> Self {
         let lasts = terms.lasts.as_ref().map(|time| time.text.as_str());
         self.maybe("for", lasts)
             .maybe("reason", terms.reason.as_deref())
@@ -267,29 +267,29 @@ impl Query {
         self.maybe("force", force.then_some("true"))
     }
 
-    fn wait(self, wait: &Wait) -> Self {
+    fn wait(self, wait: &WaitArgs) -> Self {
         let wait = wait.wait.as_ref().map(|time| time.text.as_str());
         self.maybe("wait", wait)
     }
 }
 
-fn order(find: &Find, path: &str, query: Query, wait: &Wait) -> Result {
+fn order(find: &AdminAddress, path: &str, query: OrderQuery, wait: &WaitArgs) -> Result {
     let wait = wait
         .wait
         .as_ref()
         .map_or(Duration::ZERO, |time| time.length);
     if wait > WAIT_MAX {
         let most = WAIT_MAX.as_secs() / 60;
-        return Err(Failure::Call(format!("--wait: at most {most}m")));
+        return Err(CommandFailure::Call(format!("--wait: at most {most}m")));
     }
     let query = query.maybe("by", caller().as_deref());
     let separator = if query.0.is_empty() { "" } else { "?" };
     let path = format!("{path}{separator}{}", query.0.join("&"));
     print(find.commander()?.order(&path, wait)?)?;
-    Ok(Ending::Good)
+    Ok(CommandEnding::Good)
 }
 
-/// Who gives the order: the user behind `sudo`, or the user.
+/// The operator: the user who called `sudo`, or else the user.
 fn caller() -> Option<String> {
     ["SUDO_USER", "USER"]
         .into_iter()
@@ -297,10 +297,10 @@ fn caller() -> Option<String> {
         .find(|name| !name.is_empty() && name.chars().count() <= 64)
 }
 
-fn time(text: &str) -> std::result::Result<Time, String> {
+fn time(text: &str) -> std::result::Result<TimeArg, String> {
     evenkeel_admin::age(text)
         .filter(|length| !length.is_zero())
-        .map(|length| Time {
+        .map(|length| TimeArg {
             text: text.to_owned(),
             length,
         })

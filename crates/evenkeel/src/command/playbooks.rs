@@ -13,75 +13,75 @@ use serde::Serialize;
 
 use super::find::DEFAULT_FILE;
 use crate::configuration;
-use crate::output::{Ending, Failure, Result, print};
+use crate::output::{CommandEnding, CommandFailure, Result, print};
 
-/// Show what would be done for each kind of fault: by the built-in playbooks and by yours.
+/// Show the actions for each kind of fault, from the built-in playbooks and your own.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Guards, modes and common causes come before any of it: see the guide, \"How recovery works\".\n\n\
+    after_help = "Guards, modes and shared causes take precedence: see the guide, \"How recovery works\".\n\n\
                   Example:\n  evenkeel playbooks evenkeel.toml\n  evenkeel playbooks --json"
 )]
-pub(crate) struct Playbooks {
-    /// The configuration.
+pub(crate) struct PlaybooksArgs {
+    /// The configuration file.
     #[arg(value_name = "CONFIG", default_value = DEFAULT_FILE)]
     config: PathBuf,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
-    /// The same as `--format json`.
+    /// The output format.
+    #[arg(long, value_enum, default_value_t = PlaybooksFormat::Text)]
+    format: PlaybooksFormat,
+    /// Same as `--format json`.
     #[arg(long, conflicts_with = "format")]
     json: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum PlaybooksFormat {
     Text,
     Json,
 }
 
-/// What would be done at servers of a service that are reached in the same way.
+/// The playbooks for servers of a service that are managed in the same way.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Group {
+struct ServerGroup {
     service: String,
     servers: Vec<String>,
-    /// How restart and stop reach them: `run`, `commands` or `none`.
+    /// How they are restarted and stopped: `run`, `commands` or `none`.
     managed: &'static str,
     mode: &'static str,
-    playbooks: Vec<Line>,
+    playbooks: Vec<PlaybookLine>,
 }
 
-/// What would be done for one kind of fault.
+/// The playbook for one kind of fault.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-struct Line {
+struct PlaybookLine {
     fault: &'static str,
     /// `own` or `built-in`.
     from: &'static str,
     #[serde(rename = "do")]
     actions: Vec<String>,
-    /// Whether this version ever diagnoses the kind of a server or a service.
+    /// Whether this version ever diagnoses this kind for a server or a service.
     diagnosed: bool,
 }
 
-impl Playbooks {
+impl PlaybooksArgs {
     pub(crate) fn carry_out(self) -> Result {
         let plan = configuration::read(&self.config)?.plan;
         let groups = groups(&plan);
-        if self.json || self.format == Format::Json {
+        if self.json || self.format == PlaybooksFormat::Json {
             let text = serde_json::to_string_pretty(&groups);
-            print(text.map_err(|error| Failure::world("the result", error))?)?;
+            print(text.map_err(|error| CommandFailure::world("the result", error))?)?;
         } else {
             print(text(&groups))?;
         }
-        Ok(Ending::Good)
+        Ok(CommandEnding::Good)
     }
 }
 
-fn groups(plan: &Plan) -> Vec<Group> {
+fn groups(plan: &Plan) -> Vec<ServerGroup> {
     plan.services.iter().flat_map(of_service).collect()
 }
 
-fn of_service(service: &ServicePlan) -> Vec<Group> {
-    let mut groups: Vec<(Managed, Group)> = Vec::new();
+fn of_service(service: &ServicePlan) -> Vec<ServerGroup> {
+    let mut groups: Vec<(Managed, ServerGroup)> = Vec::new();
     for server in &service.servers {
         let managed = managed(&server.managed);
         let known = groups.iter_mut().find(|(other, _)| *other == managed);
@@ -93,7 +93,7 @@ fn of_service(service: &ServicePlan) -> Vec<Group> {
         let line = |kind| line(service, managed, kind);
         groups.push((
             managed,
-            Group {
+            ServerGroup {
                 service: service.name.clone(),
                 servers: vec![server.name.clone()],
                 managed: match managed {
@@ -132,7 +132,7 @@ fn rolls_back(server: &ServerPlan) -> bool {
     }
 }
 
-fn line(service: &ServicePlan, managed: Managed, fault: FaultKind) -> Line {
+fn line(service: &ServicePlan, managed: Managed, fault: FaultKind) -> PlaybookLine {
     let recover = &service.fault.recover;
     let situation = Situation {
         managed,
@@ -152,7 +152,7 @@ fn line(service: &ServicePlan, managed: Managed, fault: FaultKind) -> Line {
         // Whatever a playbook says: it is what this kind is about.
         actions.insert(0, "quarantine".to_owned());
     }
-    Line {
+    PlaybookLine {
         fault: fault.word(),
         from: if is_own { "own" } else { "built-in" },
         actions,
@@ -187,9 +187,9 @@ fn seconds(seconds: f64) -> String {
     format!("{text} s")
 }
 
-/// Each list once, with all that it is for.
-fn text(groups: &[Group]) -> String {
-    let mut shown: Vec<(Vec<String>, &Group)> = Vec::new();
+/// Each list of actions once, with all the kinds it applies to.
+fn text(groups: &[ServerGroup]) -> String {
+    let mut shown: Vec<(Vec<String>, &ServerGroup)> = Vec::new();
     for group in groups {
         let of = format!("{} ({})", group.service, group.servers.join(", "));
         let same = shown.iter_mut().find(|(_, other)| {
@@ -209,7 +209,7 @@ fn text(groups: &[Group]) -> String {
             _ => "evenkeel cannot restart them",
         };
         let mut part = format!("{}: {how}, mode {}\n\n", names.join(", "), group.mode);
-        let width = |text: fn(&Line) -> &str| {
+        let width = |text: fn(&PlaybookLine) -> &str| {
             let lines = group.playbooks.iter();
             lines.map(|line| text(line).len()).max().unwrap_or_default()
         };

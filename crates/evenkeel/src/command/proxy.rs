@@ -9,27 +9,27 @@ use crate::configuration;
 use crate::output::Result;
 use crate::place::state_directory;
 
-/// Serve without a configuration file: balance one address over a few servers, with safe defaults.
+/// Serve without a configuration file: balance one address over several servers, with safe defaults.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  evenkeel proxy --listen 127.0.0.1:8080 --to 127.0.0.1:9001 --to 127.0.0.1:9002"
 )]
-pub(crate) struct Proxy {
-    /// Where to accept traffic.
+pub(crate) struct ProxyArgs {
+    /// The address to accept traffic on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// A server, HOST:PORT; give it once for each.
+    /// A server, HOST:PORT; repeat for each server.
     #[arg(long, value_name = "ADDR", required = true, num_args = 1..)]
     to: Vec<String>,
 }
 
-impl Proxy {
+impl ProxyArgs {
     pub(crate) fn carry_out(self) -> Result {
         let state = state_directory();
         run::serve(|| configuration::parse_to_serve(&self.text(), "the command line", &state))
     }
 
-    /// The call as a configuration. Addresses are quoted as JSON strings, which TOML reads too.
+    /// The arguments as a configuration. Addresses are quoted as JSON strings, which are valid TOML.
     fn text(&self) -> String {
         let servers = serde_json::json!(self.to);
         format!(

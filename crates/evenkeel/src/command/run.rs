@@ -1,4 +1,4 @@
-//! `evenkeel run`, and serving in general: from a plan until a signal ends it.
+//! `evenkeel run`, and serving in general: from a plan until a signal ends the program.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -11,41 +11,41 @@ use evenkeel_runtime::{LineQueue, descriptors};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::find::DEFAULT_FILE;
-use crate::output::{Ending, Failure, Result};
-use crate::wiring::{self, Running};
+use crate::output::{CommandEnding, CommandFailure, Result};
+use crate::wiring::{self, RunningEvenkeel};
 use crate::{configuration, logging};
 
-/// How long requests in flight may take once evenkeel is told to stop.
+/// How long requests in flight may take after the signal to stop.
 const FAREWELL: Duration = Duration::from_secs(30);
 
-/// Serve.
+/// Serve the configuration.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  evenkeel run evenkeel.toml\n\n\
                         SIGTERM or Ctrl-C: stop accepting, finish requests in flight (30 s at most), stop the servers\n\
                         that evenkeel runs, exit 0. A second one ends it at once. SIGHUP, SIGUSR1 and SIGUSR2 are ignored, with\n\
                         a line in the log. EVENKEEL_LOG sets the log level: a level, or TARGET=LEVEL, with commas.")]
-pub(crate) struct Run {
-    /// The configuration.
+pub(crate) struct RunArgs {
+    /// The configuration file.
     #[arg(value_name = "CONFIG", default_value = DEFAULT_FILE)]
     config: PathBuf,
 }
 
-impl Run {
+impl RunArgs {
     pub(crate) fn carry_out(self) -> Result {
         serve(|| configuration::read_to_serve(&self.config))
     }
 }
 
-/// Serves what `configure` gives until a signal ends it.
+/// Serves the plan from `configure` until a signal arrives.
 pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>) -> Result {
     let runtime = evenkeel_runtime::spawn::runtime()
-        .map_err(|error| Failure::world("cannot start", error))?;
+        .map_err(|error| CommandFailure::world("cannot start", error))?;
     // Before anything else, so that no signal is missed, and none that has no meaning ends the program.
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let plan = configure()?;
     raise_descriptor_limit();
     let results = logging::queue("results", io::stdout().as_fd(), |_| ())
-        .map_err(|error| Failure::world("cannot write to standard output", error))?;
+        .map_err(|error| CommandFailure::world("cannot write to standard output", error))?;
     let running = wiring::start(plan)?;
     announce(&running, &results);
     runtime.block_on(signals.until_end());
@@ -55,31 +55,31 @@ pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>) -> Result {
     let stopping = std::thread::spawn(move || running.stop(FAREWELL));
     runtime.block_on(async {
         tokio::select! {
-            () = signals.until_end() => tracing::warn!("stopped at once, as told by a second signal"),
+            () = signals.until_end() => tracing::warn!("stopped immediately, on a second signal"),
             () = finished(&stopping) => tracing::info!("stopped"),
         }
     });
     // The children of a process that ends are ended by their guardian.
     runtime.shutdown_background();
-    Ok(Ending::Good)
+    Ok(CommandEnding::Good)
 }
 
-/// Lets as many clients be connected as the limits that evenkeel was given allow.
+/// Raises the descriptor limit, so that as many clients can be connected as the hard limit allows.
 fn raise_descriptor_limit() {
     match descriptors::raise_limit() {
         Ok((from, to)) if from < to => {
-            tracing::info!(from, to, "the limit of descriptors was raised");
+            tracing::info!(from, to, "the file descriptor limit was raised");
         }
         Ok(_) => {}
         Err(error) => {
             let limit = descriptors::limit();
-            tracing::warn!(%error, limit, "the limit of descriptors could not be raised");
+            tracing::warn!(%error, limit, "the file descriptor limit could not be raised");
         }
     }
 }
 
-/// Says where it serves. Whoever wanted to read it may be gone, or not read at all: that stops nothing.
-fn announce(running: &Running, results: &LineQueue) {
+/// Prints the addresses it serves on. A reader that is gone or does not read stops nothing.
+fn announce(running: &RunningEvenkeel, results: &LineQueue) {
     let listeners = running
         .addresses
         .iter()
@@ -100,7 +100,7 @@ async fn finished(thread: &std::thread::JoinHandle<()>) {
     }
 }
 
-/// The signals that concern a server. Those without a meaning are taken too: by default they would end the program.
+/// The signals that concern a server. Signals without a meaning are handled too, since by default they would end the program.
 #[derive(Debug)]
 struct Signals {
     terminate: Signal,
@@ -112,8 +112,9 @@ struct Signals {
 
 impl Signals {
     fn new() -> Result<Self> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::world("cannot wait for signals", error));
+        let listen = |kind| {
+            signal(kind).map_err(|error| CommandFailure::world("cannot wait for signals", error))
+        };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
@@ -129,7 +130,7 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 _ = self.hang_up.recv() => tracing::warn!(
-                    "SIGHUP is ignored: reload is not there yet; restart evenkeel to read the file again"
+                    "SIGHUP is ignored: reload is not available yet; restart evenkeel to read the file again"
                 ),
                 _ = self.user_1.recv() => tracing::warn!("SIGUSR1 is ignored: it has no meaning"),
                 _ = self.user_2.recv() => tracing::warn!("SIGUSR2 is ignored: it has no meaning"),

@@ -6,35 +6,35 @@ use std::time::Duration;
 use clap::Args;
 use evenkeel_fault::Incident;
 
-use super::find::{Admin, Find};
-use crate::output::{self, Failure, Result};
-use crate::top::{self, Ask, Asker, Snapshot};
+use super::find::{AdminAddress, AdminClient};
+use crate::output::{self, CommandFailure, Result};
+use crate::top::{self, Fetch, Fetcher, Snapshot};
 
-/// Incidents that are asked for; those that are open are among the newest.
+/// The number of incidents to fetch; open ones are among the newest.
 const INCIDENTS: &str = "/api/incidents?limit=200";
 
-/// Watch what is in service, live in the terminal.
+/// Watch services and servers live in the terminal.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Keys: up and down select a service, s sorts its servers, p pauses, ? shows help, q ends.\n\n\
                   Examples:\n  evenkeel top\n  evenkeel top --every 5 --admin http://127.0.0.1:7070\n  evenkeel top --count 1      plain lines, once"
 )]
-pub(crate) struct Top {
+pub(crate) struct TopArgs {
     #[command(flatten)]
-    find: Find,
-    /// Seconds between two looks.
+    find: AdminAddress,
+    /// Seconds between two updates.
     #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = seconds)]
     every: f64,
-    /// Print plain lines and end after so many looks. 0 is for ever.
+    /// Print plain lines and exit after this many updates; 0 means never.
     #[arg(long, value_name = "NUMBER")]
     count: Option<u64>,
 }
 
-impl Top {
+impl TopArgs {
     pub(crate) fn carry_out(self) -> Result {
         let admin = self.find.admin()?;
-        let ask: Ask = Box::new(move || look(&admin).map_err(said));
-        let asker = Asker::start(ask, Duration::from_secs_f64(self.every))?;
+        let ask: Fetch = Box::new(move || look(&admin).map_err(said));
+        let asker = Fetcher::start(ask, Duration::from_secs_f64(self.every))?;
         if self.count.is_some() || !stdout().is_terminal() {
             top::print_all(&asker, self.count.filter(|count| *count > 0))
         } else {
@@ -43,17 +43,17 @@ impl Top {
     }
 }
 
-fn look(admin: &Admin) -> Result<Snapshot> {
+fn look(admin: &AdminClient) -> Result<Snapshot> {
     let services = admin.read("/api/services")?;
-    // Without its store an evenkeel serves all the same, and is watched all the same.
+    // Without its store evenkeel still serves, and can still be observed.
     let incidents: Vec<Incident> = admin.read(INCIDENTS).unwrap_or_default();
     Ok(Snapshot::new(services, incidents))
 }
 
-fn said(failure: Failure) -> String {
+fn said(failure: CommandFailure) -> String {
     match failure {
-        Failure::Call(why) | Failure::World(why) => why,
-        Failure::ReaderGone => "nobody reads".to_owned(),
+        CommandFailure::Call(why) | CommandFailure::World(why) => why,
+        CommandFailure::ReaderGone => "nobody reads".to_owned(),
     }
 }
 

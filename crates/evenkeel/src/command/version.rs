@@ -2,17 +2,17 @@
 
 use clap::Args;
 
-use crate::output::{Ending, Result, print};
+use crate::output::{CommandEnding, Result, print};
 
 /// Print the version.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  evenkeel version")]
-pub(crate) struct Version {}
+pub(crate) struct VersionArgs {}
 
-impl Version {
+impl VersionArgs {
     pub(crate) fn carry_out(self) -> Result {
         let Self {} = self;
         print(format_args!("evenkeel {}", env!("CARGO_PKG_VERSION")))?;
-        Ok(Ending::Good)
+        Ok(CommandEnding::Good)
     }
 }

@@ -1,4 +1,4 @@
-//! The configuration that the demo runs, as text: the user sees exactly what evenkeel reads.
+//! The configuration of the demo as text, so that the user sees exactly what evenkeel reads.
 
 use std::fmt::Write as _;
 use std::path::Path;

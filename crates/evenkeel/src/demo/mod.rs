@@ -1,6 +1,6 @@
-//! The demo: a service, its servers, load and faults on this machine; watch it heal, read the reports.
+//! The demo: runs a service, its servers, a load and injected faults on this machine, and shows how evenkeel recovers.
 //!
-//! Nothing in it is staged: real processes, real sockets, the same wiring as `evenkeel run`.
+//! Nothing is staged: real processes, real sockets, the same wiring as `evenkeel run`.
 
 mod configuration;
 mod screen;
@@ -12,14 +12,14 @@ use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use evenkeel_lab::{Load, LoadPlan};
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
-use crate::output::{self, Ending, Failure, Result, print};
-use crate::wiring::{self, Running};
+use crate::output::{self, CommandEnding, CommandFailure, Result, print};
+use crate::wiring::{self, RunningEvenkeel};
 use screen::Screen;
-use show::Show;
-use story::{Chapter, Mischief, STORY};
-use verdict::Outcome;
+use show::DemoView;
+use story::{InjectedFault, STORY, Scenario};
+use verdict::DemoOutcome;
 
 /// Requests per second.
 const RATE: f64 = 250.0;
@@ -34,9 +34,9 @@ const STORY_END: Duration = Duration::from_secs(54);
 /// How long requests in flight may take at the end.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// What the user asked for.
+/// The user's options.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct DemoOptions {
     /// Leave it running after the story.
     pub(crate) keep: bool,
     /// Plain lines, also on a terminal.
@@ -44,14 +44,14 @@ pub(crate) struct Options {
 }
 
 /// Runs the demo.
-pub(crate) fn run(options: Options) -> Result {
+pub(crate) fn run(options: DemoOptions) -> Result {
     // The state directory; removed at the end.
     let folder = tempfile::Builder::new()
         .prefix("evenkeel-demo-")
         .tempdir()
-        .map_err(|error| Failure::world("cannot make a temporary folder", error))?;
+        .map_err(|error| CommandFailure::world("cannot make a temporary folder", error))?;
     let program = std::env::current_exe()
-        .map_err(|error| Failure::world("cannot find this program's file", error))?;
+        .map_err(|error| CommandFailure::world("cannot find this program's file", error))?;
     let text = configuration::text(&program, &free_ports(3)?);
     print("This is the configuration that the demo runs:\n")?;
     print(
@@ -64,43 +64,44 @@ pub(crate) fn run(options: Options) -> Result {
     let running = wiring::start(loaded.plan.clone())?;
     announce(&running)?;
     let runtime = evenkeel_runtime::spawn::runtime()
-        .map_err(|error| Failure::world("cannot start", error))?;
+        .map_err(|error| CommandFailure::world("cannot start", error))?;
     let told = runtime.block_on(tell(&running, &loaded.plan, options));
     running.stop(FAREWELL);
     let outcome = told?;
     Ok(if outcome.complaints().is_empty() {
-        Ending::Good
+        CommandEnding::Good
     } else {
-        Ending::Wrong
+        CommandEnding::Wrong
     })
 }
 
 /// The whole story, from the first request to the verdict.
 async fn tell(
-    running: &Running,
+    running: &RunningEvenkeel,
     plan: &evenkeel_config::Plan,
-    options: Options,
-) -> Result<Outcome> {
+    options: DemoOptions,
+) -> Result<DemoOutcome> {
     let live = !options.plain && io::stdout().is_terminal();
-    let mut show = Show::new(running, plan, Screen::new(live, output::colours()));
+    let mut show = DemoView::new(running, plan, Screen::new(live, output::colours()));
     show.tell("three servers start", true)?;
     if !show.until(START, |show| show.all_up()).await? {
-        return Err(Failure::World(
+        return Err(CommandFailure::World(
             "the sample servers did not come up".to_owned(),
         ));
     }
     let target = running.addresses.first().map(|(_, address)| *address);
-    let target = target.ok_or_else(|| Failure::World("the demo has no listener".to_owned()))?;
-    let load = Load::start(LoadPlan::new(target, RATE))
-        .map_err(|error| Failure::world("cannot start the load", error))?;
+    let target =
+        target.ok_or_else(|| CommandFailure::World("the demo has no listener".to_owned()))?;
+    let load = OpenLoad::start(LoadPlan::new(target, RATE))
+        .map_err(|error| CommandFailure::world("cannot start the load", error))?;
     show.watch(load.watch());
     show.tell(&format!("{RATE} requests per second begin"), true)?;
     show.until(QUIET, |_| false).await?;
-    for chapter in STORY {
+    for scenario in STORY {
         if show.over() {
             break;
         }
-        break_and_heal(&mut show, chapter).await?;
+        break_and_heal(&mut show, scenario).await?;
     }
     show.leave();
     if options.keep && !show.over() {
@@ -113,25 +114,28 @@ async fn tell(
         drop(load);
         return Ok(outcome);
     }
-    // What is in flight is waited for, so that the last request counts as well.
+    // Waits for requests in flight, so that the last one counts as well.
     let last = tokio::task::spawn_blocking(move || load.stop()).await;
-    show.last_numbers(last.map_err(|error| Failure::world("the load", error))?);
+    show.last_numbers(last.map_err(|error| CommandFailure::world("the load", error))?);
     report(&show)?;
     let outcome = show.outcome(STORY.len());
     print(outcome.text())?;
     Ok(outcome)
 }
 
-async fn break_and_heal(show: &mut Show<'_>, chapter: Chapter) -> Result<()> {
-    let (name, pid, address) = show.server(chapter.server);
-    show.begin(chapter.mischief, &name);
-    show.tell(&format!("── {}", chapter.mischief.told(&name)), true)?;
-    let done = chapter
-        .mischief
+async fn break_and_heal(show: &mut DemoView<'_>, scenario: Scenario) -> Result<()> {
+    let (name, pid, address) = show.server(scenario.server);
+    show.begin(scenario.injected_fault, &name);
+    show.tell(&format!("── {}", scenario.injected_fault.told(&name)), true)?;
+    let done = scenario
+        .injected_fault
         .happen(pid.unwrap_or_default(), address)
         .await;
     if let Err(error) = done {
-        return Err(Failure::world(format_args!("cannot break {name}"), error));
+        return Err(CommandFailure::world(
+            format_args!("cannot break {name}"),
+            error,
+        ));
     }
     let limit = CHAPTER.min(STORY_END.saturating_sub(show.elapsed()));
     show.until(limit, |show| show.healed() && show.all_up())
@@ -141,7 +145,7 @@ async fn break_and_heal(show: &mut Show<'_>, chapter: Chapter) -> Result<()> {
     Ok(())
 }
 
-fn announce(running: &Running) -> Result<()> {
+fn announce(running: &RunningEvenkeel) -> Result<()> {
     let listener = running
         .addresses
         .first()
@@ -152,7 +156,7 @@ fn announce(running: &Running) -> Result<()> {
     ))
 }
 
-fn report(show: &Show<'_>) -> Result<()> {
+fn report(show: &DemoView<'_>) -> Result<()> {
     for incident in show.incidents() {
         print("\n")?;
         print(evenkeel_admin::text::incident(incident))?;
@@ -161,18 +165,18 @@ fn report(show: &Show<'_>) -> Result<()> {
     Ok(())
 }
 
-fn by_hand(show: &Show<'_>, running: &Running) -> Result<()> {
-    print("\nIt goes on until Ctrl-C. Break it by hand, from another terminal:")?;
-    for (mischief, server) in [
-        (Mischief::Kill, 0),
-        (Mischief::Hang, 1),
-        (Mischief::Errors, 2),
-        (Mischief::Slow, 0),
+fn by_hand(show: &DemoView<'_>, running: &RunningEvenkeel) -> Result<()> {
+    print("\nPress Ctrl-C to end. To break it by hand, from another terminal:")?;
+    for (injected_fault, server) in [
+        (InjectedFault::Kill, 0),
+        (InjectedFault::Hang, 1),
+        (InjectedFault::Errors, 2),
+        (InjectedFault::Slow, 0),
     ] {
         let (_, pid, address) = show.server(server);
         print(format_args!(
             "  {}",
-            mischief.by_hand(pid.unwrap_or_default(), address)
+            injected_fault.by_hand(pid.unwrap_or_default(), address)
         ))?;
     }
     print(format_args!(
@@ -191,5 +195,5 @@ fn free_ports(number: usize) -> Result<Vec<u16>> {
             .map(|one| Ok(one.local_addr()?.port()))
             .collect()
     });
-    ports.map_err(|error| Failure::world("no free ports", error))
+    ports.map_err(|error| CommandFailure::world("no free ports", error))
 }

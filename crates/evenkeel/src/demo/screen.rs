@@ -1,15 +1,15 @@
-//! What the demo shows while it runs: a picture that is drawn again and again on a terminal, plain lines elsewhere.
+//! The output of the running demo: a live view on a terminal, plain lines elsewhere.
 //!
-//! [`Picture::lines`] is pure; only [`Screen`] writes.
+//! [`Frame::lines`] is pure; only [`Screen`] writes.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Write as _};
 use std::time::Duration;
 
-use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::contract::ServerStatus;
 
 use super::verdict::short;
-use crate::output::{Failure, Result};
+use crate::output::{CommandFailure, Result};
 
 /// Lines of the timeline that are remembered for drawing.
 const REMEMBERED: usize = 12;
@@ -21,15 +21,15 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct ServerLine {
     pub(crate) name: String,
     pub(crate) pid: Option<u32>,
-    pub(crate) state: ServerState,
+    pub(crate) state: ServerStatus,
     pub(crate) in_flight: u32,
     pub(crate) attempts: u64,
 }
 
-/// What is shown at one moment.
+/// One frame of the output.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Picture {
-    /// Since the demo began.
+pub(crate) struct Frame {
+    /// The time since the demo began.
     pub(crate) at: Duration,
     pub(crate) servers: Vec<ServerLine>,
     pub(crate) sent: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Picture {
     pub(crate) p99: Duration,
 }
 
-impl Picture {
+impl Frame {
     /// In one line.
     pub(crate) fn line(&self) -> String {
         let serving = self
@@ -102,7 +102,7 @@ impl Picture {
     }
 }
 
-/// Where the demo shows itself.
+/// The output of the demo.
 #[derive(Debug)]
 pub(crate) struct Screen {
     live: bool,
@@ -144,15 +144,15 @@ impl Screen {
     }
 
     /// Shows what is now.
-    pub(crate) fn show(&mut self, picture: &Picture) -> Result<()> {
+    pub(crate) fn show(&mut self, frame: &Frame) -> Result<()> {
         if !self.live {
-            if picture.at < self.next_plain {
+            if frame.at < self.next_plain {
                 return Ok(());
             }
-            self.next_plain = picture.at + PLAIN_EVERY;
-            return self.tell(picture.at, &picture.line(), false);
+            self.next_plain = frame.at + PLAIN_EVERY;
+            return self.tell(frame.at, &frame.line(), false);
         }
-        let mut lines = picture.lines(self.colours);
+        let mut lines = frame.lines(self.colours);
         lines.extend(self.latest.iter().map(|line| format!("  {line}")));
         let mut text = String::new();
         if self.drawn > 0 {
@@ -183,23 +183,23 @@ fn latency(quantile: Duration) -> String {
     }
 }
 
-const fn serves(state: ServerState) -> bool {
+const fn serves(state: ServerStatus) -> bool {
     matches!(
         state,
-        ServerState::Up | ServerState::Doubtful | ServerState::Verifying
+        ServerStatus::Up | ServerStatus::Doubtful | ServerStatus::Verifying
     )
 }
 
-const fn look(state: ServerState) -> (&'static str, &'static str) {
+const fn look(state: ServerStatus) -> (&'static str, &'static str) {
     match state {
-        ServerState::Up => ("●", "32"),
-        ServerState::Doubtful | ServerState::Starting => ("◐", "33"),
-        ServerState::Verifying | ServerState::Recovering => ("◑", "36"),
-        ServerState::Ejected
-        | ServerState::Maintenance
-        | ServerState::Down
-        | ServerState::Unresolved
-        | ServerState::Absent => ("○", "31"),
+        ServerStatus::Up => ("●", "32"),
+        ServerStatus::Doubtful | ServerStatus::Starting => ("◐", "33"),
+        ServerStatus::Verifying | ServerStatus::Recovering => ("◑", "36"),
+        ServerStatus::Ejected
+        | ServerStatus::Maintenance
+        | ServerStatus::Down
+        | ServerStatus::Unresolved
+        | ServerStatus::Absent => ("○", "31"),
     }
 }
 
@@ -208,8 +208,8 @@ fn write(text: &str) -> Result<()> {
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => Failure::ReaderGone,
-            _ => Failure::world("cannot write", error),
+            ErrorKind::BrokenPipe => CommandFailure::ReaderGone,
+            _ => CommandFailure::world("cannot write", error),
         })
 }
 
@@ -217,7 +217,7 @@ fn write(text: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn picture() -> Picture {
+    fn frame() -> Frame {
         let server = |name: &str, state| ServerLine {
             name: name.to_owned(),
             pid: Some(7),
@@ -225,27 +225,27 @@ mod tests {
             in_flight: 1,
             attempts: 10,
         };
-        Picture {
+        Frame {
             servers: vec![
-                server("one", ServerState::Up),
-                server("two", ServerState::Down),
+                server("one", ServerStatus::Up),
+                server("two", ServerStatus::Down),
             ],
             sent: 100,
             rate: 50,
-            ..Picture::default()
+            ..Frame::default()
         }
     }
 
     #[test]
     fn colours_only_where_they_are_wanted() {
-        assert!(!picture().lines(false).concat().contains('\x1b'));
-        assert!(picture().lines(true).concat().contains("\x1b[32m● up"));
+        assert!(!frame().lines(false).concat().contains('\x1b'));
+        assert!(frame().lines(true).concat().contains("\x1b[32m● up"));
     }
 
     #[test]
     fn a_server_that_is_down_is_not_in_service() {
         assert!(
-            picture()
+            frame()
                 .line()
                 .starts_with("1 of 2 servers in service, 50 requests/s, 100 requests, 0 failed")
         );

@@ -1,4 +1,4 @@
-//! Watches what runs while the story is told: gathers events and numbers, feeds the screen, knows when a fault is over.
+//! Observes the running demo: gathers events and numbers, feeds the screen, detects when a fault is over.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_control::Event;
+use evenkeel_control::ControlEvent;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::Incident;
-use evenkeel_fault::contract::ServerState;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::contract::ServerStatus;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_lab::LoadStats;
 use evenkeel_lab::load::LoadWatch;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::screen::{Picture, Screen, ServerLine};
-use super::story::Mischief;
-use super::verdict::{Outcome, Result as ChapterResult};
-use crate::output::{Failure, Result};
-use crate::wiring::Running;
+use super::screen::{Frame, Screen, ServerLine};
+use super::story::InjectedFault;
+use super::verdict::{DemoOutcome, ScenarioResult};
+use crate::output::{CommandFailure, Result};
+use crate::wiring::RunningEvenkeel;
 
 /// Between two pictures.
 const FRAME: Duration = Duration::from_millis(100);
@@ -29,31 +29,31 @@ const SERVICE: ServiceId = ServiceId(0);
 
 /// The demo as it is watched.
 #[derive(Debug)]
-pub(super) struct Show<'a> {
-    running: &'a Running,
+pub(super) struct DemoView<'a> {
+    running: &'a RunningEvenkeel,
     servers: Vec<(String, SocketAddr)>,
     began: Instant,
     screen: Screen,
-    events: broadcast::Receiver<Event>,
+    events: broadcast::Receiver<ControlEvent>,
     load: Option<LoadWatch>,
     last: LoadStats,
     /// All incidents as last seen, by id.
     incidents: BTreeMap<String, Arc<Incident>>,
-    chapters: Vec<Begun>,
+    chapters: Vec<RunningScenario>,
     interrupted: bool,
 }
 
 /// A chapter that was begun.
 #[derive(Debug)]
-struct Begun {
-    mischief: Mischief,
+struct RunningScenario {
+    injected_fault: InjectedFault,
     server: String,
     /// The incidents that there were before.
     before: Vec<String>,
 }
 
-impl<'a> Show<'a> {
-    pub(super) fn new(running: &'a Running, plan: &Plan, screen: Screen) -> Self {
+impl<'a> DemoView<'a> {
+    pub(super) fn new(running: &'a RunningEvenkeel, plan: &Plan, screen: Screen) -> Self {
         let servers = plan.services.first().map(|service| &service.servers);
         Self {
             running,
@@ -89,7 +89,7 @@ impl<'a> Show<'a> {
         self.screen.leave();
     }
 
-    /// Since the demo began.
+    /// The time since the demo began.
     pub(super) fn elapsed(&self) -> Duration {
         self.running.clock.now() - self.began
     }
@@ -122,14 +122,14 @@ impl<'a> Show<'a> {
     pub(super) fn all_up(&self) -> bool {
         let view = self.running.views.now();
         let states = view.states.first();
-        states.is_some_and(|states| states.iter().all(|state| *state == ServerState::Up))
+        states.is_some_and(|states| states.iter().all(|state| *state == ServerStatus::Up))
     }
 
     /// A chapter begins.
-    pub(super) fn begin(&mut self, mischief: Mischief, server: &str) {
+    pub(super) fn begin(&mut self, injected_fault: InjectedFault, server: &str) {
         let before = self.incidents.keys().cloned().collect();
-        self.chapters.push(Begun {
-            mischief,
+        self.chapters.push(RunningScenario {
+            injected_fault,
             server: server.to_owned(),
             before,
         });
@@ -140,8 +140,8 @@ impl<'a> Show<'a> {
         let incident = self
             .chapters
             .last()
-            .and_then(|chapter| self.incident_of(chapter));
-        incident.is_some_and(|incident| incident.status == Status::Closed)
+            .and_then(|scenario| self.incident_of(scenario));
+        incident.is_some_and(|incident| incident.status == IncidentStatus::Closed)
     }
 
     /// All incidents, oldest first.
@@ -150,13 +150,13 @@ impl<'a> Show<'a> {
     }
 
     /// The incident that a chapter became: on a busy machine there may be another one of the same server.
-    fn incident_of(&self, chapter: &Begun) -> Option<&Arc<Incident>> {
+    fn incident_of(&self, scenario: &RunningScenario) -> Option<&Arc<Incident>> {
         let is_new = |incident: &&Arc<Incident>| {
-            !chapter.before.contains(&incident.id) && incident.servers.contains(&chapter.server)
+            !scenario.before.contains(&incident.id) && incident.servers.contains(&scenario.server)
         };
         let is_right = |incident: &&Arc<Incident>| {
             let first = incident.diagnosis.first();
-            first.is_some_and(|finding| finding.fault == chapter.mischief.fault())
+            first.is_some_and(|finding| finding.fault == scenario.injected_fault.fault())
         };
         let mut new = self.incidents.values().filter(is_new);
         new.clone().find(is_right).or_else(|| new.next())
@@ -181,24 +181,24 @@ impl<'a> Show<'a> {
             tokio::select! {
                 event = self.events.recv() => self.heard(event)?,
                 _ = frames.tick() => {
-                    let picture = self.picture();
-                    self.screen.show(&picture)?;
+                    let frame = self.frame();
+                    self.screen.show(&frame)?;
                 }
                 () = clock.sleep_until(end) => return Ok(enough(self)),
                 interrupted = tokio::signal::ctrl_c() => {
-                    interrupted.map_err(|error| Failure::world("cannot wait for Ctrl-C", error))?;
+                    interrupted.map_err(|error| CommandFailure::world("cannot wait for Ctrl-C", error))?;
                     self.interrupted = true;
                 }
             }
         }
     }
 
-    fn heard(&mut self, event: std::result::Result<Event, RecvError>) -> Result<()> {
+    fn heard(&mut self, event: std::result::Result<ControlEvent, RecvError>) -> Result<()> {
         match event {
-            Ok(Event::Incident { at, incident }) => self.learn(at, incident),
+            Ok(ControlEvent::Incident { at, incident }) => self.learn(at, incident),
             // State changes show in the picture.
-            Ok(Event::State { .. }) | Err(RecvError::Lagged(_)) => Ok(()),
-            Err(RecvError::Closed) => Err(Failure::World(
+            Ok(ControlEvent::State { .. }) | Err(RecvError::Lagged(_)) => Ok(()),
+            Err(RecvError::Closed) => Err(CommandFailure::World(
                 "evenkeel's control loop has ended".to_owned(),
             )),
         }
@@ -220,7 +220,7 @@ impl<'a> Show<'a> {
         Ok(())
     }
 
-    fn picture(&self) -> Picture {
+    fn frame(&self) -> Frame {
         let view = self.running.views.now();
         let numbers = self.numbers();
         let services = self.running.state.services();
@@ -242,7 +242,7 @@ impl<'a> Show<'a> {
                 attempts: self.running.state.server_totals(id).attempts,
             }
         };
-        Picture {
+        Frame {
             at: self.elapsed(),
             servers: (0_u32..).zip(&self.servers).map(server).collect(),
             sent: numbers.sent,
@@ -260,13 +260,13 @@ impl<'a> Show<'a> {
             .map_or_else(|| self.last.clone(), LoadWatch::snapshot)
     }
 
-    /// What is judged at the end.
-    pub(super) fn outcome(&self, chapters: usize) -> Outcome {
+    /// The outcome to judge at the end.
+    pub(super) fn outcome(&self, chapters: usize) -> DemoOutcome {
         let numbers = self.numbers();
-        let results = self.chapters.iter().map(|chapter| ChapterResult {
-            mischief: chapter.mischief,
-            server: chapter.server.clone(),
-            incident: self.incident_of(chapter).cloned(),
+        let results = self.chapters.iter().map(|scenario| ScenarioResult {
+            injected_fault: scenario.injected_fault,
+            server: scenario.server.clone(),
+            incident: self.incident_of(scenario).cloned(),
         });
         let failures = numbers.failures.iter().map(|failure| {
             format!(
@@ -276,7 +276,7 @@ impl<'a> Show<'a> {
                 failure.why
             )
         });
-        Outcome {
+        DemoOutcome {
             results: results.collect(),
             chapters,
             sent: numbers.sent,

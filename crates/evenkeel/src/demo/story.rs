@@ -1,4 +1,4 @@
-//! What the demo breaks, in which order, and what evenkeel should say of it.
+//! The faults that the demo injects, in order, and the diagnosis that evenkeel should give for each.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ const TELLING: Duration = Duration::from_secs(2);
 
 /// One thing that is broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mischief {
+pub(crate) enum InjectedFault {
     /// SIGKILL.
     Kill,
     /// SIGSTOP.
@@ -27,41 +27,41 @@ pub(crate) enum Mischief {
 
 /// One chapter of the story: what is done to which server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Chapter {
-    /// What is done.
-    pub(crate) mischief: Mischief,
+pub(crate) struct Scenario {
+    /// The injected fault.
+    pub(crate) injected_fault: InjectedFault,
     /// To which server, by its place.
     pub(crate) server: u32,
 }
 
 /// The whole story.
-pub(crate) const STORY: [Chapter; 4] = [
-    Chapter {
-        mischief: Mischief::Kill,
+pub(crate) const STORY: [Scenario; 4] = [
+    Scenario {
+        injected_fault: InjectedFault::Kill,
         server: 0,
     },
-    Chapter {
-        mischief: Mischief::Hang,
+    Scenario {
+        injected_fault: InjectedFault::Hang,
         server: 1,
     },
-    Chapter {
-        mischief: Mischief::Errors,
+    Scenario {
+        injected_fault: InjectedFault::Errors,
         server: 2,
     },
-    Chapter {
-        mischief: Mischief::Slow,
+    Scenario {
+        injected_fault: InjectedFault::Slow,
         server: 0,
     },
 ];
 
-impl Mischief {
-    /// What is done to `server`, in words.
+impl InjectedFault {
+    /// The fault injected into `server`, in words.
     pub(crate) fn told(self, server: &str) -> String {
         match self {
             Self::Kill => format!("{server} is killed (SIGKILL)"),
-            Self::Hang => format!("{server} hangs: stopped in the middle of its work (SIGSTOP)"),
-            Self::Errors => format!("{server} answers every request with 500 from now on"),
-            Self::Slow => format!("{server} takes ten times as long from now on"),
+            Self::Hang => format!("{server} hangs: stopped in the middle of a request (SIGSTOP)"),
+            Self::Errors => format!("{server} now answers every request with 500"),
+            Self::Slow => format!("{server} now takes ten times as long"),
         }
     }
 

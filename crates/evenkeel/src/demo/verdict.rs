@@ -1,19 +1,19 @@
-//! What the demo says at the end, and whether it succeeded. Pure: it judges what was gathered.
+//! The final report of the demo, and whether it succeeded. Pure: it evaluates what was gathered.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 
-use super::story::Mischief;
+use super::story::InjectedFault;
 
-/// What became of one thing that was broken on purpose.
+/// The result of one injected fault.
 #[derive(Debug, Clone)]
-pub(crate) struct Result {
-    /// What was done.
-    pub(crate) mischief: Mischief,
+pub(crate) struct ScenarioResult {
+    /// The injected fault.
+    pub(crate) injected_fault: InjectedFault,
     /// To which server.
     pub(crate) server: String,
     /// The incident that it became, as last seen.
@@ -22,9 +22,9 @@ pub(crate) struct Result {
 
 /// Everything that the verdict is about.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct DemoOutcome {
     /// One for each chapter that was begun.
-    pub(crate) results: Vec<Result>,
+    pub(crate) results: Vec<ScenarioResult>,
     /// How many chapters there are.
     pub(crate) chapters: usize,
     /// Requests whose time had come.
@@ -41,19 +41,19 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<String>,
 }
 
-impl Result {
-    /// What is wrong with it, if anything.
+impl ScenarioResult {
+    /// The failed expectation, if any.
     fn complaint(&self) -> Option<String> {
         let Some(incident) = &self.incident else {
             return Some("not detected".to_owned());
         };
         let found = incident.diagnosis.first().map(|finding| finding.fault);
-        let right = self.mischief.fault();
+        let right = self.injected_fault.fault();
         if found != Some(right) {
             let found = found.map_or_else(|| "nothing".to_owned(), |found| found.to_string());
             return Some(format!("diagnosed as {found}, not as {right}"));
         }
-        if incident.status != Status::Closed {
+        if incident.status != IncidentStatus::Closed {
             return Some(format!("not closed: {}", incident.status.word()));
         }
         match &incident.verification {
@@ -64,13 +64,17 @@ impl Result {
     }
 }
 
-impl Outcome {
+impl DemoOutcome {
     /// Everything that went wrong, in words; empty if the demo succeeded.
     pub(crate) fn complaints(&self) -> Vec<String> {
-        let told = |result: &Result| {
-            result
-                .complaint()
-                .map(|why| format!("{} ({}): {why}", result.mischief.name(), result.server))
+        let told = |result: &ScenarioResult| {
+            result.complaint().map(|why| {
+                format!(
+                    "{} ({}): {why}",
+                    result.injected_fault.name(),
+                    result.server
+                )
+            })
         };
         let mut complaints: Vec<String> = self.results.iter().filter_map(told).collect();
         if self.results.len() < self.chapters {
@@ -105,7 +109,7 @@ impl Outcome {
                     out,
                     &format!(
                         "{:<10} {:<17} not detected",
-                        result.mischief.name(),
+                        result.injected_fault.name(),
                         result.server
                     ),
                 );
@@ -123,7 +127,7 @@ impl Outcome {
                 durations.time_to_restore(),
             ]
             .map(millis);
-            let name = result.mischief.name();
+            let name = result.injected_fault.name();
             let server = &result.server;
             let row = format!(
                 "{name:<10} {server:<17} {fault:<19} {detection:>10} {diagnosis:>10} {recovery:>10} {restored:>13}"
@@ -185,11 +189,11 @@ pub(crate) fn short(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use evenkeel_fault::FaultKind;
-    use evenkeel_fault::incident::{Durations, Finding, Impact, Verification};
+    use evenkeel_fault::incident::{Durations, Finding, Impact, VerificationRecord};
 
     use super::*;
 
-    fn incident(fault: FaultKind, status: Status, verified: &str) -> Arc<Incident> {
+    fn incident(fault: FaultKind, status: IncidentStatus, verified: &str) -> Arc<Incident> {
         Arc::new(Incident {
             id: "2026-11-22-0001".to_owned(),
             drill: false,
@@ -214,7 +218,7 @@ mod tests {
                 evidence: Vec::new(),
             }],
             actions: Vec::new(),
-            verification: Some(Verification {
+            verification: Some(VerificationRecord {
                 outcome: verified.to_owned(),
                 repaired_by: None,
                 probes: 3,
@@ -227,24 +231,24 @@ mod tests {
         })
     }
 
-    fn outcome(incident: Option<Arc<Incident>>, failed: u64) -> Outcome {
-        let results = vec![Result {
-            mischief: Mischief::Kill,
+    fn outcome(incident: Option<Arc<Incident>>, failed: u64) -> DemoOutcome {
+        let results = vec![ScenarioResult {
+            injected_fault: InjectedFault::Kill,
             server: "one".to_owned(),
             incident,
         }];
-        Outcome {
+        DemoOutcome {
             results,
             chapters: 1,
             sent: 1000,
             failed,
-            ..Outcome::default()
+            ..DemoOutcome::default()
         }
     }
 
     #[test]
     fn success_needs_all_of_it() {
-        let good = incident(FaultKind::ProcessCrashed, Status::Closed, "passed");
+        let good = incident(FaultKind::ProcessCrashed, IncidentStatus::Closed, "passed");
         assert_eq!(
             outcome(Some(Arc::clone(&good)), 0).complaints(),
             Vec::<String>::new()
@@ -253,14 +257,18 @@ mod tests {
             (None, 0, "killed (one): not detected"),
             (Some(good), 3, "3 requests failed"),
             (
-                Some(incident(FaultKind::Unknown, Status::Closed, "passed")),
+                Some(incident(
+                    FaultKind::Unknown,
+                    IncidentStatus::Closed,
+                    "passed",
+                )),
                 0,
                 "killed (one): diagnosed as unknown, not as process-crashed",
             ),
             (
                 Some(incident(
                     FaultKind::ProcessCrashed,
-                    Status::Escalated,
+                    IncidentStatus::Escalated,
                     "passed",
                 )),
                 0,
@@ -269,7 +277,7 @@ mod tests {
             (
                 Some(incident(
                     FaultKind::ProcessCrashed,
-                    Status::Closed,
+                    IncidentStatus::Closed,
                     "failed",
                 )),
                 0,

@@ -1,6 +1,6 @@
-//! What `EVENKEEL_LOG` asks for, and a refusal of what it cannot mean.
+//! Parses `EVENKEEL_LOG`, and rejects values that cannot be meant.
 //!
-//! The filter's own parser takes any word for a target, so that a misspelt level would switch everything off in silence.
+//! The filter's own parser accepts any word as a target, so that a misspelt level would silently turn everything off.
 
 use std::env::VarError;
 
@@ -8,7 +8,7 @@ use evenkeel_config::plan::LogLevel;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::output::{Failure, Result};
+use crate::output::{CommandFailure, Result};
 
 const VARIABLE: &str = "EVENKEEL_LOG";
 const EXPECTED: &str =
@@ -53,8 +53,8 @@ fn parse(text: &str, level: LogLevel) -> Result<EnvFilter> {
         .map_err(|error| refused(&format!("{error}")))
 }
 
-fn refused(why: &str) -> Failure {
-    Failure::Call(format!("{VARIABLE}: {why}; {EXPECTED}"))
+fn refused(why: &str) -> CommandFailure {
+    CommandFailure::Call(format!("{VARIABLE}: {why}; {EXPECTED}"))
 }
 
 const fn word(level: LogLevel) -> &'static str {
@@ -79,7 +79,7 @@ mod tests {
                 parts.sort_unstable();
                 parts.join(",")
             }
-            Err(Failure::Call(why)) => why,
+            Err(CommandFailure::Call(why)) => why,
             Err(other) => format!("{other:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! One event is one line: what comes from outside cannot end a line, move a cursor or reorder what stands around it.
+//! One event is one line: untrusted text cannot end a line, move the cursor or reorder the text around it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,7 +1,8 @@
-//! Log lines on standard error: human or JSON, at the level of the configuration, or of `EVENKEEL_LOG`.
+//! Log lines on standard error: plain text or JSON, at the level of the configuration or of `EVENKEEL_LOG`.
 //!
-//! Nothing here waits for whoever reads them: lines go to a bounded queue and are written by a thread of their own. All
-//! that evenkeel says on standard error while it serves goes this way, also panics, so that with JSON each line is JSON.
+//! Logging never waits for its reader: lines go to a bounded queue and are written by a dedicated thread. Everything
+//! that evenkeel prints to standard error while it serves goes through this queue, panics included, so that in JSON
+//! format every line is JSON.
 
 mod filter;
 mod line;
@@ -14,15 +15,15 @@ use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use evenkeel_config::Mistakes;
-use evenkeel_config::mistake::Severity;
+use evenkeel_config::Diagnostics;
+use evenkeel_config::diagnostic::Severity;
 use evenkeel_config::plan::{LogFormat, LogPlan};
 use evenkeel_runtime::{LineLimits, LineQueue};
 
 use self::line::LineWriter;
-use crate::output::{self, Failure, Result};
+use crate::output::{self, CommandFailure, Result};
 
-/// What may wait for a slow reader: some seconds of a busy access log. The kernel's pipe holds 64 KiB beside it.
+/// The queue for a slow reader: some seconds of a busy access log, in addition to the 64 KiB of the kernel's pipe.
 const LIMITS: LineLimits = LineLimits {
     lines: 32_768,
     bytes: 8 * 1024 * 1024,
@@ -31,10 +32,10 @@ const LIMITS: LineLimits = LineLimits {
 const FLUSH: Duration = Duration::from_millis(500);
 
 /// The log of this process, once it is started.
-static LOG: OnceLock<Log> = OnceLock::new();
+static LOG: OnceLock<LogOutput> = OnceLock::new();
 
 #[derive(Debug)]
-struct Log {
+struct LogOutput {
     queue: LineQueue,
     format: LogFormat,
 }
@@ -51,10 +52,10 @@ pub(crate) fn start(plan: &LogPlan) -> Result<()> {
     let queue = queue("log", io::stderr().as_fd(), |dropped| {
         tracing::warn!(
             dropped,
-            "log lines were dropped because nobody read the log or it could not be written"
+            "log lines were dropped because the log was not read or could not be written"
         );
     })
-    .map_err(|error| Failure::world("cannot start the log", error))?;
+    .map_err(|error| CommandFailure::world("cannot start the log", error))?;
     let colours = output::error_colours() && plan.format == LogFormat::Human;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -67,7 +68,7 @@ pub(crate) fn start(plan: &LogPlan) -> Result<()> {
     // A second start in one process keeps the first.
     if started.is_ok() {
         let format = plan.format;
-        LOG.set(Log { queue, format }).ok();
+        LOG.set(LogOutput { queue, format }).ok();
         panic::log_panics();
     }
     Ok(())
@@ -83,23 +84,23 @@ pub(crate) fn queue(
     LineQueue::start(name, file, LIMITS, report)
 }
 
-/// Says something to people that is not the result: by way of the log, if it is started (as it is, or as an error event of a
-/// JSON log), else on standard error.
-pub(crate) fn say(text: impl Display) {
+/// Prints a message that is not a result: through the log if it is running (as it is, or as an error event of a JSON
+/// log), else to standard error.
+pub(crate) fn print_message(text: impl Display) {
     match LOG.get() {
         Some(log) if log.format == LogFormat::Human => {
             log.queue.push(format!("{text}\n").as_bytes());
         }
         Some(_) => tracing::error!("{text}"),
-        // If nobody listens there is nobody to tell.
+        // Without receivers there is nothing to send.
         None => {
             writeln!(io::stderr().lock(), "{text}").ok();
         }
     }
 }
 
-/// Says each mistake of a configuration as an event of its own, if the log is JSON. Says whether it is.
-pub(crate) fn say_mistakes(mistakes: &Mistakes) -> bool {
+/// Logs each diagnostic of a configuration as an event, if the log is JSON. Returns whether it is.
+pub(crate) fn log_diagnostics(mistakes: &Diagnostics) -> bool {
     if LOG.get().is_none_or(|log| log.format != LogFormat::Json) {
         return false;
     }

@@ -1,4 +1,4 @@
-//! Panics as events of the log. The hook of the standard library writes to standard error by itself, and waits for it.
+//! Panics as log events. The standard library's hook would write to standard error directly, and block on it.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;

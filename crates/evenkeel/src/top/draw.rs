@@ -1,4 +1,4 @@
-//! The picture of `top`: services, the servers of the selected one, open incidents. Pure: state in, cells out.
+//! The screen of `top`: services, the servers of the selected one, open incidents. Pure: state in, cells out.
 
 use evenkeel_admin::text::{clean, duration, rate, share, throughput};
 use evenkeel_admin::{ServerView, ServiceView};
@@ -9,11 +9,11 @@ use ratatui::text::Line;
 use ratatui::widgets::{Clear, Paragraph, Row, Table, TableState};
 
 use super::plain::{incident, states};
-use super::state::State;
+use super::state::TopState;
 
 /// Cells of a bar, where there is room.
 const BAR: u16 = 10;
-/// The table of servers takes so many columns without bars and with short names.
+/// The number of columns that the table of servers takes without bars and with short names.
 const WITHOUT_BARS: u16 = 85;
 /// Incidents that are shown at most.
 const INCIDENTS: usize = 5;
@@ -28,7 +28,7 @@ const HELP: [&str; 7] = [
 ];
 
 /// Draws everything.
-pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
+pub(super) fn draw(frame: &mut Frame<'_>, state: &TopState) {
     let area = frame.area();
     let incidents = incident_lines(state);
     let services = state.services().len();
@@ -64,7 +64,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, state: &State) {
     }
 }
 
-fn headline(state: &State) -> Line<'static> {
+fn headline(state: &TopState) -> Line<'static> {
     let painted = |text: String, colour| Line::styled(text, bold().patch(paint(state, colour)));
     if let Some(why) = &state.trouble {
         return painted(format!("{} - trying again", clean(why)), Color::Red);
@@ -90,7 +90,7 @@ fn headline(state: &State) -> Line<'static> {
     )
 }
 
-fn draw_services(frame: &mut Frame<'_>, area: Rect, state: &State) {
+fn draw_services(frame: &mut Frame<'_>, area: Rect, state: &TopState) {
     let header = [
         "SERVICE", "REQ/S", "ERR/S", "IN", "OUT", "P50", "P99", "SERVERS",
     ];
@@ -133,7 +133,7 @@ fn service_cells(view: &ServiceView) -> [String; 8] {
     ]
 }
 
-fn draw_servers(frame: &mut Frame<'_>, area: Rect, state: &State) {
+fn draw_servers(frame: &mut Frame<'_>, area: Rect, state: &TopState) {
     let servers = state.servers();
     if servers.is_empty() {
         return;
@@ -190,7 +190,7 @@ fn server_cells(view: &ServerView, cells: u16) -> [String; 8] {
     ]
 }
 
-fn incident_lines(state: &State) -> Vec<String> {
+fn incident_lines(state: &TopState) -> Vec<String> {
     let Some(shown) = &state.shown else {
         return Vec::new();
     };
@@ -220,7 +220,7 @@ fn draw_help(frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines).style(style), place);
 }
 
-/// A share as a bar of so many cells, and a number.
+/// A share as a bar of this many cells, and a number.
 fn bar(part: f64, cells: u16) -> String {
     let eighths = (part.clamp(0.0, 1.0) * f64::from(cells) * 8.0).round();
     let text: String = (0..cells)
@@ -239,8 +239,8 @@ fn name_width(area: Rect) -> u16 {
     (area.width / 5).clamp(8, 30)
 }
 
-/// Green is well, red is out, yellow is on the way.
-fn look(state: &State, view: &ServerView) -> Style {
+/// Green is healthy, red is out of service, yellow is in between.
+fn look(state: &TopState, view: &ServerView) -> Style {
     match view.state.as_str() {
         "up" => paint(state, Color::Green),
         "ejected" | "down" => paint(state, Color::Red),
@@ -248,7 +248,7 @@ fn look(state: &State, view: &ServerView) -> Style {
     }
 }
 
-fn paint(state: &State, colour: Color) -> Style {
+fn paint(state: &TopState, colour: Color) -> Style {
     if state.colours {
         Style::new().fg(colour)
     } else {
@@ -277,7 +277,7 @@ mod tests {
     use super::super::plain::tests::snapshot;
     use super::*;
 
-    fn drawn(state: &State, width: u16, height: u16) -> String {
+    fn drawn(state: &TopState, width: u16, height: u16) -> String {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(frame, state)).unwrap();
         let buffer = terminal.backend().buffer();
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_picture() {
-        let mut state = State::new(true);
+        let mut state = TopState::new(true);
         state.take_in(Ok(snapshot()));
         check("top.txt", &drawn(&state, 110, 16));
         state.help = true;
@@ -309,7 +309,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_and_the_last_answer_stays() {
-        let mut state = State::new(false);
+        let mut state = TopState::new(false);
         assert!(drawn(&state, 80, 10).starts_with("evenkeel top - asking"));
         state.take_in(Ok(snapshot()));
         state.take_in(Err("no evenkeel \u{1b}[2J answers".to_owned()));
@@ -323,7 +323,7 @@ mod tests {
 
     #[test]
     fn many_servers_and_small_terminals() {
-        let mut state = State::new(true);
+        let mut state = TopState::new(true);
         let mut many = snapshot();
         let one = many.services[0].servers[0].clone();
         many.services[0].servers = vec![one; 1000];

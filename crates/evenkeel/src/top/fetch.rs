@@ -1,15 +1,15 @@
-//! Asks an evenkeel once per interval, on a thread of its own.
+//! Polls an evenkeel once per interval, on a thread of its own.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::Duration;
 
 use evenkeel_admin::ServiceView;
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 
-use crate::output::{Failure, Result};
+use crate::output::{CommandFailure, Result};
 
-/// What was answered.
+/// The responses.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Snapshot {
     pub(crate) services: Vec<ServiceView>,
@@ -23,26 +23,26 @@ impl Snapshot {
             services,
             incidents: incidents
                 .into_iter()
-                .filter(|incident| incident.status != Status::Closed)
+                .filter(|incident| incident.status != IncidentStatus::Closed)
                 .collect(),
         }
     }
 }
 
 /// Asks once; why nothing was answered, if so.
-pub(crate) type Ask = Box<dyn Fn() -> std::result::Result<Snapshot, String> + Send>;
+pub(crate) type Fetch = Box<dyn Fn() -> std::result::Result<Snapshot, String> + Send>;
 
 /// The thread that asks; it ends when this is dropped, after its last question.
 #[derive(Debug)]
-pub(crate) struct Asker {
+pub(crate) struct Fetcher {
     answers: Receiver<std::result::Result<Snapshot, String>>,
     /// Dropping it tells the thread.
     _stop: Sender<()>,
 }
 
-impl Asker {
+impl Fetcher {
     /// Asks at once, and then `every` so often.
-    pub(crate) fn start(ask: Ask, every: Duration) -> Result<Self> {
+    pub(crate) fn start(ask: Fetch, every: Duration) -> Result<Self> {
         let (stop, stopped) = channel::<()>();
         // Nobody needs an old answer: the thread waits until one is taken.
         let (sender, answers) = sync_channel(0);
@@ -56,7 +56,7 @@ impl Asker {
                     }
                 }
             })
-            .map_err(|error| Failure::world("cannot start a thread", error))?;
+            .map_err(|error| CommandFailure::world("cannot start a thread", error))?;
         Ok(Self {
             answers,
             _stop: stop,
@@ -67,7 +67,7 @@ impl Asker {
     pub(crate) fn next(&self) -> std::result::Result<Snapshot, String> {
         self.answers
             .recv()
-            .unwrap_or_else(|_| Err("the thread that asks has ended".to_owned()))
+            .unwrap_or_else(|_| Err("the polling thread has ended".to_owned()))
     }
 
     /// The next answer, if it is there.

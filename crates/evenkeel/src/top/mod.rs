@@ -1,7 +1,7 @@
-//! `evenkeel top`: what runs, again and again, as a picture on a terminal and as plain lines elsewhere.
+//! `evenkeel top`: the current state, refreshed continuously; a screen on a terminal, plain lines elsewhere.
 //!
-//! One thread asks (so that a key is answered while an evenkeel is slow to), [`state`] decides what is shown, [`draw`] and
-//! [`plain`] turn that into cells and lines, and only [`terminal`] touches the terminal.
+//! One thread polls the admin API, so that keys are handled even while evenkeel responds slowly; [`state`] decides what
+//! is shown, [`draw`] and [`plain`] turn that into cells and lines, and only [`terminal`] touches the terminal.
 
 mod draw;
 mod fetch;
@@ -9,6 +9,6 @@ mod plain;
 mod state;
 mod terminal;
 
-pub(crate) use fetch::{Ask, Asker, Snapshot};
+pub(crate) use fetch::{Fetch, Fetcher, Snapshot};
 pub(crate) use plain::print_all;
 pub(crate) use terminal::show;

@@ -6,23 +6,23 @@ use evenkeel_admin::text::{clean, duration, rate, share, throughput};
 use evenkeel_admin::{ServerView, ServiceView};
 use evenkeel_fault::{Incident, Maintenance};
 
-use super::{Asker, Snapshot};
+use super::{Fetcher, Snapshot};
 use crate::logging;
-use crate::output::{self, Ending, Result};
+use crate::output::{self, CommandEnding, Result};
 
 /// Prints `count` answers, or for ever. What was not answered is said on standard error, and counts as well.
-pub(crate) fn print_all(asker: &Asker, count: Option<u64>) -> Result {
+pub(crate) fn print_all(fetcher: &Fetcher, count: Option<u64>) -> Result {
     let mut left = count;
-    let mut ending = Ending::Good;
+    let mut ending = CommandEnding::Good;
     while left != Some(0) {
-        ending = match asker.next() {
+        ending = match fetcher.next() {
             Ok(snapshot) => {
                 output::print(lines(&snapshot))?;
-                Ending::Good
+                CommandEnding::Good
             }
             Err(why) => {
-                logging::say(format_args!("evenkeel: {why}"));
-                Ending::Wrong
+                logging::print_message(format_args!("evenkeel: {why}"));
+                CommandEnding::Wrong
             }
         };
         left = left.map(|left| left - 1);
@@ -93,7 +93,7 @@ fn server(service: &str, view: &ServerView) -> String {
     )
 }
 
-/// Since when, by whom, until when and why a person has taken it out.
+/// Since when, by whom, until when and why it is in maintenance.
 fn maintenance(held: &Maintenance) -> String {
     let mut text = format!("out since {}", clean(&held.since));
     for (word, value) in [
@@ -138,12 +138,12 @@ pub(super) fn incident(incident: &Incident) -> String {
 pub(super) mod tests {
     use std::collections::BTreeMap;
 
-    use evenkeel_admin::Recent;
+    use evenkeel_admin::RecentTraffic;
 
     use super::*;
 
     pub(in crate::top) fn snapshot() -> Snapshot {
-        let recent = |requests_per_second| Recent {
+        let recent = |requests_per_second| RecentTraffic {
             seconds: 10.0,
             requests_per_second,
             failures_per_second: 0.5,

@@ -1,11 +1,11 @@
-//! What the screen of `top` shows, and what a key changes about it. Pure.
+//! The state of the `top` screen, and how keys change it. Pure.
 
 use evenkeel_admin::{ServerView, ServiceView};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::Snapshot;
 
-/// What servers are sorted by.
+/// The sort key of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Sort {
     /// As configured.
@@ -18,7 +18,7 @@ pub(super) enum Sort {
 
 /// Everything that the picture is made of.
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct TopState {
     /// The latest answer, if there ever was one.
     pub(super) shown: Option<Snapshot>,
     /// Why the latest question was not answered.
@@ -50,7 +50,7 @@ impl Sort {
     }
 }
 
-impl State {
+impl TopState {
     pub(super) fn new(colours: bool) -> Self {
         Self {
             colours,
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn keys() {
-        let mut state = State::new(false);
+        let mut state = TopState::new(false);
         assert!(state.press(key('j')), "nothing there yet");
         state.take_in(Ok(snapshot()));
         assert_eq!(state.servers().len(), 3);
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn sorted_and_paused() {
-        let mut state = State::new(false);
+        let mut state = TopState::new(false);
         let mut first = snapshot();
         first.services[0].servers[2].recent.requests_per_second = 500.0;
         state.take_in(Ok(first));

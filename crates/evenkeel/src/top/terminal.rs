@@ -1,4 +1,5 @@
-//! The terminal of `top`: taken for the picture and given back however the program ends, by a panic or a signal too.
+//! The terminal of `top`: switched to the alternate screen, and restored however the program ends, including panics and
+//! signals.
 
 use std::io;
 use std::sync::Arc;
@@ -9,19 +10,19 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Asker;
+use super::Fetcher;
 use super::draw::draw;
-use super::state::State;
-use crate::output::{Ending, Failure, Result};
+use super::state::TopState;
+use crate::output::{CommandEnding, CommandFailure, Result};
 
 /// How long a key, an answer or a signal may wait to be noticed.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The terminal while it is taken. Dropping it gives it back; for a panic ratatui's hook does so before the message.
 #[derive(Debug)]
-struct Taken;
+struct TerminalGuard;
 
-impl Drop for Taken {
+impl Drop for TerminalGuard {
     fn drop(&mut self) {
         // If the terminal is gone there is nothing to give back.
         ratatui::try_restore().ok();
@@ -29,26 +30,26 @@ impl Drop for Taken {
 }
 
 /// Shows what is answered until a key or a signal ends it.
-pub(crate) fn show(asker: &Asker, colours: bool) -> Result {
-    let told = Arc::new(AtomicBool::new(false));
-    listen(Arc::clone(&told))?;
-    let failed = |error: io::Error| Failure::world("cannot draw on the terminal", error);
-    let taken = Taken;
+pub(crate) fn show(fetcher: &Fetcher, colours: bool) -> Result {
+    let stopped = Arc::new(AtomicBool::new(false));
+    listen(Arc::clone(&stopped))?;
+    let failed = |error: io::Error| CommandFailure::world("cannot draw on the terminal", error);
+    let taken = TerminalGuard;
     let mut terminal = ratatui::try_init().map_err(failed)?;
-    let shown = until_told(&mut terminal, asker, &told, State::new(colours));
+    let shown = run_until_stopped(&mut terminal, fetcher, &stopped, TopState::new(colours));
     drop(taken);
     shown.map_err(failed)?;
-    Ok(Ending::Good)
+    Ok(CommandEnding::Good)
 }
 
-fn until_told(
+fn run_until_stopped(
     terminal: &mut DefaultTerminal,
-    asker: &Asker,
-    told: &AtomicBool,
-    mut state: State,
+    fetcher: &Fetcher,
+    stopped: &AtomicBool,
+    mut state: TopState,
 ) -> io::Result<()> {
     terminal.draw(|frame| draw(frame, &state))?;
-    while !told.load(Ordering::Acquire) {
+    while !stopped.load(Ordering::Acquire) {
         let mut is_new = false;
         if event::poll(LOOK)? {
             match event::read()? {
@@ -62,7 +63,7 @@ fn until_told(
                 _ => {}
             }
         }
-        if let Some(answer) = asker.ready() {
+        if let Some(answer) = fetcher.ready() {
             state.take_in(answer);
             is_new = true;
         }
@@ -73,8 +74,8 @@ fn until_told(
     Ok(())
 }
 
-/// Sets `told` when a signal says to end. Keys such as Ctrl-C are no signals while the terminal is taken.
-fn listen(told: Arc<AtomicBool>) -> Result<()> {
+/// Sets `stopped` when a signal says to end. Keys such as Ctrl-C are no signals while the terminal is taken.
+fn listen(stopped: Arc<AtomicBool>) -> Result<()> {
     let listening = evenkeel_runtime::spawn::thread("top-signals", move || async move {
         let kinds = [
             SignalKind::terminate(),
@@ -89,10 +90,10 @@ fn listen(told: Arc<AtomicBool>) -> Result<()> {
             _ = interrupt.recv() => {}
             _ = hang_up.recv() => {}
         }
-        told.store(true, Ordering::Release);
+        stopped.store(true, Ordering::Release);
     });
     // The thread ends with the program.
     listening
         .map(drop)
-        .map_err(|error| Failure::world("cannot wait for signals", error))
+        .map_err(|error| CommandFailure::world("cannot wait for signals", error))
 }

@@ -1,4 +1,4 @@
-//! The thread of the fault's way: supervisor, control loop and admin API on one runtime of their own.
+//! The control thread: supervisor, control loop and admin API on a runtime of their own.
 
 use std::io;
 use std::net::TcpListener;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use evenkeel_admin::{AdminCounters, Guard, Live};
-use evenkeel_balance::{Counted, Weigher};
+use evenkeel_admin::{AccessPolicy, AdminBackend, AdminCounters};
+use evenkeel_balance::{AttemptTotals, WeightUpdater};
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ServicePlan;
-use evenkeel_control::{Control, Crew, Events, Views};
+use evenkeel_control::{Control, EventSource, StatusReader, SupervisorExecutor};
 use evenkeel_core::ServerId;
 use evenkeel_dns::DnsCounters;
 use evenkeel_history::{Store, Writer, WriterHandle};
@@ -20,70 +20,70 @@ use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::measure::Looks;
-use super::now::Now;
+use super::measure::CounterHistory;
+use super::now::LiveBackend;
 use super::secrets::Secrets;
 use super::traffic::DataPlane;
 use crate::period;
 
 /// Signals of probes and processes that may wait for the loop.
 const SIGNALS: usize = 4096;
-/// Orders of people that may wait for the loop.
+/// The number of operators' orders that may wait for the loop.
 const ORDERS: usize = 64;
 /// How long the last incidents may take to be written at the end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// What the thread is made of.
+/// The parts of the thread.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(super) struct ControlThreadParts {
     pub(super) plan: Arc<Plan>,
     pub(super) clock: Clock,
     pub(super) seed: u64,
     pub(super) traffic: DataPlane,
     pub(super) admin: TcpListener,
     pub(super) dns: Vec<Arc<DnsCounters>>,
-    /// True once no requests come any more: everything is to end.
+    /// True once no more requests arrive: everything is to end.
     pub(super) stopped: watch::Receiver<bool>,
     /// True once no new requests are taken.
     pub(super) draining: watch::Receiver<bool>,
-    /// Where to say that all is started, or why not.
-    pub(super) report: oneshot::Sender<Result<Started, String>>,
+    /// Reports that everything has started, or why not.
+    pub(super) report: oneshot::Sender<Result<ControlHandles, String>>,
 }
 
-/// What others need of the thread.
+/// The thread's handles for others.
 #[derive(Debug)]
-pub(super) struct Started {
-    pub(super) views: Views,
-    pub(super) events: Events,
+pub(super) struct ControlHandles {
+    pub(super) views: StatusReader,
+    pub(super) events: EventSource,
 }
 
-/// What may fail before anything serves.
-struct Prepared {
-    memory: evenkeel_fault::Memory,
-    books: WriterHandle,
+/// The parts that may fail before anything serves.
+struct PreparedControl {
+    memory: evenkeel_fault::PersistedState,
+    incident_store: WriterHandle,
     supervisor: Supervisor,
     signals: mpsc::Receiver<evenkeel_core::Signal>,
 }
 
-fn prepare(plan: &Plan, clock: Clock, tasks: &Tasks) -> Result<Prepared, String> {
+fn prepare(plan: &Plan, clock: Clock, tasks: &Tasks) -> Result<PreparedControl, String> {
     let (sender, signals) = mpsc::channel(SIGNALS);
     let store = open_store(plan, clock)?;
     let memory = evenkeel_control::memory(&store).map_err(|error| error.to_string())?;
-    let books = Writer::start(store)
+    let incident_store = Writer::start(store)
         .map_err(|error| format!("cannot start the history thread: {error}"))?;
     let guardian = evenkeel_supervise::guardian::command();
     let supervisor = Supervisor::start(plan, clock, tasks, guardian, sender)
         .map_err(|error| format!("cannot start the guardian of the servers: {error}"))?;
-    Ok(Prepared {
+    Ok(PreparedControl {
         memory,
-        books,
+        incident_store,
         supervisor,
         signals,
     })
 }
 
 /// Runs until everything is to end; children are stopped and incidents written when it returns.
-pub(super) async fn run(parts: Parts) {
+pub(super) async fn run(parts: ControlThreadParts) {
     match prepare(&parts.plan, parts.clock, parts.traffic.state.tasks()) {
         Ok(prepared) => serve(parts, prepared).await,
         Err(why) => {
@@ -93,12 +93,12 @@ pub(super) async fn run(parts: Parts) {
     }
 }
 
-async fn serve(parts: Parts, prepared: Prepared) {
+async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let (plan, clock, seed) = (&*parts.plan, parts.clock, parts.seed);
     let (order_sender, orders) = mpsc::channel(ORDERS);
-    let Prepared {
+    let PreparedControl {
         memory,
-        books,
+        incident_store,
         supervisor,
         signals,
     } = prepared;
@@ -107,12 +107,12 @@ async fn serve(parts: Parts, prepared: Prepared) {
     let tasks = state.tasks().clone();
     let control = Control::new(
         plan,
-        evenkeel_control::Parts {
+        evenkeel_control::ControlParts {
             clock,
             seed,
             traffic: parts.traffic,
-            hands: Crew::new(plan, supervisor.clone()),
-            books: books.clone(),
+            executor: SupervisorExecutor::new(plan, supervisor.clone()),
+            incident_store: incident_store.clone(),
             memory,
             signals,
             orders,
@@ -120,13 +120,13 @@ async fn serve(parts: Parts, prepared: Prepared) {
         },
     );
     let (views, events) = (control.views(), control.events());
-    let (looks, looking) = look(&tasks, &state, clock);
+    let (counter_history, sampling) = sample_counters(&tasks, &state, clock);
     let to = (&state, &views, &supervisor);
     super::discover::start(plan, (clock, seed), &tasks, to, &discovery);
     let admin_counters = Arc::new(AdminCounters::default());
-    let live = Arc::new(Now {
+    let live = Arc::new(LiveBackend {
         clock,
-        looks,
+        counter_history,
         groups: super::now::groups(plan),
         discovery,
         policies: super::now::policies(plan),
@@ -135,7 +135,7 @@ async fn serve(parts: Parts, prepared: Prepared) {
         counters: control.counters(),
         heartbeat: control.heartbeat(),
         supervisor: supervisor.clone(),
-        books: books.clone(),
+        incident_store: incident_store.clone(),
         orders: order_sender,
         waiting: AtomicUsize::new(0),
         draining: parts.draining,
@@ -155,23 +155,23 @@ async fn serve(parts: Parts, prepared: Prepared) {
     let loop_ended = tokio::spawn(control.run(told(parts.stopped)));
     supervisor.begin_probes(seed);
     let children = start_children(&tasks, clock, supervisor.clone());
-    parts.report.send(Ok(Started { views, events })).ok();
+    parts.report.send(Ok(ControlHandles { views, events })).ok();
 
-    say_if_panicked(loop_ended).await;
+    report_panic(loop_ended).await;
     // The admin API answers until the end.
     admin.await.ok();
-    for task in [looking, children, weighing, secrets] {
+    for task in [sampling, children, weighing, secrets] {
         task.abort();
     }
-    end(supervisor, &books).await;
+    end(supervisor, &incident_store).await;
 }
 
 /// Waits for the end of the loop, which goes on after a panic; one at its very end, or where it is caught, ends it.
-async fn say_if_panicked(control: JoinHandle<()>) {
+async fn report_panic(control: JoinHandle<()>) {
     if control.await.is_err() {
         // Fail static: without its loop evenkeel is a plain balancer, and says so.
         tracing::error!(
-            "the control loop ended with a panic: faults are not repaired any more; traffic goes on"
+            "the control loop ended with a panic: faults are no longer repaired; traffic continues"
         );
     }
 }
@@ -193,16 +193,16 @@ fn start_weighing(
     })
 }
 
-/// What the admin API is served with.
-type Served = (
+/// The parts of the admin API's server.
+type AdminServices = (
     TcpListener,
-    Arc<Now>,
+    Arc<LiveBackend>,
     String,
     Arc<AdminCounters>,
     watch::Receiver<bool>,
 );
 
-fn start_admin(tasks: &Tasks, clock: Clock, served: Served) -> JoinHandle<()> {
+fn start_admin(tasks: &Tasks, clock: Clock, served: AdminServices) -> JoinHandle<()> {
     let (listener, live, token, counters, stopped) = served;
     tasks.spawn("admin", clock, move || {
         let (live, counters) = (Arc::clone(&live), Arc::clone(&counters));
@@ -220,20 +220,24 @@ fn start_children(tasks: &Tasks, clock: Clock, supervisor: Supervisor) -> JoinHa
 }
 
 /// Looks at the counters now and then, from now on.
-fn look(tasks: &Tasks, state: &Arc<ProxyState>, clock: Clock) -> (Looks, JoinHandle<()>) {
-    let looks = Looks::default();
-    let (kept, state) = (looks.clone(), Arc::clone(state));
-    let looking = tasks.spawn("measure", clock, move || {
+fn sample_counters(
+    tasks: &Tasks,
+    state: &Arc<ProxyState>,
+    clock: Clock,
+) -> (CounterHistory, JoinHandle<()>) {
+    let counter_history = CounterHistory::default();
+    let (kept, state) = (counter_history.clone(), Arc::clone(state));
+    let sampling = tasks.spawn("measure", clock, move || {
         kept.clone().keep(Arc::clone(&state), clock)
     });
-    (looks, looking)
+    (counter_history, sampling)
 }
 
 /// The last steps: the servers that evenkeel runs, and what is not yet written.
-async fn end(supervisor: Supervisor, books: &WriterHandle) {
+async fn end(supervisor: Supervisor, incident_store: &WriterHandle) {
     supervisor.shutdown().await;
-    if !books.stop(LAST_WORDS) {
-        tracing::error!("not everything could be written to the incident store");
+    if !incident_store.stop(LAST_WORDS) {
+        tracing::error!("some data could not be written to the incident store");
     }
 }
 
@@ -241,7 +245,7 @@ async fn end(supervisor: Supervisor, books: &WriterHandle) {
 async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Arc<Plan>) {
     let reads = |(place, service): (usize, &ServicePlan)| {
         service.load_header.as_ref()?;
-        Some((place, Weigher::default()))
+        Some((place, WeightUpdater::default()))
     };
     let mut weighers: Vec<_> = plan.services.iter().enumerate().filter_map(reads).collect();
     if weighers.is_empty() {
@@ -255,7 +259,7 @@ async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Arc<Plan>) {
             weigher.step(server_set.pool(), now, |index| {
                 let server = ServerId::new(service, u32::try_from(index).unwrap_or(u32::MAX));
                 let totals = state.server_totals(server);
-                Counted {
+                AttemptTotals {
                     attempts: totals.attempts,
                     failures: totals.failures,
                 }
@@ -274,9 +278,9 @@ fn open_store(plan: &Plan, clock: Clock) -> Result<Store, String> {
     let now = period::rfc3339(clock.epoch().wall(clock.now()));
     match opened.store.close_left_over(&now) {
         Ok(0) => {}
-        Ok(number) => tracing::warn!(
-            "{number} incidents of an earlier run were still open and are closed now"
-        ),
+        Ok(number) => {
+            tracing::warn!("{number} incidents that an earlier run left open were closed");
+        }
         Err(error) => tracing::warn!("{error}"),
     }
     Ok(opened.store)
@@ -287,7 +291,7 @@ fn token(plan: &Plan) -> String {
     let file = &plan.admin.token_file;
     evenkeel_admin::load_or_create_token(file).unwrap_or_else(|error| {
         tracing::warn!(
-            "orders cannot be given: the admin token {}: {error}",
+            "orders are not possible: the admin token {}: {error}",
             file.display()
         );
         String::new()
@@ -296,7 +300,7 @@ fn token(plan: &Plan) -> String {
 
 async fn serve_admin(
     listener: io::Result<TcpListener>,
-    live: Arc<Now>,
+    live: Arc<LiveBackend>,
     token: String,
     counters: Arc<AdminCounters>,
     stopped: watch::Receiver<bool>,
@@ -306,15 +310,15 @@ async fn serve_admin(
         Ok(held) => held,
         Err(error) => return tracing::error!("the admin API cannot listen: {error}"),
     };
-    let live: Arc<dyn Live> = live;
-    let guard = Guard { token, address };
+    let live: Arc<dyn AdminBackend> = live;
+    let guard = AccessPolicy { token, address };
     if let Err(error) = evenkeel_admin::serve(listener, live, guard, counters, told(stopped)).await
     {
         tracing::error!("the admin API at {address} ended: {error}");
     }
 }
 
-/// Ends when the channel says true, or when nobody could say it any more.
+/// Ends when the channel holds true, or its sender is gone.
 async fn told(mut stopped: watch::Receiver<bool>) {
     stopped.wait_for(|stopped| *stopped).await.ok();
 }

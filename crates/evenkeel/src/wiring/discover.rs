@@ -1,12 +1,12 @@
-//! Servers from DNS: what changes goes to the request's way, then to probes and keeper.
+//! Servers from DNS: membership changes are applied to the request path, then to probes and the keeper.
 
 use std::sync::Arc;
 
 use evenkeel_config::Plan;
-use evenkeel_control::Views;
+use evenkeel_control::StatusReader;
 use evenkeel_core::{ServerId, ServiceId};
-use evenkeel_discover::{Discovery, Found, World};
-use evenkeel_fault::contract::ServerState;
+use evenkeel_discover::{DiscoveredServer, Discovery, MembershipHost};
+use evenkeel_fault::contract::ServerStatus;
 use evenkeel_proxy::ProxyState;
 use evenkeel_request::service::Joined;
 use evenkeel_runtime::{Clock, Tasks};
@@ -15,23 +15,27 @@ use tokio::sync::Mutex;
 
 /// Everybody who has to know who is a member.
 #[derive(Debug)]
-struct Members {
+struct MembershipSinks {
     clock: Clock,
     state: Arc<ProxyState>,
-    views: Views,
+    views: StatusReader,
     supervisor: Supervisor,
 }
 
-impl World for Members {
+impl MembershipHost for MembershipSinks {
     fn works(&self, server: ServerId) -> bool {
         matches!(
             self.views.now().state(server),
-            ServerState::Up | ServerState::Doubtful
+            ServerStatus::Up | ServerStatus::Doubtful
         )
     }
 
-    async fn changed(&self, service: ServiceId, changes: Vec<(ServerId, Option<Found>)>) {
-        let joined = |found: Found| Joined {
+    async fn changed(
+        &self,
+        service: ServiceId,
+        changes: Vec<(ServerId, Option<DiscoveredServer>)>,
+    ) {
+        let joined = |found: DiscoveredServer| Joined {
             address: found.address,
             weight: found.weight,
             tier: found.tier,
@@ -57,10 +61,10 @@ pub(super) fn start(
     plan: &Plan,
     (clock, seed): (Clock, u64),
     tasks: &Tasks,
-    (state, views, supervisor): (&Arc<ProxyState>, &Views, &Supervisor),
+    (state, views, supervisor): (&Arc<ProxyState>, &StatusReader, &Supervisor),
     discovery: &Discovery,
 ) {
-    let members = Arc::new(Members {
+    let members = Arc::new(MembershipSinks {
         clock,
         state: Arc::clone(state),
         views: views.clone(),
@@ -70,7 +74,7 @@ pub(super) fn start(
         for group in &service.discover {
             let server = service.servers.get(group.first as usize);
             let first = server.and_then(|server| {
-                Some(Found {
+                Some(DiscoveredServer {
                     address: server.address?,
                     weight: server.weight,
                     tier: server.tier,

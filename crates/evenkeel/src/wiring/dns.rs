@@ -1,5 +1,5 @@
-//! Listeners for DNS: held before anything says that it is ready, served by a thread of their own, and answered with what the
-//! balancer would pick.
+//! DNS listeners: bound before the program reports that it is ready, served on a thread of their own, and answered with
+//! the servers that the balancer would pick.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
@@ -11,14 +11,14 @@ use evenkeel_balance::Picker;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::DnsPlan;
 use evenkeel_core::{Random, ServiceId};
-use evenkeel_dns::{DnsCounters, DnsName, DnsOptions, Found, Listener, Servers};
+use evenkeel_dns::{DnsCounters, DnsListener, DnsName, DnsOptions, ServerRecord, Servers};
 use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_request::hash_address;
 use evenkeel_runtime::Clock;
 use tokio::sync::watch;
 
 use crate::holder::holder_of;
-use crate::output::{Failure, Result};
+use crate::output::{CommandFailure, Result};
 
 /// How many bits of a client's address make a key: what client subnets commonly have.
 const BITS: (u8, u8) = (24, 56);
@@ -27,15 +27,15 @@ const TASK: &str = "dns";
 /// Before sockets that could not be used are tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The balancer as DNS asks it. One thread asks, so nobody ever waits for the lock.
-struct Balancer {
+/// The balancer for DNS. A single thread uses it, so nobody ever waits for the lock.
+struct BalancerServers {
     state: Arc<ProxyState>,
     clock: Clock,
     seed: u64,
     pickers: Mutex<Vec<Picker>>,
 }
 
-impl Balancer {
+impl BalancerServers {
     fn new(state: Arc<ProxyState>, clock: Clock, seed: u64) -> Self {
         let mut balancer = Self {
             pickers: Mutex::default(),
@@ -56,8 +56,8 @@ impl Balancer {
     }
 }
 
-impl Servers for Balancer {
-    fn select(&self, service: ServiceId, client: IpAddr, most: usize) -> Vec<Found> {
+impl Servers for BalancerServers {
+    fn select(&self, service: ServiceId, client: IpAddr, most: usize) -> Vec<ServerRecord> {
         let entry = &self.state.services()[service.0 as usize];
         let server_set = entry.servers();
         let mut pickers = self.pickers.lock().unwrap_or_else(|poisoned| {
@@ -73,7 +73,7 @@ impl Servers for Balancer {
         let found = |index: u32| {
             let member = &server_set.pool().members()[index as usize];
             let server = &entry.server_names()[index as usize];
-            Some(Found {
+            Some(ServerRecord {
                 name: server.clone(),
                 address: server_set.address(index)?,
                 weight: member.weight,
@@ -94,7 +94,7 @@ impl Servers for Balancer {
 /// The listeners, held and not yet served.
 #[derive(Debug, Default)]
 pub(super) struct Dns {
-    listeners: Vec<Listener>,
+    listeners: Vec<DnsListener>,
     /// Their names and addresses.
     pub(super) addresses: Vec<(String, SocketAddr)>,
     /// Their numbers.
@@ -110,12 +110,12 @@ impl Dns {
                 let held = (error.kind() == ErrorKind::AddrInUse).then_some(listener.address);
                 let (name, address) = (&listener.name, listener.address);
                 let who = held.map_or_else(String::new, holder_of);
-                Failure::World(format!(
+                CommandFailure::World(format!(
                     "listener {name} cannot listen on {address} for DNS: {error}{who}"
                 ))
             })?;
             dns.addresses.push((listener.name.clone(), bound.address));
-            let listener = Listener::new(listener.name.clone(), bound, options(listener)?);
+            let listener = DnsListener::new(listener.name.clone(), bound, options(listener)?);
             dns.counters.push(Arc::clone(&listener.counters));
             dns.listeners.push(listener);
         }
@@ -143,13 +143,13 @@ impl Dns {
         let thread = evenkeel_runtime::spawn::thread("dns", move || thread.run());
         thread
             .map(Some)
-            .map_err(|error| Failure::world("cannot start the DNS thread", error))
+            .map_err(|error| CommandFailure::world("cannot start the DNS thread", error))
     }
 }
 
-/// What the thread for DNS is made of, and made of again if it fails.
+/// The parts of the DNS thread, which is rebuilt from them if it fails.
 struct DnsThread {
-    listeners: Arc<[Listener]>,
+    listeners: Arc<[DnsListener]>,
     state: Arc<ProxyState>,
     clock: Clock,
     seed: u64,
@@ -157,7 +157,7 @@ struct DnsThread {
 }
 
 impl DnsThread {
-    /// Serves until it is told to stop: again with a new state after a panic, and again after a pause if the sockets cannot be
+    /// Serves until it is stopped: restarts with new state after a panic, and after a pause if the sockets cannot be
     /// used.
     async fn run(self) {
         let tasks = self.state.tasks();
@@ -166,7 +166,7 @@ impl DnsThread {
             let served = tasks.keep(TASK, self.clock, || self.serve());
             let Err(error) = served.await else { return };
             task.set_down(true);
-            tracing::error!("DNS is not served: {error}; trying again in {AGAIN:?}");
+            tracing::error!("DNS is not served: {error}; retrying in {AGAIN:?}");
             let again = self.clock.now() + AGAIN;
             let mut stop = self.stop.clone();
             tokio::select! {
@@ -178,7 +178,7 @@ impl DnsThread {
 
     fn serve(&self) -> impl Future<Output = io::Result<()>> + use<> {
         let (clock, seed) = (self.clock, self.seed);
-        let balancer = Arc::new(Balancer::new(Arc::clone(&self.state), clock, seed));
+        let balancer = Arc::new(BalancerServers::new(Arc::clone(&self.state), clock, seed));
         let (listeners, tasks) = (Arc::clone(&self.listeners), self.state.tasks().clone());
         let stop = self.stop.clone();
         async move { evenkeel_dns::serve(&listeners, balancer, (clock, seed), tasks, stop).await }
@@ -190,7 +190,7 @@ fn options(plan: &DnsPlan) -> Result<DnsOptions> {
         let name = format!("{}.", one.name);
         Ok(DnsName {
             name: name.parse().map_err(|error| {
-                Failure::World(format!(
+                CommandFailure::World(format!(
                     "the name {} of listener {}: {error}",
                     one.name, plan.name
                 ))

@@ -1,26 +1,25 @@
-//! Whether evenkeel itself does what it is there for, as `/health/live` and `/health/ready` say it.
+//! The health of evenkeel itself, as reported by `/health/live` and `/health/ready`.
 
 use std::time::Duration;
 
 use evenkeel_proxy::ServiceEntry;
 
-use super::now::Now;
+use super::now::LiveBackend;
 
 /// A control loop that has not turned for so long has stopped.
 const SILENCE: Duration = Duration::from_secs(10);
 
-impl Now {
+impl LiveBackend {
     /// # Errors
-    /// Which part does not do what it is there for, although it was to be started again.
+    /// The part that failed and could not be restarted.
     pub(super) fn check_alive(&self) -> Result<(), String> {
         self.state.all_workers_run()?;
         if let Some(task) = self.tasks.down() {
             return Err(format!("{task} cannot be started again: see the log"));
         }
-        if self.books.health().lost {
+        if self.incident_store.health().lost {
             return Err(
-                "the thread of the incident store is lost by a mistake of evenkeel's own"
-                    .to_owned(),
+                "the incident store thread has died because of a bug in evenkeel".to_owned(),
             );
         }
         let silent = self.heartbeat.silent_for(self.clock.now());
@@ -29,7 +28,7 @@ impl Now {
         }
         let seconds = silent.as_secs();
         Err(format!(
-            "the control loop has not turned for {seconds} s: faults are not repaired"
+            "the control loop has been stalled for {seconds} s: faults are not repaired"
         ))
     }
 

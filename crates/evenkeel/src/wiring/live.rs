@@ -1,20 +1,21 @@
-//! What runs now, as the admin API sees it: numbers of the data plane, states of the control loop, incidents of the
-//! history. Reads snapshots and atomics; holds up nobody.
+//! The backend of the admin API: counters of the data plane, states from the control loop, incidents from the history.
+//! It reads snapshots and atomics, and blocks nobody.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    Filter, Live, Order, OrderError, Ordered, ServiceReport, ServiceView, ServiceWhy,
+    AdminBackend, IncidentQuery, Order, OrderError, OrderProgress, ServiceReport, ServiceView,
+    ServiceWhy,
 };
 use evenkeel_core::metric::{Sink, Source as _};
-use evenkeel_core::{Instant, Wall};
+use evenkeel_core::{Instant, WallTime};
 use evenkeel_fault::Incident;
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_history::StoreError;
 use evenkeel_proxy::ServiceEntry;
 
-use super::now::Now;
+use super::now::LiveBackend;
 use crate::{logging, period};
 
 /// How long the store may take to write what waits before it is read.
@@ -22,30 +23,30 @@ const WRITING: Duration = Duration::from_millis(500);
 /// How long the store may take to answer.
 const READING: Duration = Duration::from_secs(3);
 
-impl Now {
-    /// What `since` means. An age is counted back on the monotonic clock, so that setting the machine's clock meanwhile
-    /// leaves nothing out.
+impl LiveBackend {
+    /// Parses `since`. An age is subtracted on the monotonic clock, so that setting the system clock meanwhile omits
+    /// nothing.
     fn since(&self, since: &str) -> String {
         let now = self.clock.now();
         let Some(age) = evenkeel_admin::age(since) else {
             return since.to_owned();
         };
         let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-        // What is older than this run was stamped by the clock of its time.
+        // Timestamps from before this run were taken from the clock of that time.
         let before_start = age.saturating_sub(now - Instant::ZERO);
         let stamped = self.clock.earliest_since(now.before(age));
         let stamped = stamped.0.saturating_sub(millis(before_start));
         let counted = self.clock.epoch().wall(now).0.saturating_sub(millis(age));
-        period::rfc3339(Wall(stamped.min(counted)))
+        period::rfc3339(WallTime(stamped.min(counted)))
     }
 
-    /// What could not be written in time is shown as it waits, but not counted in reports.
+    /// Data that could not be written in time is shown, but not counted in reports.
     fn flush(&self) {
-        let _written: bool = self.books.flush(WRITING);
+        let _written: bool = self.incident_store.flush(WRITING);
     }
 }
 
-impl Live for Now {
+impl AdminBackend for LiveBackend {
     fn why(&self, service: &str) -> Option<ServiceWhy> {
         let (id, entry) = (0_u32..)
             .zip(self.state.services())
@@ -61,12 +62,12 @@ impl Live for Now {
             .collect()
     }
 
-    fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, String> {
+    fn incidents(&self, filter: &IncidentQuery) -> Result<Vec<Incident>, String> {
         let status = filter
             .status
             .as_ref()
             .map(|word| serde_json::from_value(word.as_str().into()));
-        let asked = evenkeel_history::Filter {
+        let asked = evenkeel_history::IncidentFilter {
             service: filter.service.clone(),
             since: filter.since.as_ref().map(|since| self.since(since)),
             status: status
@@ -75,11 +76,11 @@ impl Live for Now {
             limit: u32::try_from(filter.limit).ok(),
         };
         self.flush();
-        answered(self.books.list(&asked, READING))
+        answered(self.incident_store.list(&asked, READING))
     }
 
     fn incident(&self, id: &str) -> Result<Option<Incident>, String> {
-        // What is under way is known here, also when the store is not.
+        // Open incidents are known here, even if the store cannot be read.
         if let Some(open) = self
             .views
             .now()
@@ -90,16 +91,18 @@ impl Live for Now {
             return Ok(Some(Incident::clone(open)));
         }
         self.flush();
-        answered(self.books.get(id, READING))
+        answered(self.incident_store.get(id, READING))
     }
 
     fn report(&self, since: &str) -> Result<Vec<ServiceReport>, String> {
         let since = self.since(since);
         self.flush();
-        let reports = self.books.ask(READING, move |store| store.report(&since));
+        let reports = self
+            .incident_store
+            .ask(READING, move |store| store.report(&since));
         let mut reports: Vec<ServiceReport> =
             answered(reports)?.into_iter().map(report_view).collect();
-        // A service about which nothing is known yet is listed all the same.
+        // A service about which nothing is known yet is listed nevertheless.
         let known: BTreeSet<String> = reports
             .iter()
             .map(|report| report.service.clone())
@@ -125,32 +128,31 @@ impl Live for Now {
         self.discovery.collect(sink);
         self.admin.collect(sink);
         self.tasks.collect(sink);
-        let panics = "Panics in evenkeel, caught or not: each is a mistake of its own, and its place is in the log.";
+        let panics =
+            "Panics in evenkeel, caught or not: each is a bug, and its location is in the log.";
         sink.counter(
             "evenkeel_panics_total",
             panics,
             &[],
             evenkeel_runtime::contain::panics(),
         );
-        let dropped =
-            "Lines of the log that were dropped: nobody read it, or it could not be written.";
+        let dropped = "Dropped log lines: the log was not read, or could not be written.";
         sink.counter(
             "evenkeel_log_lines_dropped_total",
             dropped,
             &[],
             logging::dropped(),
         );
-        let health = self.books.health();
+        let health = self.incident_store.health();
         let (ok, lost) = (
-            "Whether the last write to the incident store succeeded and outlives the program.",
-            "What could not be kept in the incident store.",
+            "Whether the last write to the incident store succeeded and survives a restart of the program.",
+            "Data that could not be stored in the incident store.",
         );
         sink.gauge("evenkeel_store_ok", ok, &[], f64::from(u8::from(health.ok)));
         sink.counter("evenkeel_store_dropped_total", lost, &[], health.dropped);
-        let made_again =
-            "Times that the file of the incident store was removed or replaced, and made again.";
-        let times = health.made_again;
-        sink.counter("evenkeel_store_made_again_total", made_again, &[], times);
+        let recreated = "How often the incident store's file was recreated after it had been removed or replaced.";
+        let times = health.recreated;
+        sink.counter("evenkeel_store_made_again_total", recreated, &[], times);
     }
 
     fn alive(&self) -> Result<(), String> {
@@ -174,7 +176,7 @@ impl Live for Now {
         order: Order,
         terms: &OrderTerms,
         wait: Option<Duration>,
-    ) -> Result<Ordered, OrderError> {
+    ) -> Result<OrderProgress, OrderError> {
         self.carry_out(&order, terms, wait)
     }
 }
@@ -183,12 +185,12 @@ impl Live for Now {
 fn answered<T>(answer: Option<Result<T, StoreError>>) -> Result<T, String> {
     match answer {
         Some(answer) => answer.map_err(|error| error.to_string()),
-        None => Err("the incident store does not answer".to_owned()),
+        None => Err("the incident store does not respond".to_owned()),
     }
 }
 
 /// A report of the store as the admin API shows it.
-pub(crate) fn report_view(report: evenkeel_history::ServiceReport) -> ServiceReport {
+pub(crate) fn report_view(report: evenkeel_history::PeriodReport) -> ServiceReport {
     ServiceReport {
         service: report.service,
         incidents: report.incidents,

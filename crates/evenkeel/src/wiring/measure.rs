@@ -1,13 +1,13 @@
-//! What services and servers did in the last seconds: two looks at the counters, and what lies between them.
+//! Rates of services and servers over the last seconds: the difference of two counter snapshots.
 //!
-//! Looks are taken every few seconds by a task and never on a request's way. One that is asked for compares the counters
-//! now with the oldest look that is kept, so a rate is of the last 5 to 10 s and never older than the question.
+//! A task takes snapshots every few seconds, off the request path. A query compares the current counters with the
+//! oldest retained snapshot, so a rate covers the last 5 to 10 s up to the moment of the query.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use evenkeel_admin::Recent;
+use evenkeel_admin::RecentTraffic;
 use evenkeel_balance::Member;
 use evenkeel_core::metric::{DURATION_BOUNDS_SECONDS, DurationSnapshot};
 use evenkeel_core::{Instant, ServerId, ServiceId};
@@ -25,7 +25,7 @@ const LEAST: Duration = Duration::from_millis(200);
 
 /// Counters of a service or a server, at one moment.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Numbers {
+pub(super) struct CounterSample {
     /// Requests or attempts that ended.
     pub(super) ended: u64,
     pub(super) failed: u64,
@@ -37,28 +37,28 @@ pub(super) struct Numbers {
 
 /// Counters of a service and its servers.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ServiceNumbers {
-    pub(super) whole: Numbers,
-    pub(super) servers: Vec<Numbers>,
+pub(super) struct ServiceCounterSample {
+    pub(super) whole: CounterSample,
+    pub(super) servers: Vec<CounterSample>,
 }
 
 /// All counters at one moment.
 #[derive(Debug)]
-pub(super) struct Look {
+pub(super) struct CounterSnapshot {
     at: Instant,
-    services: Vec<Kept>,
+    services: Vec<KeptCounters>,
 }
 
-/// What is kept of a service's counters and of those of its servers.
+/// The retained counters of a service and its servers.
 #[derive(Debug, Default)]
-struct Kept {
-    whole: Low,
-    servers: Box<[Low]>,
+struct KeptCounters {
+    whole: LowHalves,
+    servers: Box<[LowHalves]>,
 }
 
 /// The low halves of counters: enough to say by how much they grew in a few seconds, for ten thousand servers.
 #[derive(Debug, Clone, Copy, Default)]
-struct Low {
+struct LowHalves {
     ended: u32,
     failed: u32,
     picks: u32,
@@ -70,11 +70,11 @@ struct Low {
 
 /// The latest looks. Copies show the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Looks(Arc<Mutex<VecDeque<Arc<Look>>>>);
+pub(super) struct CounterHistory(Arc<Mutex<VecDeque<Arc<CounterSnapshot>>>>);
 
-impl Numbers {
-    /// What they have grown by since then.
-    fn since(&self, then: &Low) -> Self {
+impl CounterSample {
+    /// Their increase since then.
+    fn since(&self, then: &LowHalves) -> Self {
         let mut durations = self.durations;
         for (count, before) in durations.counts.iter_mut().zip(then.counts) {
             *count = more(*count, before);
@@ -90,8 +90,8 @@ impl Numbers {
         }
     }
 
-    fn low(&self) -> Low {
-        Low {
+    fn low(&self) -> LowHalves {
+        LowHalves {
             ended: low(self.ended),
             failed: low(self.failed),
             picks: low(self.picks),
@@ -103,13 +103,13 @@ impl Numbers {
     }
 
     /// As rates over `time`.
-    pub(super) fn recent(&self, time: Duration) -> Recent {
+    pub(super) fn recent(&self, time: Duration) -> RecentTraffic {
         if time < LEAST {
-            return Recent::default();
+            return RecentTraffic::default();
         }
         let seconds = time.as_secs_f64();
         let rate = |number: u64| number as f64 / seconds;
-        Recent {
+        RecentTraffic {
             seconds,
             requests_per_second: rate(self.ended),
             failures_per_second: rate(self.failed),
@@ -122,19 +122,19 @@ impl Numbers {
     }
 }
 
-impl ServiceNumbers {
+impl ServiceCounterSample {
     /// A service's counters now.
     pub(super) fn of(state: &ProxyState, service: ServiceId) -> Self {
         let number = state
             .services()
             .get(service.0 as usize)
             .map_or(0, |entry| entry.server_names().len());
-        let servers: Vec<Numbers> = (0_u32..)
+        let servers: Vec<CounterSample> = (0_u32..)
             .take(number)
             .map(|index| {
                 let id = ServerId { service, index };
                 let (totals, flow) = (state.server_totals(id), state.server_flow(id));
-                Numbers {
+                CounterSample {
                     ended: totals.attempts,
                     failed: totals.failures,
                     picks: flow.picks.iter().sum(),
@@ -145,8 +145,8 @@ impl ServiceNumbers {
             })
             .collect();
         let totals = state.totals(service);
-        let sum = |number: fn(&Numbers) -> u64| servers.iter().map(number).sum();
-        let whole = Numbers {
+        let sum = |number: fn(&CounterSample) -> u64| servers.iter().map(number).sum();
+        let whole = CounterSample {
             ended: totals.requests,
             failed: totals.failed,
             picks: sum(|server| server.picks),
@@ -157,16 +157,16 @@ impl ServiceNumbers {
         Self { whole, servers }
     }
 
-    fn kept(&self) -> Kept {
-        Kept {
+    fn kept(&self) -> KeptCounters {
+        KeptCounters {
             whole: self.whole.low(),
-            servers: self.servers.iter().map(Numbers::low).collect(),
+            servers: self.servers.iter().map(CounterSample::low).collect(),
         }
     }
 
-    /// What they have grown by since then.
-    fn since(&self, then: &Kept) -> Self {
-        let nothing = Low::default();
+    /// Their increase since then.
+    fn since(&self, then: &KeptCounters) -> Self {
+        let nothing = LowHalves::default();
         let then_of = |place: usize| then.servers.get(place).unwrap_or(&nothing);
         let servers = self.servers.iter().enumerate();
         Self {
@@ -184,7 +184,7 @@ impl ServiceNumbers {
     }
 }
 
-impl Looks {
+impl CounterHistory {
     /// Looks again and again, for ever.
     pub(super) async fn keep(self, state: Arc<ProxyState>, clock: Clock) {
         let mut ticks = tokio::time::interval(EVERY);
@@ -193,9 +193,9 @@ impl Looks {
             self.make_room();
             let services = (0_u32..)
                 .take(state.services().len())
-                .map(|id| ServiceNumbers::of(&state, ServiceId(id)).kept())
+                .map(|id| ServiceCounterSample::of(&state, ServiceId(id)).kept())
                 .collect();
-            self.note(Look {
+            self.note(CounterSnapshot {
                 at: clock.now(),
                 services,
             });
@@ -205,24 +205,24 @@ impl Looks {
     /// The oldest one goes before the next is taken, so that there are never more in memory. The one that is left is old
     /// enough by then.
     fn make_room(&self) {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if looks.len() >= LOOKS {
-            looks.pop_front();
+        let mut counter_history = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counter_history.len() >= LOOKS {
+            counter_history.pop_front();
         }
     }
 
-    fn note(&self, look: Look) {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        looks.push_back(Arc::new(look));
+    fn note(&self, snapshot: CounterSnapshot) {
+        let mut counter_history = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counter_history.push_back(Arc::new(snapshot));
     }
 
-    /// What a service whose counters are `numbers` now did since the oldest look, and how long ago that was.
+    /// The activity of a service with the current counters `numbers` since the oldest snapshot, and its age.
     pub(super) fn since(
         &self,
         service: ServiceId,
-        numbers: &ServiceNumbers,
+        numbers: &ServiceCounterSample,
         now: Instant,
-    ) -> (ServiceNumbers, Duration) {
+    ) -> (ServiceCounterSample, Duration) {
         let oldest = self
             .0
             .lock()
@@ -231,10 +231,10 @@ impl Looks {
             .map(Arc::clone);
         let then = oldest
             .as_ref()
-            .and_then(|look| Some((look.services.get(service.0 as usize)?, look.at)));
+            .and_then(|snapshot| Some((snapshot.services.get(service.0 as usize)?, snapshot.at)));
         match then {
             Some((then, at)) => (numbers.since(then), now.since(at)),
-            None => (ServiceNumbers::default(), Duration::ZERO),
+            None => (ServiceCounterSample::default(), Duration::ZERO),
         }
     }
 }
@@ -263,21 +263,21 @@ pub(super) fn latency_ms(member: &Member) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn numbers(picks: [u64; 2]) -> ServiceNumbers {
-        let server = |picks| Numbers {
+    fn numbers(picks: [u64; 2]) -> ServiceCounterSample {
+        let server = |picks| CounterSample {
             picks,
             ended: picks,
             sent: picks * 100,
-            ..Numbers::default()
+            ..CounterSample::default()
         };
-        ServiceNumbers {
+        ServiceCounterSample {
             whole: server(picks[0] + picks[1]),
             servers: picks.map(server).to_vec(),
         }
     }
 
-    fn look(seconds: u64, picks: [u64; 2]) -> Look {
-        Look {
+    fn snapshot(seconds: u64, picks: [u64; 2]) -> CounterSnapshot {
+        CounterSnapshot {
             at: Instant::from_millis(seconds * 1000),
             services: vec![numbers(picks).kept()],
         }
@@ -291,14 +291,14 @@ mod tests {
 
     #[test]
     fn rates_are_of_the_last_seconds_and_not_since_the_start() {
-        let looks = Looks::default();
+        let counter_history = CounterHistory::default();
         let ask = |at: u64, picks| {
             let now = Instant::from_millis(at * 1000);
-            looks.since(ServiceId(0), &numbers(picks), now)
+            counter_history.since(ServiceId(0), &numbers(picks), now)
         };
         assert_eq!(ask(0, [1, 1]).1, Duration::ZERO, "nothing to compare with");
         for (seconds, picks) in [(0, [1000, 0]), (5, [1000, 10])] {
-            looks.note(look(seconds, picks));
+            counter_history.note(snapshot(seconds, picks));
         }
         let (numbers, time) = ask(8, [1010, 30]);
         let recent = numbers.whole.recent(time);
@@ -309,8 +309,8 @@ mod tests {
         assert!((recent.sent_bytes_per_second - 500.0).abs() < 1e-9);
         assert_eq!(numbers.share_got(0), Some(0.25));
         assert_eq!(numbers.share_got(7), None);
-        looks.make_room();
-        looks.note(look(10, [1010, 40]));
+        counter_history.make_room();
+        counter_history.note(snapshot(10, [1010, 40]));
         let (numbers, time) = ask(14, [1010, 40]);
         assert_eq!(time, Duration::from_secs(9), "the oldest look is gone");
         assert_eq!(numbers.whole.ended, 40);
@@ -318,10 +318,13 @@ mod tests {
 
     #[test]
     fn too_little_time_says_nothing() {
-        let numbers = Numbers {
+        let numbers = CounterSample {
             ended: 5,
-            ..Numbers::default()
+            ..CounterSample::default()
         };
-        assert_eq!(numbers.recent(Duration::from_millis(1)), Recent::default());
+        assert_eq!(
+            numbers.recent(Duration::from_millis(1)),
+            RecentTraffic::default()
+        );
     }
 }

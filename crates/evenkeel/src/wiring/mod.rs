@@ -1,7 +1,7 @@
-//! Builds everything from a plan, in order, and takes it apart again.
+//! Builds everything from a plan, in order, and shuts it down again.
 //!
-//! Listeners first, because a taken port must be known before a child is started; then the store, the workers of the
-//! request's way, and one thread with its own runtime for everything of the fault's way.
+//! Listeners first, because a port in use must be known before a child is started; then the store, the workers of the
+//! request path, and one thread with its own runtime for everything on the fault path.
 
 mod control;
 mod dns;
@@ -32,35 +32,35 @@ use std::time::Duration;
 
 use evenkeel_config::Plan;
 use evenkeel_config::plan::StickyKey;
-use evenkeel_control::{Events, Views};
+use evenkeel_control::{EventSource, StatusReader};
 use evenkeel_proxy::{Proxy, ProxyState};
 use evenkeel_runtime::Clock;
 use tokio::sync::{oneshot, watch};
 
 use self::dns::Dns;
 use crate::holder::holder_of;
-use crate::output::{Failure, Result};
+use crate::output::{CommandFailure, Result};
 
 /// Connections to the admin address that may wait to be accepted.
 const ADMIN_BACKLOG: i32 = 128;
 
 /// An evenkeel that runs in this process.
 #[derive(Debug)]
-pub(crate) struct Running {
+pub(crate) struct RunningEvenkeel {
     /// The one clock.
     pub(crate) clock: Clock,
     /// The listeners: name and address.
     pub(crate) addresses: Vec<(String, SocketAddr)>,
     /// The listeners for DNS: name and address.
     pub(crate) dns: Vec<(String, SocketAddr)>,
-    /// Where status, API and metrics are.
+    /// The address of the admin API.
     pub(crate) admin: SocketAddr,
-    /// The request's way.
+    /// The request path.
     pub(crate) state: Arc<ProxyState>,
-    /// What is known of the servers.
-    pub(crate) views: Views,
-    /// What happens.
-    pub(crate) events: Events,
+    /// The published state.
+    pub(crate) views: StatusReader,
+    /// The events.
+    pub(crate) events: EventSource,
     proxy: Proxy,
     control: JoinHandle<()>,
     dns_thread: Option<JoinHandle<()>>,
@@ -69,21 +69,21 @@ pub(crate) struct Running {
 }
 
 /// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting.
-pub(crate) fn start(plan: Plan) -> Result<Running> {
+pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
     let plan = Arc::new(with_keys(plan)?);
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
     let admin_listener = listen_admin(plan.admin.address)?;
     let admin = admin_listener
         .local_addr()
-        .map_err(|error| Failure::world("admin address", error))?;
+        .map_err(|error| CommandFailure::world("admin address", error))?;
     let dns = Dns::bind(&plan)?;
     let take_out = |state: &ProxyState| resume::take_out(&plan, state, clock);
     let mut proxy = Proxy::start_with(&plan, clock, seed, take_out).map_err(|error| {
         let held = error
             .address
             .filter(|_| error.source.kind() == ErrorKind::AddrInUse);
-        Failure::World(format!(
+        CommandFailure::World(format!(
             "{error}{}",
             held.map_or_else(String::new, holder_of)
         ))
@@ -95,7 +95,7 @@ pub(crate) fn start(plan: Plan) -> Result<Running> {
     let (report, started) = oneshot::channel();
     let dns_addresses = dns.addresses.clone();
     let dns_counters = dns.counters.clone();
-    let parts = control::Parts {
+    let parts = control::ControlThreadParts {
         plan: Arc::clone(&plan),
         clock,
         seed,
@@ -107,15 +107,15 @@ pub(crate) fn start(plan: Plan) -> Result<Running> {
         report,
     };
     let control = evenkeel_runtime::spawn::thread("control", move || control::run(parts))
-        .map_err(|error| Failure::world("cannot start the control thread", error))?;
+        .map_err(|error| CommandFailure::world("cannot start the control thread", error))?;
     let told = started.blocking_recv();
     let told = told
         .unwrap_or_else(|_| Err("the control thread ended early".to_owned()))
-        .map_err(Failure::World)?;
-    let control::Started { views, events } = told;
+        .map_err(CommandFailure::World)?;
+    let control::ControlHandles { views, events } = told;
     let addresses = proxy.addresses().to_vec();
     let dns_thread = dns.serve(&state, clock, seed, draining)?;
-    Ok(Running {
+    Ok(RunningEvenkeel {
         clock,
         addresses,
         dns: dns_addresses,
@@ -139,8 +139,8 @@ fn with_keys(mut plan: Plan) -> Result<Plan> {
         };
         let key = evenkeel_admin::load_or_create_token(&sticky.key_file).map_err(|error| {
             let (name, file) = (&service.name, sticky.key_file.display());
-            Failure::World(format!(
-                "service {name}: the key for stickiness, {file}: {error}"
+            CommandFailure::World(format!(
+                "service {name}: the key for sticky sessions, {file}: {error}"
             ))
         })?;
         sticky.key = StickyKey(key.into_bytes());
@@ -148,7 +148,7 @@ fn with_keys(mut plan: Plan) -> Result<Plan> {
     Ok(plan)
 }
 
-impl Running {
+impl RunningEvenkeel {
     /// Stops accepting, lets requests in flight finish for at most `limit`, stops the children, writes what is not yet
     /// written. Blocks.
     pub(crate) fn stop(self, limit: Duration) {
@@ -163,7 +163,7 @@ impl Running {
         } = self;
         drain.send_replace(true);
         if !proxy.drain(limit, clock) {
-            tracing::warn!("requests in flight did not finish within {limit:?} and are cut off");
+            tracing::warn!("requests in flight did not finish within {limit:?} and are aborted");
         }
         stop.send_replace(true);
         if dns_thread.is_some_and(|thread| thread.join().is_err()) {
@@ -182,6 +182,6 @@ fn listen_admin(address: SocketAddr) -> Result<TcpListener> {
         } else {
             String::new()
         };
-        Failure::World(format!("admin cannot listen on {address}: {error}{held}"))
+        CommandFailure::World(format!("admin cannot listen on {address}: {error}{held}"))
     })
 }

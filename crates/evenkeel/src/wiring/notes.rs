@@ -1,21 +1,21 @@
-//! What a person should know of a service beside its numbers.
+//! Notes on a service for operators, in addition to its numbers.
 
 use evenkeel_core::ServiceId;
 
-use super::now::Now;
+use super::now::LiveBackend;
 
-impl Now {
-    /// What a person should know: about the service's discovery, and about evenkeel itself.
+impl LiveBackend {
+    /// Notes for the operator on the service's discovery and on evenkeel itself.
     pub(super) fn notes(&self, service: ServiceId) -> Vec<String> {
         let mut notes = self.discovery.notes(service);
         notes.extend(self.check_alive().err());
         notes.extend(self.ordered(service));
         notes.extend(self.own_incident());
         notes.extend(self.held_elsewhere(service));
-        let health = self.books.health();
+        let health = self.incident_store.health();
         if !health.ok {
             let why = health.last_error.unwrap_or_default();
-            notes.push(format!("incidents are not kept on disk: {why}"));
+            notes.push(format!("incidents are not stored on disk: {why}"));
         }
         notes
     }
@@ -34,7 +34,7 @@ impl Now {
         Some(format!("part of incident {id} of {of}: {}", finding.fault))
     }
 
-    /// What is wrong with evenkeel itself, if something is.
+    /// Notes on faults of evenkeel itself.
     fn own_incident(&self) -> Option<String> {
         let view = self.views.now();
         let own = view.open.iter().find(|open| open.servers.is_empty())?;

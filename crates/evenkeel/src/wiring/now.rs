@@ -1,4 +1,4 @@
-//! What runs now, for all who are asked about it or are to change it.
+//! The running program, for everyone who queries or changes it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,37 +6,37 @@ use std::sync::atomic::AtomicUsize;
 
 use evenkeel_admin::AdminCounters;
 use evenkeel_config::Plan;
-use evenkeel_config::file::Typed as _;
+use evenkeel_config::file::FileLiteral as _;
 use evenkeel_config::plan::ServicePlan;
-use evenkeel_control::{Counters, Heartbeat, OrderRequest, Views};
+use evenkeel_control::{ControlCounters, Heartbeat, OrderRequest, StatusReader};
 use evenkeel_core::ServerId;
 use evenkeel_discover::Discovery;
 use evenkeel_dns::DnsCounters;
-use evenkeel_fault::contract::ServerState;
+use evenkeel_fault::contract::ServerStatus;
 use evenkeel_history::WriterHandle;
 use evenkeel_proxy::ProxyState;
 use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, watch};
 
-use super::measure::Looks;
+use super::measure::CounterHistory;
 
-/// What runs now.
+/// The running program.
 #[derive(Debug)]
-pub(super) struct Now {
+pub(super) struct LiveBackend {
     pub(super) clock: Clock,
-    pub(super) looks: Looks,
+    pub(super) counter_history: CounterHistory,
     /// Which places are for servers from DNS, by service.
     pub(super) groups: Vec<Vec<Range<u32>>>,
     pub(super) discovery: Discovery,
     /// The words of the policies, by service.
     pub(super) policies: Vec<String>,
     pub(super) state: Arc<ProxyState>,
-    pub(super) views: Views,
-    pub(super) counters: Arc<Counters>,
+    pub(super) views: StatusReader,
+    pub(super) counters: Arc<ControlCounters>,
     pub(super) heartbeat: Heartbeat,
     pub(super) supervisor: Supervisor,
-    pub(super) books: WriterHandle,
+    pub(super) incident_store: WriterHandle,
     pub(super) orders: mpsc::Sender<OrderRequest>,
     /// Orders whose end is waited for.
     pub(super) waiting: AtomicUsize,
@@ -66,31 +66,31 @@ pub(super) fn groups(plan: &Plan) -> Vec<Vec<Range<u32>>> {
     plan.services.iter().map(of).collect()
 }
 
-impl Now {
-    /// Whether a place is one that a person need not see: nobody is there. Of a name that has never resolved, the first
-    /// place is shown.
+impl LiveBackend {
+    /// Whether a slot is hidden from operators because it is empty. For a name that has never resolved, the first slot
+    /// is shown.
     pub(super) fn is_hidden(&self, id: ServerId) -> bool {
         let view = self.views.now();
         let unresolved = |index: u32| {
             let id = ServerId { index, ..id };
-            view.state(id) == ServerState::Unresolved
+            view.state(id) == ServerStatus::Unresolved
         };
         match view.state(id) {
-            ServerState::Absent => true,
-            ServerState::Unresolved => {
+            ServerStatus::Absent => true,
+            ServerStatus::Unresolved => {
                 let groups = self.groups.get(id.service.0 as usize);
                 let group =
                     groups.and_then(|groups| groups.iter().find(|group| group.contains(&id.index)));
                 group.is_some_and(|group| id.index != group.start || !group.clone().all(unresolved))
             }
-            ServerState::Starting
-            | ServerState::Up
-            | ServerState::Doubtful
-            | ServerState::Ejected
-            | ServerState::Recovering
-            | ServerState::Verifying
-            | ServerState::Maintenance
-            | ServerState::Down => false,
+            ServerStatus::Starting
+            | ServerStatus::Up
+            | ServerStatus::Doubtful
+            | ServerStatus::Ejected
+            | ServerStatus::Recovering
+            | ServerStatus::Verifying
+            | ServerStatus::Maintenance
+            | ServerStatus::Down => false,
         }
     }
 
@@ -107,6 +107,6 @@ impl Now {
             });
         found
             .filter(|id| !self.is_hidden(*id))
-            .ok_or_else(|| format!("there is no server {server} in a service {service}"))
+            .ok_or_else(|| format!("there is no server {server} in service {service}"))
     }
 }

@@ -1,35 +1,35 @@
-//! Orders of people: handed to the control loop, and waited for.
+//! Operators' orders: passed to the control loop, and awaited.
 //!
-//! Runs on the admin API's threads that may wait. So few of them wait for the end of an order that the others, which show
-//! the status, are never held up by them.
+//! Runs on the admin API's blocking threads. So few of them wait for orders to finish that the others, which serve the
+//! status, are always available.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-use evenkeel_admin::{Order, OrderError, Ordered};
+use evenkeel_admin::{Order, OrderError, OrderProgress};
 use evenkeel_control::OrderRequest;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::{OperatorOrder, OrderAnswer};
 use evenkeel_fault::maintenance::OrderTerms;
 
-use super::now::Now;
+use super::now::LiveBackend;
 
 /// The control loop says within this time whether it takes an order.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
 /// So many orders may be waited for at the same time.
 const MOST_WAITING: usize = 16;
-/// Between two looks at whether evenkeel is ending, or a server has nothing in flight any more.
+/// The interval between two checks whether evenkeel is shutting down or a server has nothing left in flight.
 const LOOK: Duration = Duration::from_millis(50);
 
-impl Now {
+impl LiveBackend {
     /// Hands an order to the control loop and tells what came of it, at once or within `wait`.
     pub(super) fn carry_out(
         &self,
         order: &Order,
         terms: &OrderTerms,
         wait: Option<Duration>,
-    ) -> Result<Ordered, OrderError> {
+    ) -> Result<OrderProgress, OrderError> {
         let (operator_order, drained) =
             self.translated(order, terms).map_err(OrderError::Refused)?;
         let text = order.to_string();
@@ -40,26 +40,26 @@ impl Now {
             answers,
         };
         self.orders.try_send(request).map_err(|_| {
-            OrderError::Unavailable("the control loop does not take orders now".to_owned())
+            OrderError::Unavailable("the control loop does not accept orders now".to_owned())
         })?;
         let begun = self.clock.now();
-        let silent = || OrderError::Unavailable("the control loop does not answer".to_owned());
+        let silent = || OrderError::Unavailable("the control loop does not respond".to_owned());
         let first = match told.recv_timeout(FIRST_ANSWER) {
-            Ok(OrderAnswer::Accepted(text)) => Ordered::Accepted(text),
-            Ok(last) => Ordered::Done(self.last(last)?),
+            Ok(OrderAnswer::Accepted(text)) => OrderProgress::Accepted(text),
+            Ok(last) => OrderProgress::Done(self.last(last)?),
             Err(_) => return Err(silent()),
         };
         let Some(until) = wait.map(|wait| begun + wait) else {
             return Ok(first);
         };
-        let _place = Place::take(self)?;
+        let _place = WaiterSlot::take(self)?;
         let done = match first {
-            Ordered::Accepted(_) => self.end_of(&text, &told, until)?,
-            Ordered::Done(text) => text,
+            OrderProgress::Accepted(_) => self.end_of(&text, &told, until)?,
+            OrderProgress::Done(text) => text,
         };
         match drained {
             Some(server) => self.empty(server, &done, until),
-            None => Ok(Ordered::Done(done)),
+            None => Ok(OrderProgress::Done(done)),
         }
     }
 
@@ -83,11 +83,11 @@ impl Now {
                 Ok(answer) if answer.is_last() => return self.last(answer),
                 Ok(_) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    let why = format!("{order}: what comes of it is not followed any more");
+                    let why = format!("{order}: its outcome is no longer tracked");
                     return Err(OrderError::Unavailable(why));
                 }
                 Err(RecvTimeoutError::Timeout) => self.may_wait(until, || {
-                    format!("{order}: still under way; `evenkeel status` shows how it goes on")
+                    format!("{order}: still in progress; `evenkeel status` shows its progress")
                 })?,
             }
         }
@@ -98,7 +98,12 @@ impl Now {
         clippy::disallowed_methods,
         reason = "on a thread that may wait, between two looks at a number that tells nobody of its changes"
     )]
-    fn empty(&self, server: ServerId, done: &str, until: Instant) -> Result<Ordered, OrderError> {
+    fn empty(
+        &self,
+        server: ServerId,
+        done: &str,
+        until: Instant,
+    ) -> Result<OrderProgress, OrderError> {
         let in_flight = || {
             let entry = self.state.services().get(server.service.0 as usize)?;
             let server_set = entry.servers();
@@ -114,7 +119,9 @@ impl Now {
         loop {
             let number = in_flight().unwrap_or(0);
             if number == 0 {
-                return Ok(Ordered::Done(format!("{done}; nothing is in flight there")));
+                return Ok(OrderProgress::Done(format!(
+                    "{done}; nothing is in flight there"
+                )));
             }
             self.may_wait(until, || {
                 format!("{done}; {number} requests are still in flight there")
@@ -184,21 +191,22 @@ impl Now {
 
 /// One of the places for those who wait.
 #[derive(Debug)]
-struct Place<'a>(&'a Now);
+struct WaiterSlot<'a>(&'a LiveBackend);
 
-impl<'a> Place<'a> {
-    fn take(now: &'a Now) -> Result<Self, OrderError> {
+impl<'a> WaiterSlot<'a> {
+    fn take(now: &'a LiveBackend) -> Result<Self, OrderError> {
         if now.waiting.fetch_add(1, Ordering::AcqRel) >= MOST_WAITING {
             now.waiting.fetch_sub(1, Ordering::AcqRel);
-            let why =
-                format!("the order is given, but {MOST_WAITING} others are waited for already");
+            let why = format!(
+                "the order was given, but {MOST_WAITING} clients are already waiting for orders"
+            );
             return Err(OrderError::Unfinished(why));
         }
         Ok(Self(now))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaiterSlot<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::AcqRel);
     }

@@ -1,13 +1,13 @@
-//! Requests in quarantine, and what else is done about a service as a whole, as the status tells of it.
+//! Requests in quarantine, and other measures for a whole service, as shown by the status.
 
 use evenkeel_core::ServiceId;
 use evenkeel_fault::poison::Quarantined;
 
-use super::now::Now;
+use super::now::LiveBackend;
 use crate::period;
 
-impl Now {
-    /// What is done about the service as a whole, in words.
+impl LiveBackend {
+    /// The measures for the service as a whole, in words.
     pub(super) fn ordered(&self, service: ServiceId) -> Vec<String> {
         let view = self.views.now();
         let mut notes = self.quarantined(service);
@@ -29,7 +29,7 @@ impl Now {
                 ""
             };
             format!(
-                "{}{query} is in quarantine since {} until {}: it brought servers down; `evenkeel lift {name}` ends that",
+                "{}{query} is in quarantine since {} until {}: it crashed servers; `evenkeel lift {name}` ends the quarantine",
                 one.request,
                 time(one.since),
                 time(one.until)

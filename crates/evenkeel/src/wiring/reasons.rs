@@ -2,27 +2,27 @@
 
 use std::time::Duration;
 
-use evenkeel_admin::{Recovery, ServerView, ServerWhy, ServiceWhy, Success};
+use evenkeel_admin::{ActionSuccess, OutlookView, ServerView, ServerWhy, ServiceWhy};
 use evenkeel_balance::Member;
 use evenkeel_control::Outlooks;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
 use super::measure::latency_ms;
-use super::now::Now;
-use super::why::{self, Asked, Case, Said};
+use super::now::LiveBackend;
+use super::why::{self, ProbeCoverage, RecentLoad, ServerSituation};
 
 /// Answers are used for so long.
 const LATELY: Duration = Duration::from_secs(1);
 
-impl Now {
+impl LiveBackend {
     pub(super) fn service_why(&self, id: u32, entry: &ServiceEntry) -> ServiceWhy {
         let now = self.clock.now();
         let view = self.service(id, entry, now);
         let server_set = entry.servers();
         let options = server_set.pool().options();
-        let said = entry.ask().map(|_| said(entry, now));
-        let scores = scores(entry, said.as_deref());
+        let probed = entry.ask().map(|_| probed(entry, now));
+        let scores = scores(entry, probed.as_deref());
         let best = scores
             .iter()
             .zip(server_set.pool().intended(now))
@@ -35,7 +35,7 @@ impl Now {
             .servers
             .into_iter()
             .filter_map(|server| {
-                // Places at which nobody is are not shown.
+                // Empty slots are not shown.
                 let mut all = entry.server_names().iter();
                 let place = all.position(|one| *one == server.name)?;
                 Some((place, server))
@@ -49,7 +49,7 @@ impl Now {
                 let found = u32::try_from(place)
                     .ok()
                     .and_then(|place| server_set.limit(place));
-                let case = Case {
+                let case = ServerSituation {
                     name: &server.name,
                     service: &view.name,
                     policy: options.policy,
@@ -64,7 +64,7 @@ impl Now {
                     got: server.share_got,
                     incident: incident.map(|incident| incident.id.as_str()),
                     limit: server.limit.zip(found.map(|limit| limit.why)),
-                    said: said.as_ref().map(|said| said[place]),
+                    probed: probed.as_ref().map(|probed| probed[place]),
                 };
                 shown(&case, &server, recovery(outlooks, (id, place), now))
             })
@@ -72,15 +72,15 @@ impl Now {
         let is_panic =
             |server: &ServerWhy| server.standing == "ejected" && server.share_intended > 0.0;
         let answered = servers.iter().filter(|one| one.said_in_flight.is_some());
-        let asked = entry.ask().map(|plan| Asked {
+        let asked = entry.ask().map(|plan| ProbeCoverage {
             path: &plan.path,
             answered: answered.count(),
             servers: servers.len(),
         });
         let rates = outlooks.rates.get(&id).into_iter().flatten();
         ServiceWhy {
-            success: rates.map(Success::of).collect(),
-            recovery: Recovery::of(outlooks.service(ServiceId(id)), now),
+            success: rates.map(ActionSuccess::of).collect(),
+            recovery: OutlookView::of(outlooks.service(ServiceId(id)), now),
             panic: servers.iter().any(is_panic),
             policy: view.policy,
             options: why::options(options, entry.ask()),
@@ -91,16 +91,16 @@ impl Now {
     }
 }
 
-/// What recovery would do next about a server.
-fn recovery(outlooks: &Outlooks, (service, place): (u32, usize), now: Instant) -> Recovery {
+/// The outlook of a server.
+fn recovery(outlooks: &Outlooks, (service, place): (u32, usize), now: Instant) -> OutlookView {
     let index = u32::try_from(place).unwrap_or(u32::MAX);
-    Recovery::of(outlooks.server(ServerId::new(service, index)), now)
+    OutlookView::of(outlooks.server(ServerId::new(service, index)), now)
 }
 
-/// What is shown of a server.
-fn shown(case: &Case<'_>, server: &ServerView, recovery: Recovery) -> ServerWhy {
+/// The view of a server.
+fn shown(case: &ServerSituation<'_>, server: &ServerView, recovery: OutlookView) -> ServerWhy {
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
-    let own = case.said.flatten();
+    let own = case.probed.flatten();
     ServerWhy {
         sentence: case.sentence(),
         part: case.part,
@@ -122,8 +122,8 @@ fn shown(case: &Case<'_>, server: &ServerView, recovery: Recovery) -> ServerWhy 
     }
 }
 
-/// What each server said lately when it was asked how busy it is.
-fn said(entry: &ServiceEntry, now: Instant) -> Vec<Said> {
+/// The recent answers of servers to load probes.
+fn probed(entry: &ServiceEntry, now: Instant) -> Vec<RecentLoad> {
     let lately = |member: &Member| {
         let (answer, at) = member.state.answered()?;
         (now.since(at) < LATELY).then_some(answer)
@@ -133,7 +133,7 @@ fn said(entry: &ServiceEntry, now: Instant) -> Vec<Said> {
 }
 
 /// How the policy of a service sees each of its servers, who said this of themselves.
-fn scores(entry: &ServiceEntry, said: Option<&[Said]>) -> Vec<Option<f64>> {
+fn scores(entry: &ServiceEntry, probed: Option<&[RecentLoad]>) -> Vec<Option<f64>> {
     let server_set = entry.servers();
     let members = server_set.pool().members();
     let mut known: Vec<f64> = members.iter().filter_map(latency_ms).collect();
@@ -144,8 +144,8 @@ fn scores(entry: &ServiceEntry, said: Option<&[Said]>) -> Vec<Option<f64>> {
     let policy = server_set.pool().options().policy;
     let score = |(place, member): (usize, &Member)| {
         let in_flight = member.state.in_flight();
-        let own = said
-            .and_then(|said| said[place])
+        let own = probed
+            .and_then(|probed| probed[place])
             .and_then(|answer| answer.latency);
         let own = own.map(|latency| latency.as_secs_f64() * 1e3);
         let latency = own.or_else(|| latency_ms(member));

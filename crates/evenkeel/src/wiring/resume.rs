@@ -1,15 +1,15 @@
-//! What was in maintenance when evenkeel ended is out of service again before the first request comes. The control loop,
-//! which starts later, reads the same records and looks after them from then on.
+//! Restores maintenance before the first request: whatever was in maintenance when evenkeel ended is out of service
+//! again. The control loop, which starts later, reads the same records and takes over from then on.
 
 use evenkeel_config::Plan;
-use evenkeel_core::{Directive, Instant, ServerId, ServiceId, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId, ServiceId};
 use evenkeel_fault::MaintenanceRecord;
 use evenkeel_fault::maintenance::TakenOut;
 use evenkeel_history::Store;
 use evenkeel_proxy::ProxyState;
 use evenkeel_runtime::Clock;
 
-/// Tells the balancer of what the store has. A store that cannot be read is told of when it is opened.
+/// Applies the store's maintenance records to the balancer. A store that cannot be read is reported when it is opened.
 pub(super) fn take_out(plan: &Plan, state: &ProxyState, clock: Clock) {
     let file = plan.store.file.as_deref().filter(|file| file.exists());
     let store = file.and_then(|file| Store::open_read_only(file).ok());
@@ -29,7 +29,7 @@ fn apply(record: &MaintenanceRecord, plan: &Plan, state: &ProxyState, now: Insta
         state.set_maintenance(ServiceId(service), true);
         return;
     };
-    // Who is at the place of a server from DNS is not known yet.
+    // The slot's server is not known from DNS yet.
     let mut servers = (0_u32..).zip(&planned.servers);
     let found = servers.find(|(_, server)| server.name == *name && server.address.is_some());
     let Some((index, _)) = found else { return };
@@ -37,7 +37,7 @@ fn apply(record: &MaintenanceRecord, plan: &Plan, state: &ProxyState, now: Insta
     let directive = match record.maintenance.how {
         Some(TakenOut::Ejected) => Directive::Eject {
             server,
-            verdict: Verdict::Known,
+            verdict: EjectionReason::Known,
             until: Instant::NEVER,
         },
         Some(TakenOut::Drained) | None => Directive::Drain { server },

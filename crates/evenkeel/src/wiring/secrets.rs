@@ -1,5 +1,6 @@
-//! The small files of the state folder that evenkeel has read at its start: the admin token, the keys for stickiness. When
-//! one is removed while evenkeel runs it is written again, the same: whoever knows it is still understood.
+//! Small files of the state directory that evenkeel has read at its start: the admin token and the keys for sticky
+//! sessions. If one is removed while evenkeel runs, the same content is written again, so that its holders keep their
+//! access.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ impl Secrets {
 
     /// Sees to it that they are there, for ever.
     pub(super) async fn keep(self, clock: Clock) {
-        // Said when it begins to fail, not each time.
+        // Logged when it begins to fail, not each time.
         let mut failing = false;
         loop {
             clock.sleep_until(clock.now() + EVERY).await;
@@ -64,13 +65,13 @@ impl Secrets {
             match evenkeel_admin::write_missing_token(file, content) {
                 Ok(false) => {}
                 Ok(true) => tracing::warn!(
-                    "{} was removed while it was in use; it was written again, the same",
+                    "{} was removed while in use; it was written again with the same content",
                     file.display()
                 ),
                 Err(error) => {
                     let file = file.display();
                     return Err(format!(
-                        "{file} was removed while it was in use and cannot be written again: {error}"
+                        "{file} was removed while in use and cannot be written again: {error}"
                     ));
                 }
             }

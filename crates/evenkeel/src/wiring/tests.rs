@@ -41,7 +41,7 @@ fn get(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// Whether DNS is answered; a query that came while nobody read is answered later, and one may be lost.
+/// Whether DNS is answered; a query that arrived while the socket was not read is answered later, and one may be lost.
 fn resolves(address: SocketAddr) -> bool {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket
@@ -56,12 +56,15 @@ fn resolves(address: SocketAddr) -> bool {
 fn wait_for(what: &str, clock: Clock, enough: impl Fn() -> bool) {
     let end = clock.now() + LONG;
     while !enough() {
-        assert!(clock.now() < end, "waited {LONG:?} in vain for {what}");
+        assert!(
+            clock.now() < end,
+            "timed out after {LONG:?} waiting for {what}"
+        );
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
-fn started(folder: &std::path::Path) -> Running {
+fn started(folder: &std::path::Path) -> RunningEvenkeel {
     let text = format!(
         "workers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
          [listen.names]\naddress = \"127.0.0.1:0\"\nprotocol = \"dns\"\nnames = [{{ name = \"shop.example\", service = \"shop\" }}]\n\
@@ -109,7 +112,7 @@ fn a_panic_in_any_part_is_contained_counted_and_the_part_goes_on() {
         let counted = format!("evenkeel_task_restarts_total{{task=\"{task}\"}} 1\n");
         assert!(metrics.contains(&counted), "{task}: {metrics}");
     }
-    // What each part does is done: probes are sent, and the loop turns.
+    // All parts work: probes are sent, and the loop turns.
     let probes = || {
         let metrics = get(running.admin, "/metrics");
         let line =

@@ -1,16 +1,16 @@
-//! The request's way as the control loop sees it.
+//! The request path as the control loop sees it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_control::Traffic;
+use evenkeel_control::RequestPath;
 use evenkeel_core::{
     Directive, Exposure, Instant, RequestShape, ServiceId, ServiceOrders, ShapeOrders, ShapeText,
     Signal,
 };
 use evenkeel_discover::Discovery;
 use evenkeel_fault::contract::{ServerLoad, Totals};
-use evenkeel_fault::self_check::{Lacked, Names, SelfReading, Usage};
+use evenkeel_fault::self_check::{ExhaustionCounts, ResolverHealth, SelfReading, Usage};
 use evenkeel_proxy::{ProxyState, ServerWork, SignalReader};
 use evenkeel_runtime::{descriptors, machine};
 use tokio::sync::Notify;
@@ -48,7 +48,7 @@ impl DataPlane {
     }
 }
 
-impl Traffic for DataPlane {
+impl RequestPath for DataPlane {
     fn apply(&self, directive: &Directive, now: Instant) {
         self.state.apply(directive, now);
     }
@@ -110,11 +110,11 @@ impl Traffic for DataPlane {
         let [descriptors, ports, memory] = self.state.lacked();
         let (unanswered, asked) = self.discovery.unanswered();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        self.reading.names = (asked > 0).then(|| Names {
+        self.reading.names = (asked > 0).then(|| ResolverHealth {
             unanswered: count(unanswered),
             asked: count(asked),
         });
-        self.reading.lacked = Lacked {
+        self.reading.lacked = ExhaustionCounts {
             descriptors,
             ports,
             memory,
@@ -131,7 +131,7 @@ impl Traffic for DataPlane {
     }
 }
 
-/// What is read from the system: a few small files.
+/// Values read from the system: a few small files.
 fn of_machine() -> SelfReading {
     let limit = descriptors::limit();
     SelfReading {

@@ -1,21 +1,21 @@
-//! What is shown of services and their servers: gathered from the balancer, the counters and the control loop's view.
+//! Views of services and their servers: gathered from the balancer, the counters and the control loop's snapshot.
 
 use std::collections::BTreeMap;
 
-use evenkeel_admin::{OpenIncident, Recent, ServerView, ServiceView};
+use evenkeel_admin::{OpenIncident, RecentTraffic, ServerView, ServiceView};
 use evenkeel_balance::PickReason;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
-use super::measure::{ServiceNumbers, latency_ms, millis};
-use super::now::Now;
+use super::measure::{ServiceCounterSample, latency_ms, millis};
+use super::now::LiveBackend;
 
-impl Now {
+impl LiveBackend {
     pub(super) fn service(&self, id: u32, entry: &ServiceEntry, now: Instant) -> ServiceView {
         let service = ServiceId(id);
         let totals = self.state.totals(service);
-        let numbers = ServiceNumbers::of(&self.state, service);
-        let (since, time) = self.looks.since(service, &numbers, now);
+        let numbers = ServiceCounterSample::of(&self.state, service);
+        let (since, time) = self.counter_history.since(service, &numbers, now);
         let mut incidents = self.open_incidents(entry.name());
         let servers: Vec<ServerView> = (0_u32..)
             .zip(entry.servers().pool().intended(now))
@@ -37,7 +37,7 @@ impl Now {
                     recent: since
                         .servers
                         .get(place)
-                        .map_or_else(Recent::default, |numbers| numbers.recent(time)),
+                        .map_or_else(RecentTraffic::default, |numbers| numbers.recent(time)),
                     ..server
                 }
             })
@@ -71,7 +71,7 @@ impl Now {
         }
     }
 
-    /// What is known of a server without a look back.
+    /// The view of a server without history.
     fn server(&self, id: ServerId, entry: &ServiceEntry, now: Instant) -> ServerView {
         let server_set = entry.servers();
         let (server, member) = (

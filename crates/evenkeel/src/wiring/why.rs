@@ -1,14 +1,14 @@
-//! Why a server gets what it gets, in words: from how it stands, what its service's policy looks at, and what it got.
+//! Why a server gets its share, in words: from its availability, the policy of its service, and what it got.
 //!
-//! Pure; what it is told comes from the balancer, which decides, and from the counters.
+//! Pure; its input comes from the balancer, which decides, and from the counters.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_admin::text;
-use evenkeel_balance::{Answer, BalanceOptions, Policy, Standing};
-use evenkeel_config::plan::AskPlan;
-use evenkeel_core::Verdict;
+use evenkeel_balance::{Availability, BalanceOptions, Policy, ProbedLoad};
+use evenkeel_config::plan::LoadProbePlan;
+use evenkeel_core::EjectionReason;
 use evenkeel_tolerate::limit::LimitReason;
 
 /// Shares that differ by less than this, and by less than a fifth of the intended one, are as intended.
@@ -18,13 +18,13 @@ const WORSE: f64 = 1.5;
 
 /// One server, as its sentence needs it.
 #[derive(Debug, Clone)]
-pub(super) struct Case<'a> {
+pub(super) struct ServerSituation<'a> {
     pub(super) name: &'a str,
     pub(super) service: &'a str,
     pub(super) policy: Policy,
     pub(super) weight: u32,
     pub(super) tier: u8,
-    pub(super) standing: Standing,
+    pub(super) standing: Availability,
     /// The part of its share that it takes.
     pub(super) part: f64,
     pub(super) changes_in: Option<Duration>,
@@ -34,30 +34,30 @@ pub(super) struct Case<'a> {
     pub(super) intended: f64,
     pub(super) got: Option<f64>,
     pub(super) incident: Option<&'a str>,
-    /// What it said itself, if servers are asked.
-    pub(super) said: Option<Said>,
+    /// Its answer to a load probe, if load probes are configured.
+    pub(super) probed: Option<RecentLoad>,
     /// The bound on its attempts that was found for it, and why it is that, if one is to be found.
     pub(super) limit: Option<(u32, LimitReason)>,
 }
 
-/// What a server said when it was asked how busy it is; nothing if it has not, or too long ago to be used.
-pub(super) type Said = Option<Answer>;
+/// A server's answer to a load probe; nothing if there is none, or it is too old to be used.
+pub(super) type RecentLoad = Option<ProbedLoad>;
 
 /// Of servers that are asked how busy they are, how many have said it lately.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct ProbeCoverage<'a> {
     pub(super) path: &'a str,
     pub(super) answered: usize,
     pub(super) servers: usize,
 }
 
-/// What a policy compares, in words.
-pub(super) fn score_in_words(policy: Policy, asked: Option<Asked<'_>>) -> String {
+/// The score of a policy, in words.
+pub(super) fn score_in_words(policy: Policy, asked: Option<ProbeCoverage<'_>>) -> String {
     let words = of_policy(policy).to_owned();
     let Some(asked) = asked else {
         return words;
     };
-    let Asked {
+    let ProbeCoverage {
         path,
         answered,
         servers,
@@ -83,12 +83,12 @@ const fn of_policy(policy: Policy) -> &'static str {
         Policy::Prequal => {
             "latency estimate in ms; the lowest of those with few attempts in flight, else the fewest of these"
         }
-        _ if policy.heeds_weights() => "the weight; load and latency are not looked at",
+        _ if policy.uses_weights() => "the weight; load and latency are ignored",
         _ => "none; all servers are equal, whatever their weight",
     }
 }
 
-/// A server's score. `typical_ms` stands for the latency of one that has no estimate.
+/// A server's score. `typical_ms` is the latency of a server without an estimate.
 pub(super) fn score(
     policy: Policy,
     weight: u32,
@@ -102,7 +102,7 @@ pub(super) fn score(
         Policy::LeastResponseTime => Some(latency_ms.unwrap_or(typical_ms) * attempts / weight),
         Policy::Prequal => Some(latency_ms.unwrap_or(typical_ms)),
         Policy::PowerOfTwo | Policy::LeastRequests => Some(attempts / weight),
-        _ if policy.heeds_weights() => Some(weight),
+        _ if policy.uses_weights() => Some(weight),
         _ => None,
     }
 }
@@ -110,7 +110,7 @@ pub(super) fn score(
 /// The options that the policy follows, by their names in the configuration.
 pub(super) fn options(
     options: &BalanceOptions,
-    asked: Option<&AskPlan>,
+    asked: Option<&LoadProbePlan>,
 ) -> BTreeMap<String, String> {
     let mut shown = BTreeMap::from([
         (
@@ -139,55 +139,55 @@ pub(super) fn options(
     shown
 }
 
-impl Case<'_> {
+impl ServerSituation<'_> {
     /// Why it gets what it gets.
     pub(super) fn sentence(&self) -> String {
         let incident = self
             .incident
             .map_or_else(String::new, |id| format!(" (incident {id})"));
         match self.standing {
-            Standing::Ejected {
-                verdict: Verdict::Suspected | Verdict::Hung,
+            Availability::Ejected {
+                verdict: EjectionReason::Suspected | EjectionReason::Hung,
             } if self.intended > 0.0 => format!(
-                "suspected{incident}, and used all the same, because too few other servers are usable (panic)."
+                "suspected{incident}, but still used because too few other servers are usable (panic)."
             ),
-            Standing::Ejected { verdict } => {
+            Availability::Ejected { verdict } => {
                 let why = match verdict {
-                    Verdict::Known => "is known to be down",
-                    Verdict::Suspected => "is suspected: its answers or probes speak against it",
-                    Verdict::Hung => "answers nothing",
+                    EjectionReason::Known => "is known to be down",
+                    EjectionReason::Suspected => "is suspected because of its responses or probes",
+                    EjectionReason::Hung => "answers nothing",
                 };
                 format!("gets nothing: it {why}{incident}, and is ejected until it is well again.")
             }
-            Standing::Broken => format!(
+            Availability::Broken => format!(
                 "gets nothing{}: its breaker is open, because too much of what it got failed or was slow; then a few attempts show whether it is well.",
                 self.left(" for another ")
             ),
-            Standing::Draining => format!(
+            Availability::Draining => format!(
                 "gets nothing new: it is draining until `evenkeel restore {}/{}`.",
                 self.service, self.name
             ),
-            Standing::Trial => format!(
-                "is on trial{incident}: {} of its share, to prove that it is well{}.",
+            Availability::Trial => format!(
+                "is on trial{incident}: {} of its share, to prove that it is healthy{}.",
                 percent(self.part),
                 self.left(", for another ")
             ),
-            Standing::Relieved => format!(
+            Availability::Relieved => format!(
                 "asked for a pause by Retry-After: {} of its share{}.",
                 percent(self.part),
                 self.left(" for another ")
             ),
-            Standing::Warming => format!(
-                "warms up after it was restored: {} of its share now, all of it{}.",
+            Availability::Warming => format!(
+                "is warming up after it was restored: {} of its share now, all of it{}.",
                 percent(self.part),
                 self.left(" in ")
             ),
-            Standing::InService if self.intended <= 0.0 => format!(
+            Availability::InService if self.intended <= 0.0 => format!(
                 "waits: it is of tier {}, and the servers of the tiers before it are enough.",
                 self.tier
             ),
-            Standing::InService => {
-                self.in_service() + &self.in_its_own_words() + &self.with_its_limit()
+            Availability::InService => {
+                self.in_service() + &self.probed_load_in_words() + &self.with_its_limit()
             }
         }
     }
@@ -210,24 +210,24 @@ impl Case<'_> {
                 "few at once for a moment, to see how quick it is without a crowd"
             }
         };
-        format!(" At most {limit} at once: {why}.")
+        format!(" At most {limit} concurrent requests: {why}.")
     }
 
-    /// What it said itself, as a sentence after the others.
-    fn in_its_own_words(&self) -> String {
-        match self.said {
+    /// Its answer to a load probe, as a sentence.
+    fn probed_load_in_words(&self) -> String {
+        match self.probed {
             None => String::new(),
-            Some(None) => " It has not said how busy it is in the last second.".to_owned(),
-            Some(Some(Answer { in_flight, latency })) => {
+            Some(None) => " It has not answered a load probe in the last second.".to_owned(),
+            Some(Some(ProbedLoad { in_flight, latency })) => {
                 let latency = latency.map(|latency| format!(", {} for one more", time(latency)));
                 let latency = latency.unwrap_or_default();
-                format!(" By its own word: {in_flight} in flight{latency}.")
+                format!(" By its own report: {in_flight} in flight{latency}.")
             }
         }
     }
 
     fn in_service(&self) -> String {
-        let by = if self.policy.heeds_weights() {
+        let by = if self.policy.uses_weights() {
             format!("in service with weight {}", self.weight)
         } else {
             "in service, equal to all others".to_owned()
@@ -242,7 +242,7 @@ impl Case<'_> {
         };
         let meant = format!("{by}{part}: {} of the attempts", text::share(self.intended));
         let Some(got) = self.got else {
-            return format!("{meant}; there were none lately.");
+            return format!("{meant}; there were none recently.");
         };
         let off = (got - self.intended).abs();
         if off < NEARLY && off < self.intended / 5.0 + 0.01 {
@@ -262,13 +262,14 @@ impl Case<'_> {
                 format!("its score is {:.1} times the best", score / best.max(1e-9))
             }
             _ if compares && got > self.intended => {
-                "it was quicker or less busy than others, or stood in for them".to_owned()
+                "it was faster or less busy than others, or replaced them".to_owned()
             }
             _ if compares => "it was slower or busier than others".to_owned(),
             _ if self.policy.hashes() => {
                 "the keys of the requests that came are spread like that".to_owned()
             }
-            _ => "there were few attempts, or servers came and went in these seconds".to_owned(),
+            _ => "there were few attempts, or servers were added and removed in these seconds"
+                .to_owned(),
         };
         format!("{meant}; it got {}, since {why}.", text::share(got))
     }
@@ -291,13 +292,13 @@ fn time(duration: Duration) -> String {
 mod tests {
     use super::*;
 
-    const CASE: Case<'_> = Case {
+    const CASE: ServerSituation<'_> = ServerSituation {
         name: "shop-1",
         service: "shop",
         policy: Policy::LeastResponseTime,
         weight: 2,
         tier: 0,
-        standing: Standing::InService,
+        standing: Availability::InService,
         part: 1.0,
         changes_in: None,
         score: Some(3.0),
@@ -305,68 +306,69 @@ mod tests {
         intended: 0.5,
         got: Some(0.5),
         incident: None,
-        said: None,
+        probed: None,
         limit: None,
     };
 
     #[test]
     fn each_standing_has_its_words() {
-        let ejected = |verdict| Standing::Ejected { verdict };
+        use EjectionReason::{Known, Suspected};
+        let ejected = |verdict| Availability::Ejected { verdict };
         let left = Some(Duration::from_secs(12));
         for (standing, part, intended, changes_in, words) in [
             (
-                Standing::InService,
+                Availability::InService,
                 1.0,
                 0.5,
                 None,
                 "weight 2: 50.0 % of the attempts, and it got that",
             ),
             (
-                Standing::InService,
+                Availability::InService,
                 1.0,
                 0.0,
                 None,
                 "waits: it is of tier 0",
             ),
             (
-                Standing::Relieved,
+                Availability::Relieved,
                 0.1,
                 0.1,
                 left,
                 "Retry-After: 10 % of its share for another 12.0 s",
             ),
             (
-                Standing::Warming,
+                Availability::Warming,
                 0.4,
                 0.3,
                 left,
                 "40 % of its share now, all of it in 12.0 s",
             ),
             (
-                Standing::Trial,
+                Availability::Trial,
                 0.05,
                 0.01,
                 left,
                 "on trial (incident 7): 5 % of its share",
             ),
             (
-                Standing::Draining,
+                Availability::Draining,
                 0.0,
                 0.0,
                 None,
                 "`evenkeel restore shop/shop-1`",
             ),
             (
-                ejected(Verdict::Known),
+                ejected(Known),
                 0.0,
                 0.0,
                 left,
                 "known to be down (incident 7)",
             ),
-            (ejected(Verdict::Suspected), 0.0, 0.0, left, "is suspected"),
-            (ejected(Verdict::Suspected), 0.0, 0.5, left, "(panic)"),
+            (ejected(Suspected), 0.0, 0.0, left, "is suspected"),
+            (ejected(Suspected), 0.0, 0.5, left, "(panic)"),
         ] {
-            let case = Case {
+            let case = ServerSituation {
                 standing,
                 part,
                 intended,
@@ -390,9 +392,9 @@ mod tests {
             (Policy::LeastResponseTime, Some(0.9), "quicker or less busy"),
             (Policy::RingHash, Some(0.9), "the keys of the requests"),
             (Policy::RoundRobin, Some(0.9), "equal to all others"),
-            (Policy::RoundRobin, None, "there were none lately"),
+            (Policy::RoundRobin, None, "there were none recently"),
         ] {
-            let case = Case {
+            let case = ServerSituation {
                 policy,
                 got,
                 ..CASE
@@ -406,7 +408,7 @@ mod tests {
     fn whose_numbers_they_are() {
         let words = |answered, servers| {
             let path = "/load";
-            let asked = Asked {
+            let asked = ProbeCoverage {
                 path,
                 answered,
                 servers,
@@ -414,20 +416,23 @@ mod tests {
             score_in_words(Policy::Prequal, Some(asked))
         };
         for (words, whose) in [
-            (words(2, 2), "as servers say: 2 of 2 answered at /load"),
+            (
+                words(2, 2),
+                "as reported by servers: 2 of 2 answered at /load",
+            ),
             (words(2, 3), "for the others as evenkeel sees them: 2 of 3"),
             (words(1, 2), "as evenkeel sees them, since 1 of 2 answered"),
         ] {
             assert!(words.contains(whose), "{words}");
         }
         assert!(!score_in_words(Policy::Prequal, None).contains("answered"));
-        let answer = Some(Answer {
+        let answer = Some(ProbedLoad {
             in_flight: 12.0,
             latency: Some(Duration::from_micros(8_500)),
         });
-        let sentence = |said| Case { said, ..CASE }.sentence();
+        let sentence = |probed| ServerSituation { probed, ..CASE }.sentence();
         assert_eq!(sentence(None), CASE.sentence());
-        let own = "it got that. By its own word: 12 in flight, 8.5 ms for one more.";
+        let own = "it got that. By its own report: 12 in flight, 8.5 ms for one more.";
         assert!(
             sentence(Some(answer)).ends_with(own),
             "{}",

@@ -1,4 +1,4 @@
-//! Starts the real program with real sample servers, and watches it from outside, as a user would.
+//! Starts the real program with real sample servers, and observes it from outside, as a user would.
 
 #![expect(dead_code, reason = "each test file uses a part of it")]
 
@@ -44,7 +44,7 @@ pub(crate) fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Ports for servers that somebody else starts ([`evenkeel_lab::ports`]).
+/// Ports for servers started elsewhere ([`evenkeel_lab::ports`]).
 pub(crate) fn free_ports(number: usize) -> Vec<u16> {
     evenkeel_lab::ports::hold(number).unwrap()
 }
@@ -63,7 +63,7 @@ pub(crate) fn sample_server() -> String {
     format!(r#""{PROGRAM}", "sample-server", "--port", "{{port}}""#)
 }
 
-/// A configuration with so many servers that evenkeel runs by these words; `more` is added to the service.
+/// A configuration with this many servers, run by evenkeel with this command; `more` is added to the service.
 pub(crate) fn shop(servers: usize, command: &str, more: &str) -> String {
     let ports: Vec<String> = free_ports(servers).iter().map(u16::to_string).collect();
     format!(
@@ -93,7 +93,7 @@ limit = { actions = 1000, within = "1m" }
 backoff = { base = "50ms", cap = "1s" }
 "#;
 
-/// A script that starts what it is told to.
+/// A script that starts the given program.
 pub(crate) const GOOD: &str = "exec \"$@\"\n";
 
 /// What incidents of evenkeel itself are listed under.
@@ -141,7 +141,7 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// `evenkeel run` with this configuration, ready. `{folder}` stands for its folder.
+    /// `evenkeel run` with this configuration, ready. `{folder}` is replaced by its directory.
     pub(crate) fn run(configuration: &str) -> Self {
         let folder = TempDir::new().unwrap();
         let text = configuration.replace("{folder}", &folder.path().display().to_string());
@@ -190,7 +190,7 @@ impl Program {
         Self::start_with_errors_to(folder, arguments, Stdio::piped())
     }
 
-    /// As [`Program::start`], with its standard error somewhere else: it has no log to look at then.
+    /// As [`Program::start`], with its standard error redirected: its log cannot be read then.
     pub(crate) fn start_with_errors_to(
         folder: TempDir,
         arguments: &[&str],
@@ -479,8 +479,8 @@ pub(crate) fn use_up_descriptors(pid: u32) {
     prlimit(process, Resource::Nofile, limit).unwrap();
 }
 
-/// Stops a process for as long as it lives, also if somebody continues it: whoever stops all processes of a test for a moment
-/// continues this one, too.
+/// Stops a process for as long as it lives, even if it is continued: stopping and continuing all processes of a test
+/// includes this one.
 pub(crate) fn keep_stopped(pid: u32) {
     let started = start_time(pid);
     signal(pid, "STOP");
@@ -504,7 +504,7 @@ fn start_time(pid: u32) -> Option<u64> {
     rest.split_whitespace().nth(19)?.parse().ok()
 }
 
-/// Whether a process lives (an ended one that nobody has waited for does not).
+/// Whether a process is alive (a zombie is not).
 pub(crate) fn lives(pid: u32) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return false;

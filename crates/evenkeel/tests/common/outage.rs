@@ -1,4 +1,4 @@
-//! The same outage twice: to an evenkeel that recovers by itself, and to one with `mode = "off"`.
+//! The same outage twice: with automatic recovery, and with `mode = "off"`.
 
 #![allow(dead_code, reason = "each test file uses another part of it")]
 
@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use evenkeel_fault::incident::End;
+use evenkeel_fault::incident::CloseReason;
 use evenkeel_fault::{FaultKind, Incident};
-use evenkeel_lab::{Load, LoadPlan, LoadStats, Shape};
+use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix};
 
 use crate::common::{PROBED, Program, ask, now, pause, signal, wait_for};
 
@@ -20,17 +20,17 @@ pub(crate) const CHANCE: f64 = 0.03;
 /// One evenkeel with three servers that it runs, and its load.
 pub(crate) struct Side {
     pub(crate) program: Program,
-    pub(crate) load: Load,
+    pub(crate) load: OpenLoad,
     /// Starts its servers.
     script: PathBuf,
     pub(crate) pids: Vec<Option<u32>>,
 }
 
 impl Side {
-    pub(crate) fn start(mode: &str, more: &str, mix: Vec<Shape>) -> Self {
+    pub(crate) fn start(mode: &str, more: &str, mix: Vec<RequestMix>) -> Self {
         let more = format!("{PROBED}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
         let (program, script) = Program::by_script(|_| more);
-        let load = Load::start(LoadPlan {
+        let load = OpenLoad::start(LoadPlan {
             mix,
             connections: 1_000,
             timeout: Duration::from_secs(4),
@@ -75,7 +75,7 @@ impl Side {
                 evidence.any(|text| text.contains("short of processor time"))
             })
         };
-        let own = all.iter().filter(|one| one.end != Some(End::Merged));
+        let own = all.iter().filter(|one| one.end != Some(CloseReason::Merged));
         let own = own.filter(|one| !of_machine(one));
         own.filter_map(|one| Some(one.diagnosis.first()?.fault))
             .collect()
@@ -110,7 +110,7 @@ pub(crate) struct Ended {
 }
 
 impl Outage {
-    pub(crate) fn start(more: &str, mix: &[Shape]) -> Self {
+    pub(crate) fn start(more: &str, mix: &[RequestMix]) -> Self {
         let outage = Self {
             managed: Side::start("automatic", more, mix.to_vec()),
             off: Side::start("off", more, mix.to_vec()),
@@ -144,7 +144,7 @@ impl Outage {
     /// Waits for an incident of this kind that did not end in another one.
     pub(crate) fn wait_for(&self, kind: FaultKind) -> Incident {
         let is_it = |incident: &Incident| {
-            incident.end != Some(End::Merged)
+            incident.end != Some(CloseReason::Merged)
                 && incident
                     .diagnosis
                     .first()
@@ -172,7 +172,7 @@ impl Outage {
             "{good:.4} of all answers were good, {good_without:.4} with mode off: {:#?}",
             program.incidents()
         );
-        let load = Load::start(LoadPlan::new(program.address(), 1.0)).unwrap();
+        let load = OpenLoad::start(LoadPlan::new(program.address(), 1.0)).unwrap();
         Ended {
             managed: Side {
                 program,

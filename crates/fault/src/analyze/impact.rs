@@ -1,4 +1,4 @@
-//! What an incident did to requests: the service's totals at its onset, held against those at its recovery.
+//! The impact of an incident on requests: the difference of the service's totals between onset and recovery.
 
 use std::time::Duration;
 
@@ -10,19 +10,19 @@ use crate::policy::Objective;
 
 /// Totals are remembered this often …
 const STEP: Duration = Duration::from_millis(100);
-/// … and so many times, which covers a minute.
+/// … and this many times, which covers a minute.
 const REMEMBERED: usize = 600;
 
 /// One service's totals over the last minute.
 #[derive(Debug, Clone)]
-pub struct Traffic {
+pub struct ServiceTraffic {
     /// The latest totals.
     pub latest: Totals,
     before: Recent<(Instant, Totals)>,
     noted: Option<Instant>,
 }
 
-impl Default for Traffic {
+impl Default for ServiceTraffic {
     fn default() -> Self {
         Self {
             latest: Totals::default(),
@@ -32,7 +32,7 @@ impl Default for Traffic {
     }
 }
 
-impl Traffic {
+impl ServiceTraffic {
     /// Takes in the totals at `now`.
     pub fn note(&mut self, now: Instant, totals: Totals) {
         self.latest = totals;

@@ -1,10 +1,10 @@
-//! Analysis: what it cost, what caused it, what to change; written from the record alone.
+//! Analysis: the impact, the cause, and recommendations, derived from the incident record alone.
 
 mod impact;
 mod next_step;
 mod text;
 
-pub use impact::Traffic;
+pub use impact::ServiceTraffic;
 pub use next_step::next_step;
 pub use text::analysis;
 

@@ -1,6 +1,6 @@
-//! What comes next in an open incident, and who has to do it: for whoever looks at the status.
+//! The next step of an open incident, and who has to take it, for the status.
 
-use crate::incident::{ActionOutcome, Incident, Status};
+use crate::incident::{ActionOutcome, Incident, IncidentStatus};
 
 /// The next step in words.
 #[must_use]
@@ -13,25 +13,32 @@ pub fn next_step(incident: &Incident) -> String {
         .find(|action| action.outcome.is_none())
         .map(|action| action.action.as_str());
     match (incident.status, under_way) {
-        (Status::Closed, _) => "none: it is closed".to_owned(),
-        (Status::AwaitingApproval, _) => {
-            format!("a person decides: `evenkeel approve {id}` or `evenkeel reject {id}`")
+        (IncidentStatus::Closed, _) => "none: it is closed".to_owned(),
+        (IncidentStatus::AwaitingApproval, _) => {
+            format!("an operator decides: `evenkeel approve {id}` or `evenkeel reject {id}`")
         }
-        (Status::Escalated, _) => {
+        (IncidentStatus::Escalated, _) => {
             let why = incident.timeline.iter().rev();
             let why = why.into_iter().find(|entry| entry.kind == "escalation");
-            let why = why.map_or("a person is needed", |entry| entry.text.as_str());
-            format!("{why}; it is watched, and closes when the server is well")
+            let why = why.map_or("an operator is needed", |entry| entry.text.as_str());
+            format!("{why}; it is watched, and closes when the server is healthy")
         }
-        (Status::Recovering, Some(action)) => format!("{action} is under way"),
-        (Status::Recovering, None) => waits(incident).unwrap_or("the next action").to_owned(),
-        (Status::Verifying, _) if incident.is_unproven() => {
+        (IncidentStatus::Recovering, Some(action)) => format!("{action} is in progress"),
+        (IncidentStatus::Recovering, None) => {
+            waits(incident).unwrap_or("the next action").to_owned()
+        }
+        (IncidentStatus::Verifying, _) => {
+            "it is verified by probes, then by a part of the requests".to_owned()
+        }
+        (IncidentStatus::Recovering, Some(action)) => format!("{action} is under way"),
+        (IncidentStatus::Recovering, None) => waits(incident).unwrap_or("the next action").to_owned(),
+        (IncidentStatus::Verifying, _) if incident.is_unproven() => {
             "not proven yet: it closes once enough requests of the kind that failed have succeeded"
                 .to_owned()
         }
-        (Status::Verifying, _) => "probes, then a part of the requests, verify it".to_owned(),
-        (Status::Open, _) if incident.diagnosed.is_none() => "it is examined".to_owned(),
-        (Status::Open, _) => {
+        (IncidentStatus::Verifying, _) => "probes, then a part of the requests, verify it".to_owned(),
+        (IncidentStatus::Open, _) if incident.diagnosed.is_none() => "it is examined".to_owned(),
+        (IncidentStatus::Open, _) => {
             let would = incident.actions.iter();
             let would = would
                 .filter(|action| action.outcome == Some(ActionOutcome::WouldDo))
@@ -44,7 +51,7 @@ pub fn next_step(incident: &Incident) -> String {
     }
 }
 
-/// What the last entry says that an action waits for.
+/// The wait reason in the last entry.
 fn waits(incident: &Incident) -> Option<&str> {
     let last = incident
         .timeline

@@ -1,6 +1,6 @@
-//! The report in words: what happened, why, what to change. One sentence per fact, each taken from the record.
+//! The report in words: what happened, why, and what to change. One sentence per fact, each taken from the record.
 
-use crate::incident::{ActionOutcome, Analysis, End, Incident, RepairedBy};
+use crate::incident::{ActionOutcome, Analysis, CloseReason, Incident, RepairedBy};
 use crate::kind::FaultKind;
 
 use crate::recover::{KEEP_SERVING, UNMANAGED};
@@ -42,7 +42,7 @@ fn summary(incident: &Incident, fault: FaultKind) -> String {
             format!(" It took {millis:.0} ms from onset to recovery.")
         });
     let what = if is_of_evenkeel(incident) {
-        format!("evenkeel itself: {}", told_as(incident, fault).0)
+        format!("evenkeel itself: {}", published_as(incident, fault).0)
     } else {
         let servers = incident.servers.join(", ");
         format!(
@@ -66,22 +66,22 @@ const fn is_of_evenkeel(incident: &Incident) -> bool {
     incident.servers.is_empty() // a service's incident names servers
 }
 
-/// What can be wrong with evenkeel itself, and what to change then.
+/// Faults of evenkeel itself, and the recommendation for each.
 const OWN: [(FaultKind, &str, &str); 5] = [
     (
         FaultKind::DescriptorExhaustion,
-        "it had no descriptor or local port left for a connection",
-        "Give evenkeel more descriptors (`LimitNOFILE=` of systemd) or local ports (`net.ipv4.ip_local_port_range`), or bound `limits.connections`.",
+        "it had no file descriptor or local port left for a connection",
+        "Give evenkeel more file descriptors (`LimitNOFILE=` of systemd) or local ports (`net.ipv4.ip_local_port_range`), or lower `limits.connections`.",
     ),
     (
         FaultKind::OutOfMemory,
         "its memory was used up",
-        "Give evenkeel's control group more memory, or bound `limits.connections`.",
+        "Give evenkeel's control group more memory, or lower `limits.connections`.",
     ),
     (
         FaultKind::ProcessHung,
-        "it stood still",
-        "Find out what stopped evenkeel or its machine, or took its processor time.",
+        "it was stalled",
+        "Find out what stopped evenkeel or its machine, or used up the CPU time.",
     ),
     (
         FaultKind::DnsFailure,
@@ -95,8 +95,8 @@ const OWN: [(FaultKind, &str, &str); 5] = [
     ),
 ];
 
-/// What the fault means, and what to change for it.
-fn told_as(incident: &Incident, fault: FaultKind) -> (&'static str, &'static str) {
+/// The meaning of the fault, and the recommendation for it.
+fn published_as(incident: &Incident, fault: FaultKind) -> (&'static str, &'static str) {
     let own = OWN.into_iter().filter(|_| is_of_evenkeel(incident));
     own.into_iter()
         .find(|(kind, _, _)| *kind == fault)
@@ -105,7 +105,8 @@ fn told_as(incident: &Incident, fault: FaultKind) -> (&'static str, &'static str
         })
 }
 
-/// Who did what, and whether it is proven that it helped. Only a repair of evenkeel's own is called verified.
+/// The actions and their authors, and whether they are proven to have helped. Only evenkeel's own repairs are called
+/// verified.
 fn how_it_ended(incident: &Incident) -> String {
     let done = |by_person: bool| {
         let actions = incident.actions.iter().filter(|action| {
@@ -131,17 +132,17 @@ fn how_it_ended(incident: &Incident) -> String {
         }
         (true, Some(RepairedBy::Person)) => {
             format!(
-                "a person ordered: {}; after that it was well again",
+                "an operator ordered: {}; after that it was healthy again",
                 done(true)
             )
         }
         (true, None) if did.is_empty() => {
-            return "it became well without an action of evenkeel".to_owned();
+            return "it recovered without an action by evenkeel".to_owned();
         }
-        (true, None) => "it became well again without a repair by evenkeel".to_owned(),
+        (true, None) => "it recovered without a repair by evenkeel".to_owned(),
         (false, _) => incident
             .end
-            .unwrap_or(End::ClosedByPerson)
+            .unwrap_or(CloseReason::ClosedByPerson)
             .words()
             .to_owned(),
     };
@@ -154,7 +155,7 @@ fn cause(incident: &Incident, fault: FaultKind) -> String {
         .first()
         .map_or(&[][..], |finding| &finding.evidence);
     let first: Vec<&str> = evidence.iter().take(3).map(String::as_str).collect();
-    let (what, _) = told_as(incident, fault);
+    let (what, _) = published_as(incident, fault);
     if first.is_empty() {
         what.to_owned()
     } else {
@@ -164,10 +165,10 @@ fn cause(incident: &Incident, fault: FaultKind) -> String {
 
 const fn in_words(fault: FaultKind) -> &'static str {
     match fault {
-        FaultKind::ProcessCrashed => "its process ended by itself",
-        FaultKind::CrashLoop => "its process ended again and again soon after its start",
-        FaultKind::OutOfMemory => "the kernel killed its process for want of memory",
-        FaultKind::ProcessHung => "it took connections and answered none",
+        FaultKind::ProcessCrashed => "its process exited by itself",
+        FaultKind::CrashLoop => "its process exited repeatedly soon after its start",
+        FaultKind::OutOfMemory => "the kernel killed its process because of memory shortage",
+        FaultKind::ProcessHung => "it accepted connections and answered none",
         FaultKind::PortTaken => "another process listened on its port",
         FaultKind::NotListening => "nothing listened at its address",
         FaultKind::CannotStart => "its process could not be started or ended before it was ready",
@@ -176,21 +177,21 @@ const fn in_words(fault: FaultKind) -> &'static str {
         FaultKind::TlsFailure => "its TLS handshake failed",
         FaultKind::ErrorBurst => "it answered too often with errors",
         FaultKind::BadDeploy => "it failed after a change of version or configuration",
-        FaultKind::PoisonRequest => "a certain request brought it down",
-        FaultKind::DependencyFailure => "something that it depends on failed",
-        FaultKind::Overload => "it got more work than it could do",
+        FaultKind::PoisonRequest => "a certain request crashed it",
+        FaultKind::DependencyFailure => "a dependency of it failed",
+        FaultKind::Overload => "it got more requests than it could handle",
         FaultKind::SlowServer => "it answered much slower than its peers",
-        FaultKind::MemoryLeak => "its memory grew without end",
+        FaultKind::MemoryLeak => "its memory grew without bound",
         FaultKind::DescriptorExhaustion => "it ran out of file descriptors",
         FaultKind::DiskFull => "its disk was full",
         FaultKind::PartitionedBalancer => "only this balancer could not reach it",
-        FaultKind::Flapping => "it changed between well and ill too often",
+        FaultKind::Flapping => "it alternated between healthy and unhealthy too often",
         FaultKind::BadProbe => "its probe failed although requests succeeded",
         FaultKind::BrokenRoute => {
             "requests of one kind failed on all servers, and all others succeeded"
         }
         FaultKind::ClockSkew => "the clock of its machine was set",
-        FaultKind::Unknown => "something was wrong that no known fault explains",
+        FaultKind::Unknown => "something was wrong that no known kind of fault explains",
     }
 }
 
@@ -198,14 +199,15 @@ fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec
     let mut advice: Vec<String> = Vec::new();
     if has_evidence(incident, "state T") {
         advice.push(
-            "Find out who stopped the process (state T): it cannot do that itself.".to_owned(),
+            "Find out who stopped the process (state T): it cannot have done that itself."
+                .to_owned(),
         );
     } else {
-        advice.push(told_as(incident, fault).1.to_owned());
+        advice.push(published_as(incident, fault).1.to_owned());
     }
     if similar > 0 {
         advice.push(format!(
-            "This is at least the {} of its kind: look for the common cause.",
+            "This is at least the {} incident of its kind: look for the common cause.",
             ordinal(similar + 1)
         ));
     }
@@ -218,9 +220,9 @@ fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec
         let remedy = if why.starts_with(KEEP_SERVING) {
             "add servers, or lower `recover.keep_serving`"
         } else if why.starts_with(UNMANAGED) {
-            "say in `managed_by` how it is restarted"
+            "set a restart command in `managed_by`"
         } else {
-            "find out why so much was needed before `recover.limit` is raised"
+            "find out why so many actions were needed before you raise `recover.limit`"
         };
         format!("`{}` was refused ({why}): {remedy}.", refused.action)
     }));
@@ -230,7 +232,7 @@ fn recommendations(incident: &Incident, fault: FaultKind, similar: usize) -> Vec
     advice
 }
 
-/// What keeps requests from failing in a fault of this kind; none where no setting of the balancer does.
+/// The setting that keeps requests from failing in a fault of this kind; none if there is no such setting.
 const fn for_failed_requests(fault: FaultKind) -> Option<&'static str> {
     match fault {
         FaultKind::ProcessHung | FaultKind::SlowServer => Some(
@@ -252,7 +254,7 @@ const fn for_failed_requests(fault: FaultKind) -> Option<&'static str> {
             "Requests failed: name the status in `retry.on` if another server may answer better.",
         ),
         FaultKind::Overload => {
-            Some("Requests failed: a `limit` with a queue refuses early what cannot be served.")
+            Some("Requests failed: a `limit` with a queue rejects early what cannot be served.")
         }
         FaultKind::PoisonRequest
         | FaultKind::DependencyFailure
@@ -283,51 +285,49 @@ fn ordinal(n: usize) -> String {
 const fn by_kind(fault: FaultKind) -> &'static str {
     match fault {
         FaultKind::ProcessCrashed => {
-            "Find out why the process ended: its exit status and last lines are in the evidence."
+            "Find out why the process exited: its exit status and last output lines are in the evidence."
         }
         FaultKind::CrashLoop => {
-            "Read the process's last lines; if a change came just before, take it back."
+            "Read the last lines of the process's output; if there was a change just before, revert it."
         }
         FaultKind::OutOfMemory | FaultKind::MemoryLeak => {
-            "Raise the memory limit or lower concurrency, and look for a leak."
+            "Raise the memory limit or lower the concurrency, and look for a leak."
         }
         FaultKind::ProcessHung => "Look for a deadlock or a call without a timeout.",
         FaultKind::PortTaken => {
-            "End the process that holds the port, or give the server another port."
+            "Stop the process that holds the port, or give the server another port."
         }
         FaultKind::NotListening => {
-            "Find out whether its process ended, or closed its listening socket while it lived."
+            "Find out whether its process exited, or closed its listening socket."
         }
         FaultKind::CannotStart => {
-            "Run the command by hand: its reason and last lines are in the evidence."
+            "Run the command by hand: the reason and its last output lines are in the evidence."
         }
         FaultKind::Unreachable | FaultKind::PartitionedBalancer => {
-            "Check the network and the machine: the process itself may be well."
+            "Check the network and the machine: the process itself may be healthy."
         }
         FaultKind::DnsFailure => "Check the resolver and the name.",
         FaultKind::TlsFailure => "Check the certificate's dates, chain and name.",
         FaultKind::ErrorBurst => {
-            "Read the server's log at the onset; compare it with a change or a dependency's trouble."
+            "Read the server's log at the onset, and look for a change or a failing dependency."
         }
-        FaultKind::BadDeploy => "Take the change back and compare both versions.",
+        FaultKind::BadDeploy => "Revert the change and compare both versions.",
         FaultKind::PoisonRequest => {
-            "Find out what this request does to the server. Until that is mended evenkeel refuses it, and tries it again whenever its quarantine ends."
+            "Find out why this request crashes the server. Until that is fixed, evenkeel rejects it, and lets it through again whenever its quarantine ends."
         }
-        FaultKind::DependencyFailure => "Look at what all servers depend on.",
+        FaultKind::DependencyFailure => "Check what all servers depend on.",
         FaultKind::Overload => "Add capacity or shed load.",
-        FaultKind::SlowServer => {
-            "Compare its processor, disk and neighbours with those of its peers."
-        }
+        FaultKind::SlowServer => "Compare its CPU, disk and neighbours with those of its peers.",
         FaultKind::DescriptorExhaustion => {
-            "Raise the limit on descriptors and look for connections that are never closed."
+            "Raise the file descriptor limit, and look for connections that are never closed."
         }
         FaultKind::DiskFull => "Free space and rotate logs.",
-        FaultKind::Flapping => "Raise `fall` and `rise`, or look for a cause that comes and goes.",
+        FaultKind::Flapping => "Raise `fall` and `rise`, or look for an intermittent cause.",
         FaultKind::BadProbe => "Correct the probe: it fails although real requests succeed.",
         FaultKind::BrokenRoute => {
-            "Look at what only this kind of request uses: its code, or a dependency of its own."
+            "Check what only these requests use: their code, or a dependency of their own."
         }
-        FaultKind::ClockSkew => "Find out what sets the clock; let it be slewed, not stepped.",
-        FaultKind::Unknown => "Read the timeline: nothing that evenkeel knows explains it.",
+        FaultKind::ClockSkew => "Find out what sets the clock; slew it instead of stepping it.",
+        FaultKind::Unknown => "Read the timeline: no known kind of fault explains it.",
     }
 }

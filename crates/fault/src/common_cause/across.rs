@@ -1,36 +1,36 @@
-//! Whether several services suffer from one cause: what their servers show, held against each other. What different services share
-//! is a dependency, the network, the machine, a deploy, or evenkeel itself; a restart of a server repairs none of these.
+//! Detects causes shared by several services, by comparing what their servers show. Services have in common a
+//! dependency, the network, the machine, a deploy, or evenkeel itself; restarting a server repairs none of these.
 
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use super::{ServerView, Symptom};
+use super::{JudgedServer, Symptom};
 
 /// They must have begun to show it within this time.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// What the servers of a service show.
+/// The symptom of the servers of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceSymptom {
     /// What.
     pub symptom: Symptom,
-    /// Since when.
+    /// When it began.
     pub since: Instant,
 }
 
 /// Services that show the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Across {
+pub struct CrossServiceSymptom {
     /// What.
     pub symptom: Symptom,
     /// Their places, the one that showed it first before the others.
     pub services: Vec<usize>,
 }
 
-/// What more than half of a service's servers show, or half of them and two at least.
+/// The symptom of more than half of a service's servers, or of half of them and at least two.
 #[must_use]
-pub fn of_service(servers: &[Option<ServerView>]) -> Option<ServiceSymptom> {
+pub fn of_service(servers: &[Option<JudgedServer>]) -> Option<ServiceSymptom> {
     let members = servers.iter().flatten().count();
     let found = Symptom::ALL.into_iter().filter_map(|symptom| {
         let alike = servers.iter().flatten();
@@ -46,28 +46,27 @@ pub fn of_service(servers: &[Option<ServerView>]) -> Option<ServiceSymptom> {
 
 /// The services that have one cause: two at least, and half of all that have servers.
 #[must_use]
-pub fn across(services: &[Option<ServiceSymptom>], members: usize) -> Option<Across> {
-    let mut best: Option<Across> = None;
-    let ill = services.iter().flatten();
-    for first in ill.filter(|one| may_be_shared(one.symptom)) {
+pub fn across(services: &[Option<ServiceSymptom>], members: usize) -> Option<CrossServiceSymptom> {
+    let mut best: Option<CrossServiceSymptom> = None;
+    let unhealthy = services.iter().flatten();
+    for first in unhealthy.filter(|one| may_be_shared(one.symptom)) {
         let is_alike = |other: &ServiceSymptom| {
             other.symptom == first.symptom
                 && other.since >= first.since
                 && other.since.since(first.since) <= WITHIN
         };
         let alike = services.iter().enumerate();
-        let alike = alike.filter_map(|(place, one)| one.filter(is_alike).map(|one| (one, place)));
-        let mut alike: Vec<(Instant, usize)> =
-            alike.map(|(one, place)| (one.since, place)).collect();
+        let alike = alike.filter_map(|(slot, one)| one.filter(is_alike).map(|one| (one, slot)));
+        let mut alike: Vec<(Instant, usize)> = alike.map(|(one, slot)| (one.since, slot)).collect();
         let is_shared = alike.len() >= 2 && alike.len() * 2 >= members;
         let is_more = best
             .as_ref()
             .is_none_or(|best| alike.len() > best.services.len());
         if is_shared && is_more {
             alike.sort_unstable();
-            best = Some(Across {
+            best = Some(CrossServiceSymptom {
                 symptom: first.symptom,
-                services: alike.into_iter().map(|(_, place)| place).collect(),
+                services: alike.into_iter().map(|(_, slot)| slot).collect(),
             });
         }
     }
@@ -90,7 +89,7 @@ const fn may_be_shared(symptom: Symptom) -> bool {
 mod tests {
     use super::*;
 
-    fn ill(symptom: Symptom, second: u64) -> Option<ServiceSymptom> {
+    fn unhealthy(symptom: Symptom, second: u64) -> Option<ServiceSymptom> {
         let since = Instant::from_millis(second * 1_000);
         Some(ServiceSymptom { symptom, since })
     }
@@ -100,29 +99,37 @@ mod tests {
         use Symptom::{Errs, Hangs, Refuses, Unreachable};
         for (services, members, expected) in [
             (
-                vec![ill(Errs, 3), ill(Errs, 1)],
+                vec![unhealthy(Errs, 3), unhealthy(Errs, 1)],
                 2,
                 Some((Errs, vec![1, 0])),
             ),
             (
-                vec![ill(Errs, 3), ill(Errs, 1), None],
+                vec![unhealthy(Errs, 3), unhealthy(Errs, 1), None],
                 4,
                 Some((Errs, vec![1, 0])),
             ),
-            (vec![ill(Errs, 3), ill(Errs, 1), None], 5, None),
-            (vec![ill(Errs, 3)], 1, None),
-            (vec![ill(Errs, 3), None], 2, None),
-            (vec![ill(Errs, 3), ill(Hangs, 3)], 2, None),
-            (vec![ill(Errs, 3), ill(Errs, 14)], 2, None),
+            (vec![unhealthy(Errs, 3), unhealthy(Errs, 1), None], 5, None),
+            (vec![unhealthy(Errs, 3)], 1, None),
+            (vec![unhealthy(Errs, 3), None], 2, None),
+            (vec![unhealthy(Errs, 3), unhealthy(Hangs, 3)], 2, None),
+            (vec![unhealthy(Errs, 3), unhealthy(Errs, 14)], 2, None),
             // An old trouble of one service does not hide a new one of others.
             (
-                vec![ill(Hangs, 1), ill(Hangs, 60), ill(Hangs, 61)],
+                vec![
+                    unhealthy(Hangs, 1),
+                    unhealthy(Hangs, 60),
+                    unhealthy(Hangs, 61),
+                ],
                 3,
                 Some((Hangs, vec![1, 2])),
             ),
-            (vec![ill(Refuses, 3), ill(Refuses, 3)], 2, None),
+            (vec![unhealthy(Refuses, 3), unhealthy(Refuses, 3)], 2, None),
             (
-                vec![ill(Unreachable, 3), ill(Unreachable, 3), ill(Errs, 3)],
+                vec![
+                    unhealthy(Unreachable, 3),
+                    unhealthy(Unreachable, 3),
+                    unhealthy(Errs, 3),
+                ],
                 3,
                 Some((Unreachable, vec![0, 1])),
             ),
@@ -136,7 +143,7 @@ mod tests {
     #[test]
     fn a_service_shows_what_most_of_its_servers_show() {
         let server = |symptom: Option<Symptom>| {
-            Some(ServerView {
+            Some(JudgedServer {
                 symptom,
                 since: Instant::from_millis(5),
                 is_well: symptom.is_none(),

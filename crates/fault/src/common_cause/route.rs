@@ -1,10 +1,10 @@
-//! Whether a route, or a method, fails on the servers while all else is well.
+//! Detects a route or a method that fails on all servers while everything else works.
 
 use evenkeel_core::{Instant, RequestShape};
 
 use crate::signal::{RouteTally, covers};
 
-/// A route fails if so many of its requests failed, and half of all.
+/// A route fails if this many of its requests failed, and at least half of all.
 const FAILED: u32 = 5;
 /// So many are named, at most.
 const ROUTES: usize = 64;
@@ -88,7 +88,7 @@ impl Failing {
     }
 }
 
-/// The routes that fail on at least half of the `members`, if the rest is well.
+/// The routes that fail on at least half of the `members`, if all others work.
 #[must_use]
 pub fn failing(routes: &[RouteTally], members: usize) -> Option<Failing> {
     let fails =
@@ -99,7 +99,7 @@ pub fn failing(routes: &[RouteTally], members: usize) -> Option<Failing> {
     let others_total: u32 = sum(&good, RouteTally::total);
     let others_succeeded: u32 = sum(&good, |tally| tally.succeeded);
     let others_well = others_succeeded >= OTHERS && others_succeeded * 10 >= others_total * 9;
-    // Where it succeeds on a server as often as not, the other servers are what is wrong.
+    // If it succeeds on a server at least half of the time, the other servers are at fault.
     let everywhere = bad.iter().all(|tally| {
         let (failed_on, well_on) = (tally.failed_on.len(), tally.well_on.len());
         failed_on * 2 >= members.max(1)

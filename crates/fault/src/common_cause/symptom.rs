@@ -1,4 +1,4 @@
-//! What is wrong with one server, in one word: so that servers can be held against each other.
+//! The symptom of one server as a single value, so that servers can be compared.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use evenkeel_core::{Instant, Outcome, ProbeOutcome};
 
 use crate::detect;
 use crate::policy::DetectOptions;
-use crate::signal::Facts;
+use crate::signal::ServerHistory;
 
 /// Failures before this are over.
 const RECENT: Duration = Duration::from_secs(5);
@@ -15,7 +15,7 @@ const FEW: u32 = 3;
 /// Where fewer requests come than that, so many failures in a row are.
 const FEW_OF_THIN: u32 = 2;
 
-/// What a server shows.
+/// The symptom of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Symptom {
     /// It answers with 503: it takes no more.
@@ -51,11 +51,11 @@ impl Symptom {
 
     /// Its place in [`Symptom::ALL`].
     #[must_use]
-    pub const fn place(self) -> usize {
+    pub const fn index(self) -> usize {
         self as usize
     }
 
-    /// What several servers with it do.
+    /// The plural verb phrase for the symptom.
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
@@ -73,19 +73,19 @@ impl Symptom {
 
 /// One server that takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServerView {
-    /// What is wrong with it, if something is.
+pub struct JudgedServer {
+    /// Its symptom, if it has one.
     pub symptom: Option<Symptom>,
-    /// Since when; now, if nothing is.
+    /// When the symptom began; now if there is none.
     pub since: Instant,
     /// Its last requests succeeded; where none came, its last probe.
     pub is_well: bool,
 }
 
-impl ServerView {
+impl JudgedServer {
     /// Reads a server's facts.
     #[must_use]
-    pub fn read(facts: &Facts, options: &DetectOptions, now: Instant) -> Self {
+    pub fn read(facts: &ServerHistory, options: &DetectOptions, now: Instant) -> Self {
         let tally = facts.attempts.tally(now);
         if let Some((symptom, since)) = of_attempts(facts, options, now) {
             return Self {
@@ -113,7 +113,7 @@ impl ServerView {
 }
 
 /// What its attempts show, and since when.
-fn of_attempts(facts: &Facts, options: &DetectOptions, now: Instant) -> Option<(Symptom, Instant)> {
+fn of_attempts(facts: &ServerHistory, options: &DetectOptions, now: Instant) -> Option<(Symptom, Instant)> {
     let attempts = &facts.attempts;
     let from = now.before(RECENT);
     let recent = attempts.failures(now).filter(|(at, _)| *at >= from);
@@ -140,8 +140,8 @@ struct Counts([u32; 6]);
 impl Counts {
     fn of(outcomes: impl Iterator<Item = Outcome>) -> Self {
         let mut counts = Self::default();
-        for place in outcomes.filter_map(place_of) {
-            counts.0[place] += 1;
+        for slot in outcomes.filter_map(place_of) {
+            counts.0[slot] += 1;
         }
         counts
     }
@@ -152,13 +152,13 @@ impl Counts {
 
     /// The symptom that most of them show.
     fn most(&self) -> Option<Symptom> {
-        let most = (0..self.0.len()).max_by_key(|&place| self.0[place])?;
+        let most = (0..self.0.len()).max_by_key(|&slot| self.0[slot])?;
         Symptom::ALL.get(most).copied()
     }
 }
 
 /// What failed probes say where requests say nothing else.
-fn of_probe(facts: &Facts) -> Symptom {
+fn of_probe(facts: &ServerHistory) -> Symptom {
     let (succeeded, _) = facts.since_probes_fail();
     match facts.probes.last {
         _ if succeeded > 0 => Symptom::FailsProbes,

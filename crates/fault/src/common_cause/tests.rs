@@ -1,4 +1,4 @@
-//! Tables of what servers and routes show, and the cause that follows.
+//! Tables of symptoms, and the cause that follows from them.
 
 use evenkeel_core::{Instant, Outcome, RequestShape};
 
@@ -6,8 +6,8 @@ use super::*;
 use crate::signal::Routes;
 
 /// Its requests succeed.
-fn well() -> Option<ServerView> {
-    Some(ServerView {
+fn well() -> Option<JudgedServer> {
+    Some(JudgedServer {
         symptom: None,
         since: Instant::from_millis(1_000),
         is_well: true,
@@ -15,15 +15,15 @@ fn well() -> Option<ServerView> {
 }
 
 /// Nothing is known of it.
-fn quiet() -> Option<ServerView> {
-    Some(ServerView {
+fn quiet() -> Option<JudgedServer> {
+    Some(JudgedServer {
         is_well: false,
         ..well()?
     })
 }
 
-fn with(symptom: Symptom, since: u64) -> Option<ServerView> {
-    Some(ServerView {
+fn with(symptom: Symptom, since: u64) -> Option<JudgedServer> {
+    Some(JudgedServer {
         symptom: Some(symptom),
         since: Instant::from_millis(since),
         is_well: symptom == Symptom::FailsProbes,
@@ -32,8 +32,8 @@ fn with(symptom: Symptom, since: u64) -> Option<ServerView> {
 
 /// How a request to these servers fails.
 type Fails<'a> = Option<(Outcome, &'a [u32])>;
-/// What the servers show, the load, and the cause that follows.
-type Row<'a> = (&'a [Option<ServerView>], f64, Option<FaultKind>);
+/// The symptoms, the load, and the cause that follows.
+type Row<'a> = (&'a [Option<JudgedServer>], f64, Option<FaultKind>);
 
 /// Tallies of `(method, target, servers that answer 200, servers that fail like this)`, ten requests each.
 fn tallies(list: &[(&str, &str, &[u32], Fails<'_>)]) -> Vec<RouteTally> {
@@ -54,8 +54,8 @@ fn tallies(list: &[(&str, &str, &[u32], Fails<'_>)]) -> Vec<RouteTally> {
     routes.tallies(at)
 }
 
-fn judged(servers: &[Option<ServerView>], routes: &[RouteTally], load: f64) -> Option<FaultKind> {
-    common_cause(&ServiceView {
+fn judged(servers: &[Option<JudgedServer>], routes: &[RouteTally], load: f64) -> Option<FaultKind> {
+    common_cause(&JudgedService {
         servers,
         routes,
         load,
@@ -68,7 +68,7 @@ fn judged(servers: &[Option<ServerView>], routes: &[RouteTally], load: f64) -> O
 fn half_of_the_servers_or_more_with_one_symptom_have_one_cause() {
     use FaultKind as Kind;
     use Symptom as S;
-    let none: [Option<ServerView>; 0] = [];
+    let none: [Option<JudgedServer>; 0] = [];
     let table: &[Row<'_>] = &[
         (&none, 1.0, None),
         (&[well(), well(), well()], 1.0, None),
@@ -80,7 +80,7 @@ fn half_of_the_servers_or_more_with_one_symptom_have_one_cause() {
             1.0,
             Some(Kind::DependencyFailure),
         ),
-        // The one that is well can carry what the others do not.
+        // The healthy one can carry what the others cannot.
         (&[with(S::Errs, 1), with(S::Errs, 2), well()], 1.0, None),
         (
             &[
@@ -114,7 +114,7 @@ fn half_of_the_servers_or_more_with_one_symptom_have_one_cause() {
             1.0,
             Some(Kind::BadProbe),
         ),
-        // Their requests succeed: nobody has to carry anything.
+        // Their requests succeed: other tiers need not take over.
         (
             &[with(S::FailsProbes, 1), with(S::FailsProbes, 2), well()],
             1.0,
@@ -135,16 +135,19 @@ fn half_of_the_servers_or_more_with_one_symptom_have_one_cause() {
 #[test]
 fn what_is_costly_is_refused_where_half_show_the_same_though_others_are_well() {
     let servers = [with(Symptom::Errs, 1), with(Symptom::Errs, 2), well(), None];
-    let alike = Alike::count(&servers);
+    let alike = SymptomCounts::count(&servers);
     assert_eq!(alike.shared(Symptom::Errs), Some((2, 3)));
     assert_eq!(alike.shared(Symptom::Hangs), None);
-    assert_eq!(Alike::count(&servers[1..]).shared(Symptom::Errs), None);
+    assert_eq!(
+        SymptomCounts::count(&servers[1..]).shared(Symptom::Errs),
+        None
+    );
 }
 
 #[test]
 fn the_first_to_show_it_is_named_first() {
     let servers = [with(Symptom::Errs, 30), with(Symptom::Errs, 10), quiet()];
-    let cause = common_cause(&ServiceView {
+    let cause = common_cause(&JudgedService {
         servers: &servers,
         routes: &[],
         load: 1.0,

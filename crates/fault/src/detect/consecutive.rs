@@ -1,13 +1,13 @@
-//! Attempts failed so many times in a row. Quick where there is traffic, blind to a server that fails every second one.
+//! Detects consecutive failed attempts. Fast where there is traffic, blind to a server that fails every second request.
 
 use crate::policy::DetectOptions;
-use crate::signal::Facts;
+use crate::signal::ServerHistory;
 
 use super::{Detection, Detector};
 
 /// Judges the row of failed attempts.
 #[must_use]
-pub fn consecutive(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
+pub fn consecutive(facts: &ServerHistory, options: &DetectOptions) -> Option<Detection> {
     let failed = facts.attempts.failed_in_row;
     (options.consecutive_failures > 0 && failed >= options.consecutive_failures).then(|| {
         Detection {

@@ -1,27 +1,27 @@
-//! The process ended by itself, or could not be started: one report decides.
+//! Detects that the process exited by itself or could not be started: one report suffices.
 
 use std::time::Duration;
 
-use crate::signal::{Down, Facts};
+use crate::signal::{DownReason, ServerHistory};
 
 use super::{Detection, Detector};
 
 /// What a process breaks off that ends is seen so soon before its end is known.
 const NEAR: Duration = Duration::from_millis(100);
 
-/// Judges the process. An end that evenkeel asked for is no fault.
+/// Judges the process. An exit requested by evenkeel is not a fault.
 #[must_use]
-pub fn exit(facts: &Facts) -> Option<Detection> {
+pub fn exit(facts: &ServerHistory) -> Option<Detection> {
     let (at, text) = match facts.process.down.as_ref()? {
-        Down::Stopped => return None,
-        Down::Ended(ended) => (
+        DownReason::Stopped => return None,
+        DownReason::Ended(ended) => (
             ended.at,
             match &ended.exit.guardian {
-                Some(guardian) => format!("{guardian}, and the process with it"),
-                None => format!("the process ended: {}", in_words(&ended.exit)),
+                Some(guardian) => format!("{guardian}, and with it the process"),
+                None => format!("the process exited: {}", in_words(&ended.exit)),
             },
         ),
-        Down::NotStarted { at, reason, .. } => {
+        DownReason::NotStarted { at, reason, .. } => {
             (*at, format!("the process could not be started: {reason}"))
         }
     };

@@ -1,12 +1,13 @@
-//! More comes than the servers can do: seen by what gathers in them, long before requests fail or probes do.
+//! Detects overload, by the requests that accumulate on the servers, long before requests or probes fail.
 //!
-//! Intuition: a server that has more to do than it can takes longer and longer, and more and more is under way in it. Neither alone
-//! proves that. A dependency that has become slow makes answers late, too, but then what is under way grows no further once
-//! the first late answers are there. A crowd of long requests is under way, but they take as long as ever. So a server is overloaded
-//! while it answers, its answers take several times as long as usual, and what is under way grows on meanwhile; and more comes
-//! than usual, or it has gone on for seconds. No answer at all is a hang, which is another fault.
+//! Intuition: a server with more work than it can do takes longer and longer, and has more and more requests in flight.
+//! Neither alone is proof. A slow dependency delays answers too, but then the number of requests in flight stops
+//! growing once the first late answers have arrived. Many long requests are in flight for a long time, but take no
+//! longer than usual. So a server is overloaded if it answers, its answers take several times as long as usual, and its
+//! requests in flight keep growing meanwhile; and more requests than usual arrive, or the condition has lasted for
+//! seconds. No answer at all is a hang, which is another fault.
 //!
-//! It is read from counters that there are anyway, some times a second, so it costs requests nothing.
+//! The input is counters that exist anyway, read several times per second, so it costs requests nothing.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,67 +16,67 @@ use evenkeel_core::{Instant, LimitHint};
 
 use crate::contract::ServerLoad;
 
-/// Samples closer than this are not looked at.
+/// Samples closer than this are ignored.
 const LEAST_STEP: Duration = Duration::from_millis(50);
-/// If nobody looked for so long, what was seen before is not compared with.
+/// After a gap this long, earlier observations are not compared with.
 const LONGEST_STEP: Duration = Duration::from_secs(1);
-/// A judgement is about so many steps.
+/// The number of steps per judgement.
 const STEPS: usize = 3;
-/// What is usual is remembered so long.
+/// How long usual values are remembered.
 const MEMORY: f64 = 60.0;
 /// So much longer what is usual takes in what is not.
 const RELUCTANCE: f64 = 10.0;
-/// What is usual is known after so much time …
+/// How long it takes until usual values are known …
 const KNOWN_AFTER: Duration = Duration::from_secs(3);
-/// … and so many answers.
+/// … and this many answers.
 const KNOWN_BY: u64 = 50;
-/// Answers take so many times as long …
+/// Answers take this many times as long …
 const SLOWER: f64 = 3.0;
 /// … and so much longer.
 const LATER: f64 = 0.02;
-/// So many times as much is under way …
+/// This many times as many requests are in flight …
 const CROWDED: f64 = 3.0;
 /// … and so much at least.
 const LEAST_CROWD: u32 = 8;
-/// What is under way grows by this part of what is answered.
+/// The growth of requests in flight, as a fraction of the answered ones.
 const GROWS: f64 = 0.05;
 /// So many times as much as usual comes.
 const MORE: f64 = 1.3;
-/// It is so for so many looks if more comes than usual …
+/// The number of consecutive evaluations if more requests than usual arrive …
 const LOOKS: u32 = 3;
-/// … and for so many if not.
+/// … and the number if not.
 const MANY_LOOKS: u32 = 20;
 /// It counts as overloaded for so long after that.
 const HOLDS: Duration = Duration::from_secs(1);
-/// A limit begins with room for so many times what the server can work on at once, as far as that is known.
+/// The initial limit, as a multiple of what the server can work on concurrently, as far as that is known.
 const ROOM: f64 = 1.5;
 
-/// What is known of the load of one service.
+/// Load observations of one service.
 #[derive(Debug, Default)]
-pub struct LoadWatch {
-    servers: Vec<ServerWatch>,
+pub struct ServiceLoadWatch {
+    servers: Vec<ServerLoadWatch>,
     at: Option<Instant>,
     /// Nothing is learnt while its own limit makes things unusual.
     is_frozen: bool,
 }
 
 #[derive(Debug, Default)]
-struct ServerWatch {
+struct ServerLoadWatch {
     before: VecDeque<(Instant, ServerLoad)>,
     known_for: Duration,
     answers: u64,
-    usual: Usual,
+    usual: UsualLoad,
     looks: u32,
     /// When the first of these looks was.
     since: Instant,
     hot_until: Instant,
     /// Answers a second, and how long they take now; as of the last look.
-    now: Usual,
+    now: UsualLoad,
 }
 
 /// Means over the last while.
 #[derive(Debug, Clone, Copy, Default)]
-struct Usual {
+struct UsualLoad {
     /// Seconds from the request to the answer.
     latency: f64,
     in_flight: f64,
@@ -85,26 +86,27 @@ struct Usual {
     answered: f64,
 }
 
-/// What speaks for an overload.
+/// The evidence for an overload.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Overload {
     /// The places of the servers that have too much.
     pub servers: Vec<usize>,
-    /// Since when one of them has.
+    /// When the first of them showed it.
     pub since: Instant,
     /// Why, in words.
     pub text: String,
 }
 
-impl LoadWatch {
-    /// Takes in how it stands at `now`, by the places of the servers.
+impl ServiceLoadWatch {
+    /// Records the state at `now`, by server index.
     pub fn take(&mut self, now: Instant, loads: &[ServerLoad]) {
         let step = self.at.map(|at| now.since(at));
         if step.is_some_and(|step| step < LEAST_STEP) {
             return;
         }
         self.at = Some(now);
-        self.servers.resize_with(loads.len(), ServerWatch::default);
+        self.servers
+            .resize_with(loads.len(), ServerLoadWatch::default);
         let is_continued = step.is_some_and(|step| step <= LONGEST_STEP);
         for (server, load) in self.servers.iter_mut().zip(loads) {
             if !is_continued {
@@ -120,14 +122,14 @@ impl LoadWatch {
         self.is_frozen = is_frozen;
     }
 
-    /// Whether half of the servers that are asked for anything have more than they can do.
+    /// Whether half of the servers with traffic are overloaded.
     #[must_use]
     pub fn overload(&self, now: Instant) -> Option<Overload> {
         let asked = self.servers.iter().filter(|one| one.now.rate > 0.0).count();
         let hot: Vec<usize> = (0..self.servers.len())
-            .filter(|&place| now < self.servers[place].hot_until)
+            .filter(|&slot| now < self.servers[slot].hot_until)
             .collect();
-        if !self.is_too_much(now) {
+        if !self.is_overloaded(now) {
             return None;
         }
         let first = self.servers.get(*hot.first()?)?;
@@ -141,7 +143,7 @@ impl LoadWatch {
             first.now.latency * 1e3,
             first.usual.latency * 1e3,
         );
-        let since = hot.iter().map(|&place| self.servers[place].since);
+        let since = hot.iter().map(|&slot| self.servers[slot].since);
         Some(Overload {
             since: since.min()?,
             servers: hot,
@@ -151,7 +153,7 @@ impl LoadWatch {
 
     /// The same as a bare answer.
     #[must_use]
-    pub fn is_too_much(&self, now: Instant) -> bool {
+    pub fn is_overloaded(&self, now: Instant) -> bool {
         let asked = self.servers.iter().filter(|one| one.now.rate > 0.0).count();
         let hot = self
             .servers
@@ -161,18 +163,18 @@ impl LoadWatch {
         hot > 0 && hot * 2 >= asked
     }
 
-    /// Where to begin to look for the limit of each server.
+    /// The initial limit of each server.
     #[must_use]
     pub fn hints(&self) -> Vec<LimitHint> {
-        self.servers.iter().map(ServerWatch::hint).collect()
+        self.servers.iter().map(ServerLoadWatch::hint).collect()
     }
 }
 
-impl ServerWatch {
+impl ServerLoadWatch {
     fn take(&mut self, now: Instant, load: ServerLoad, is_frozen: bool) {
         if let Some((at, last)) = self.before.back() {
             let seconds = now.since(*at).as_secs_f64();
-            let step = Usual::between(last, &load, seconds);
+            let step = UsualLoad::between(last, &load, seconds);
             if !is_frozen {
                 self.learn(step, seconds);
             }
@@ -183,7 +185,7 @@ impl ServerWatch {
             return;
         };
         self.before.pop_front();
-        self.now = Usual::between(&first, &load, now.since(at).as_secs_f64());
+        self.now = UsualLoad::between(&first, &load, now.since(at).as_secs_f64());
         if self.is_hot(&first, &load) {
             self.looks += 1;
             if self.looks == 1 {
@@ -198,7 +200,7 @@ impl ServerWatch {
         }
     }
 
-    fn learn(&mut self, step: Usual, seconds: f64) {
+    fn learn(&mut self, step: UsualLoad, seconds: f64) {
         self.known_for += Duration::from_secs_f64(seconds);
         let answers = step.answered * seconds;
         self.answers = self.answers.saturating_add(answers as u64);
@@ -232,7 +234,7 @@ impl ServerWatch {
             && grown > (answered * GROWS).max(2.0)
     }
 
-    /// What is answered a second, times how long an answer takes without a crowd, is worked on at once (Little's law).
+    /// The answers per second times the unloaded response time are the requests worked on concurrently (Little's law).
     fn hint(&self) -> LimitHint {
         if !self.is_known() {
             return LimitHint::default();
@@ -245,7 +247,7 @@ impl ServerWatch {
     }
 }
 
-impl Usual {
+impl UsualLoad {
     fn between(first: &ServerLoad, last: &ServerLoad, seconds: f64) -> Self {
         let answered = last.answered.saturating_sub(first.answered) as f64;
         let busy = last.busy.saturating_sub(first.busy).as_secs_f64();
@@ -264,9 +266,9 @@ mod tests {
     use super::*;
 
     /// One server: what comes, what it can do at once, and how long each takes, moment by moment. A queue, in steps of a millisecond.
-    struct Model {
+    struct QueueModel {
         now: Instant,
-        watch: LoadWatch,
+        watch: ServiceLoadWatch,
         load: ServerLoad,
         /// When each that waits came; when each that is worked on came, and is done.
         queue: VecDeque<Instant>,
@@ -278,11 +280,11 @@ mod tests {
         alarmed: bool,
     }
 
-    impl Model {
+    impl QueueModel {
         fn new(slots: usize, millis: u64) -> Self {
             Self {
                 now: Instant::ZERO,
-                watch: LoadWatch::default(),
+                watch: ServiceLoadWatch::default(),
                 load: ServerLoad::default(),
                 queue: VecDeque::new(),
                 busy: Vec::new(),
@@ -328,7 +330,7 @@ mod tests {
 
     #[test]
     fn five_times_the_load_is_seen_within_a_second_and_the_slots_are_found() {
-        let mut model = Model::new(4, 20);
+        let mut model = QueueModel::new(4, 20);
         assert!(!model.run(20_000, 100.0).alarmed);
         assert!(model.run(1_000, 500.0).alarmed);
         let hint = model.watch.hints()[0];
@@ -349,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_load_that_creeps_beyond_what_can_be_done_is_seen_too() {
-        let mut model = Model::new(4, 20);
+        let mut model = QueueModel::new(4, 20);
         for per_second in (100..=190).step_by(2) {
             model.run(2_000, f64::from(per_second));
         }
@@ -360,12 +362,12 @@ mod tests {
     #[test]
     fn what_is_not_too_much_is_not_taken_for_it() {
         // Twice the load, which it can do; then half.
-        let mut model = Model::new(4, 20);
+        let mut model = QueueModel::new(4, 20);
         model.run(20_000, 80.0).run(20_000, 160.0).run(20_000, 40.0);
         assert!(!model.alarmed, "a load that doubles");
-        // What it depends on becomes ten times as slow, and it has the threads for that.
+        // A dependency becomes ten times as slow, and the server has enough threads to wait for it.
         for slow in [200, 1_000] {
-            let mut model = Model::new(1_000, 20);
+            let mut model = QueueModel::new(1_000, 20);
             model.run(20_000, 200.0).takes = Duration::from_millis(slow);
             assert!(
                 !model.run(20_000, 200.0).alarmed,
@@ -373,7 +375,7 @@ mod tests {
             );
         }
         // It stands still for a while, and makes up for it.
-        let mut model = Model::new(8, 20);
+        let mut model = QueueModel::new(8, 20);
         model.run(20_000, 200.0);
         for _ in 0..5 {
             model.stopped = true;
@@ -387,8 +389,8 @@ mod tests {
     }
 
     #[test]
-    fn nobody_looked_for_a_while() {
-        let mut model = Model::new(4, 20);
+    fn judged_after_gap() {
+        let mut model = QueueModel::new(4, 20);
         model.run(20_000, 100.0);
         let load = ServerLoad {
             in_flight: 500,

@@ -1,6 +1,7 @@
-//! Detection: the decision, from one server's facts, that something is wrong with it. One file per detector.
+//! Detection: the decision, from the history of one server, that something is wrong with it. One file per detector.
 //!
-//! Each is a function of facts, options and the time, asked when a signal came that could change its answer.
+//! Each is a function of the history, the options and the time, evaluated when a signal arrived that could change its
+//! result.
 
 mod exit;
 mod probe;
@@ -13,11 +14,11 @@ mod load;
 pub use consecutive::consecutive;
 pub use exit::exit;
 pub(crate) use exit::in_words as exit_in_words;
-pub use load::{LoadWatch, Overload};
+pub use load::{Overload, ServiceLoadWatch};
 pub(crate) use probe::{host_check, in_words as probe_in_words};
 pub use probe::{late_start, probe};
 pub use ratio::ratio;
-pub use slow::{Comparison, Latest, Limits, Peers, Standing, is_as_fast, slow};
+pub use slow::{Comparison, RecentTypical, SlowLimits, Peers, RankAmongPeers, is_as_fast, slow};
 pub use thin::thin_hang;
 
 use std::time::Duration;
@@ -27,7 +28,7 @@ use evenkeel_core::Instant;
 /// Requests that have failed until so shortly before the first failed probe failed for the same fault.
 pub const NEAR: Duration = Duration::from_secs(1);
 
-/// Who detects.
+/// The detectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detector {
     /// The supervisor saw the process end, or could not start it.
@@ -68,7 +69,7 @@ impl Detector {
 /// Something is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Detection {
-    /// Who says so.
+    /// The detector.
     pub by: Detector,
     /// The first signal that proved part of it.
     pub onset: Instant,

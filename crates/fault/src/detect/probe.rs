@@ -1,17 +1,17 @@
-//! Probes failed `fall` times in a row, or never passed since the process was started.
+//! Detects probes that failed `fall` times in a row, or have never passed since the process was started.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, ProbeOutcome};
 
 use crate::policy::{DetectOptions, ProbeKind};
-use crate::signal::Facts;
+use crate::signal::ServerHistory;
 
 use super::{Detection, Detector, NEAR};
 
 /// Judges the row of failed probes.
 #[must_use]
-pub fn probe(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
+pub fn probe(facts: &ServerHistory, options: &DetectOptions) -> Option<Detection> {
     let failed = facts.probes.failed_in_row;
     if failed < options.probe.fall.max(1) {
         return None;
@@ -26,11 +26,11 @@ pub fn probe(facts: &Facts, options: &DetectOptions) -> Option<Detection> {
 }
 
 /// The first sign of what makes the probes fail: the first that failed, requests that failed before, or silence where there were answers.
-fn onset(facts: &Facts) -> Instant {
+fn onset(facts: &ServerHistory) -> Instant {
     let (probes, attempts) = (&facts.probes, &facts.attempts);
     let began = probes.row_since;
     let silent = attempts.silent_since(began);
-    let silent = silent.filter(|_| probes.nobody_answers() && !probes.cannot_connect());
+    let silent = silent.filter(|_| probes.no_server_responds() && !probes.cannot_connect());
     let failing = attempts.failing_since(began.before(NEAR));
     let earlier = silent.into_iter().chain(failing).min();
     // A probe that passed says that it was well then, unless requests failed all the same.
@@ -45,7 +45,7 @@ fn onset(facts: &Facts) -> Instant {
 /// Judges a started process that was never ready within `grace`. `began` is its start.
 #[must_use]
 pub fn late_start(
-    facts: &Facts,
+    facts: &ServerHistory,
     options: &DetectOptions,
     began: Instant,
     grace: Duration,
@@ -61,7 +61,7 @@ pub fn late_start(
     })
 }
 
-fn last_in_words(facts: &Facts, kind: &ProbeKind) -> String {
+fn last_in_words(facts: &ServerHistory, kind: &ProbeKind) -> String {
     let last = facts.probes.last;
     last.map_or_else(|| "failed".to_owned(), |last| in_words(last, kind))
 }

@@ -1,17 +1,17 @@
-//! Too many of the recent attempts failed. The lower bound of the interval must lie above the limit, so that a few
-//! failures among few attempts decide nothing.
+//! Detects a high ratio of failed attempts. The lower bound of the confidence interval must exceed the limit, so that a
+//! few failures among few attempts decide nothing.
 
 use evenkeel_core::Instant;
 use evenkeel_core::stat::wilson_lower_bound;
 
 use crate::policy::DetectOptions;
-use crate::signal::Facts;
+use crate::signal::ServerHistory;
 
 use super::{Detection, Detector};
 
 /// Judges the share of failures in the window.
 #[must_use]
-pub fn ratio(facts: &Facts, options: &DetectOptions, now: Instant) -> Option<Detection> {
+pub fn ratio(facts: &ServerHistory, options: &DetectOptions, now: Instant) -> Option<Detection> {
     let limit = options.failure_ratio?;
     let tally = facts.attempts.tally(now);
     if tally.total < u64::from(limit.minimum_attempts.max(1)) {

@@ -1,14 +1,15 @@
-//! Much slower than its peers. Attempts are compared with attempts and probes with probes: a server that gets little
-//! traffic can be judged by its probes, and one that gets most of it is not slow because its peers were only probed.
-//! Where both say the same their numbers add up: a policy that shuns a slow server leaves too few attempts to judge by.
-//! So does a row of slow attempts that nothing interrupts, even if it is longer than the window.
+//! Detects a server that is much slower than its peers. Attempts are compared with attempts and probes with probes: a
+//! server with little traffic can be judged by its probes, and one with most of the traffic is not slow because its
+//! peers were only probed. If both agree, their numbers add up: a policy that avoids a slow server leaves too few
+//! attempts to judge it by. The same holds for an uninterrupted series of slow attempts, even one longer than the
+//! window.
 
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use crate::policy::SlowOptions;
-use crate::signal::{Latencies, Typical};
+use crate::policy::SlowServerOptions;
+use crate::signal::{Latencies, TypicalLatency};
 
 use super::{Detection, Detector};
 
@@ -17,21 +18,21 @@ const NOTICEABLE: Duration = Duration::from_millis(5);
 /// A peer with fewer latencies than this is not compared with.
 const PEER_MINIMUM: u64 = 3;
 
-/// What is typical of one server now.
+/// The typical latencies of one server.
 #[derive(Debug, Clone, Copy)]
-pub struct Latest {
+pub struct RecentTypical {
     /// By real attempts.
-    pub attempts: Typical,
+    pub attempts: TypicalLatency,
     /// By probes.
-    pub probes: Typical,
+    pub probes: TypicalLatency,
     /// How many attempts in a row were slow, in the window or before it.
     pub slow_row: u64,
 }
 
-impl Latest {
+impl RecentTypical {
     /// Reads a server's latencies.
     #[must_use]
-    pub fn read(latencies: &mut Latencies, now: Instant, options: &SlowOptions) -> Self {
+    pub fn read(latencies: &mut Latencies, now: Instant, options: &SlowServerOptions) -> Self {
         let minimum = u64::from(options.minimum_attempts.max(1));
         Self {
             attempts: latencies.attempts(now, minimum),
@@ -41,11 +42,11 @@ impl Latest {
     }
 }
 
-impl Latest {
+impl RecentTypical {
     /// Only its probes.
     const fn without_attempts(self) -> Self {
         Self {
-            attempts: Typical {
+            attempts: TypicalLatency {
                 count: 0,
                 ..self.attempts
             },
@@ -55,7 +56,7 @@ impl Latest {
     }
 }
 
-/// A probe counts like so many attempts: it is the same small request each time, so its latency scatters less, and a
+/// The weight of a probe in attempts: it is the same small request each time, so its latency scatters less, and a
 /// window at the fast pace holds few of them.
 const PROBE_WEIGHT: u64 = 2;
 
@@ -73,7 +74,7 @@ pub fn is_as_fast(own: Duration, peers: Duration) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
     /// Its own median.
-    pub own: Typical,
+    pub own: TypicalLatency,
     /// The median of its peers' medians.
     pub peers: Duration,
     /// How many times slower.
@@ -92,7 +93,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// What it says, in words.
+    /// The comparison in words.
     #[must_use]
     pub fn text(&self) -> String {
         let agreeing = match self.agreeing_probes {
@@ -128,14 +129,14 @@ impl Comparison {
 
 /// Above which latency a server counts as slow, by its peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct SlowLimits {
     /// For attempts.
     pub attempts: Option<(Duration, Duration)>,
     /// For probes.
     pub probes: Option<(Duration, Duration)>,
 }
 
-/// What is typical of all servers of a service, sorted: so that the median of any one's peers is a look and not a sort.
+/// The typical latencies of all servers of a service, sorted, so that the median of any server's peers is a lookup.
 #[derive(Debug)]
 pub struct Peers {
     attempts: Vec<f64>,
@@ -145,8 +146,8 @@ pub struct Peers {
 impl Peers {
     /// Of these servers, those that can be compared with.
     #[must_use]
-    pub fn new(all: &[Option<Latest>]) -> Self {
-        let of = |which: fn(&Latest) -> Typical| {
+    pub fn new(all: &[Option<RecentTypical>]) -> Self {
+        let of = |which: fn(&RecentTypical) -> TypicalLatency| {
             let all = all.iter().flatten().map(which);
             let counted = all.filter(|typical| typical.count >= PEER_MINIMUM);
             let mut sorted: Vec<f64> = counted
@@ -164,8 +165,8 @@ impl Peers {
     /// The median of the peers' attempts and of their probes, each with the limit that follows from it, where they can be
     /// told. `own` is what is typical of the server itself, one of these or none.
     #[must_use]
-    pub fn limits(&self, own: Option<Latest>, options: &SlowOptions) -> Limits {
-        let of = |sorted: &[f64], own: Option<Typical>| {
+    pub fn limits(&self, own: Option<RecentTypical>, options: &SlowServerOptions) -> SlowLimits {
+        let of = |sorted: &[f64], own: Option<TypicalLatency>| {
             let own = own.filter(|own| own.count >= PEER_MINIMUM);
             let peers = median_without(sorted, own.map(|own| own.median.as_secs_f64()))?;
             let peers = Duration::from_secs_f64(peers);
@@ -174,7 +175,7 @@ impl Peers {
                 .max(peers + NOTICEABLE);
             Some((peers, limit))
         };
-        Limits {
+        SlowLimits {
             attempts: of(&self.attempts, own.map(|own| own.attempts)),
             probes: of(&self.probes, own.map(|own| own.probes)),
         }
@@ -184,9 +185,9 @@ impl Peers {
 /// The median of sorted values without one of those that equal `own`.
 fn median_without(sorted: &[f64], own: Option<f64>) -> Option<f64> {
     let skipped = own.and_then(|own| sorted.binary_search_by(|value| value.total_cmp(&own)).ok());
-    let at = |place: usize| {
-        let passed = skipped.is_some_and(|skipped| place >= skipped);
-        sorted[place + usize::from(passed)]
+    let at = |slot: usize| {
+        let passed = skipped.is_some_and(|skipped| slot >= skipped);
+        sorted[slot + usize::from(passed)]
     };
     let last = (sorted.len() - usize::from(skipped.is_some())).checked_sub(1)?;
     Some(f64::midpoint(at(last / 2), at(last.div_ceil(2))))
@@ -202,7 +203,7 @@ const RARELY_SLOW: f64 = 0.25;
 
 /// How a server's attempts lie among those of its peers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Standing {
+pub struct RankAmongPeers {
     /// By how many standard deviations they rank above.
     pub excess: f64,
     /// The share of the peers' attempts that are slow.
@@ -214,10 +215,10 @@ pub struct Standing {
 /// nothing.
 #[must_use]
 pub fn slow(
-    own: Latest,
-    limits: Limits,
-    options: &SlowOptions,
-    standing: impl FnOnce(Duration) -> Standing,
+    own: RecentTypical,
+    limits: SlowLimits,
+    options: &SlowServerOptions,
+    standing: impl FnOnce(Duration) -> RankAmongPeers,
 ) -> Option<Comparison> {
     let minimum = u64::from(options.minimum_attempts.max(1));
     let own = if options.mixes_differ {
@@ -225,7 +226,7 @@ pub fn slow(
     } else {
         own
     };
-    let judge = |typical: Typical, limits: Option<(Duration, Duration)>, by_probes: bool| {
+    let judge = |typical: TypicalLatency, limits: Option<(Duration, Duration)>, by_probes: bool| {
         let (peers, limit) = limits?;
         let slow_row = if by_probes { 0 } else { own.slow_row };
         let times = typical.median.as_secs_f64() / peers.as_secs_f64().max(1e-6);
@@ -271,15 +272,15 @@ pub fn slow(
 mod tests {
     use super::*;
 
-    const OPTIONS: SlowOptions = SlowOptions {
+    const OPTIONS: SlowServerOptions = SlowServerOptions {
         times_peers: 3.0,
         window: Duration::from_secs(10),
         minimum_attempts: 20,
         mixes_differ: false,
     };
 
-    fn typical(millis: u64, count: u64) -> Typical {
-        Typical {
+    fn typical(millis: u64, count: u64) -> TypicalLatency {
+        TypicalLatency {
             median: Duration::from_millis(millis),
             count,
         }
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn slow_requests_by_chance_do_not_make_a_slow_server() {
         let judged = |slow_row, excess, peers_slow| {
-            let standing = Standing { excess, peers_slow };
+            let standing = RankAmongPeers { excess, peers_slow };
             judged_by(typical(400, 20), typical(2, 5), slow_row, standing)
                 .unwrap()
                 .enough
@@ -320,11 +321,11 @@ mod tests {
 
     #[test]
     fn where_each_server_gets_requests_of_its_own_only_probes_are_compared() {
-        let options = SlowOptions {
+        let options = SlowServerOptions {
             mixes_differ: true,
             ..OPTIONS
         };
-        let peer = Latest {
+        let peer = RecentTypical {
             attempts: typical(5, 100),
             probes: typical(2, 20),
             slow_row: 0,
@@ -332,14 +333,14 @@ mod tests {
         for (attempts, probes, expected) in
             [(500, 2, None), (500, 200, Some(true)), (5, 200, Some(true))]
         {
-            let own = Latest {
+            let own = RecentTypical {
                 attempts: typical(attempts, 100),
                 probes: typical(probes, 20),
                 slow_row: 100,
             };
             let limits =
                 Peers::new(&[Some(own), Some(peer), Some(peer)]).limits(Some(own), &options);
-            let standing = |_| Standing {
+            let standing = |_| RankAmongPeers {
                 excess: 9.0,
                 peers_slow: 0.0,
             };
@@ -349,12 +350,16 @@ mod tests {
         }
     }
 
-    fn judged(attempts: Typical, probes: Typical) -> Option<Comparison> {
+    fn judged(attempts: TypicalLatency, probes: TypicalLatency) -> Option<Comparison> {
         judged_with_row(attempts, probes, 0)
     }
 
-    fn judged_with_row(attempts: Typical, probes: Typical, slow_row: u64) -> Option<Comparison> {
-        let beyond_doubt = Standing {
+    fn judged_with_row(
+        attempts: TypicalLatency,
+        probes: TypicalLatency,
+        slow_row: u64,
+    ) -> Option<Comparison> {
+        let beyond_doubt = RankAmongPeers {
             excess: f64::INFINITY,
             peers_slow: 0.1,
         };
@@ -362,17 +367,17 @@ mod tests {
     }
 
     fn judged_by(
-        attempts: Typical,
-        probes: Typical,
+        attempts: TypicalLatency,
+        probes: TypicalLatency,
         slow_row: u64,
-        standing: Standing,
+        standing: RankAmongPeers,
     ) -> Option<Comparison> {
-        let peer = Latest {
+        let peer = RecentTypical {
             attempts: typical(4, 500),
             probes: typical(2, 5),
             slow_row: 0,
         };
-        let own = Latest {
+        let own = RecentTypical {
             attempts,
             probes,
             slow_row,
@@ -413,12 +418,12 @@ mod tests {
         ] {
             for own in [None, Some(1.0), Some(3.0), Some(5.0), Some(9.0)] {
                 let mut others = values.to_vec();
-                if let Some(place) = own.and_then(|own| {
+                if let Some(slot) = own.and_then(|own| {
                     others
                         .iter()
                         .position(|one: &f64| one.total_cmp(&own).is_eq())
                 }) {
-                    others.remove(place);
+                    others.remove(slot);
                 }
                 let expected = evenkeel_core::stat::median(&others);
                 assert_eq!(median_without(values, own), expected, "{values:?} {own:?}");

@@ -1,10 +1,10 @@
-//! Two attempts in a row got no answer where hardly any requests come: a server that hangs would take minutes to fail as many as
-//! elsewhere. It is a reason to examine the server, which tells.
+//! Detects two consecutive attempts without an answer where traffic is sparse: otherwise it would take minutes until a
+//! server that hangs has failed enough requests. The server is then examined, which decides.
 
 use evenkeel_core::{Instant, Outcome};
 
 use crate::policy::DetectOptions;
-use crate::signal::Facts;
+use crate::signal::ServerHistory;
 
 use super::{Detection, Detector};
 
@@ -15,7 +15,11 @@ const ENOUGH: usize = 2;
 
 /// Judges the last attempts of a server that gets few.
 #[must_use]
-pub fn thin_hang(facts: &Facts, options: &DetectOptions, now: Instant) -> Option<Detection> {
+pub fn thin_hang(
+    facts: &ServerHistory,
+    options: &DetectOptions,
+    now: Instant,
+) -> Option<Detection> {
     let attempts = &facts.attempts;
     let row = usize::try_from(attempts.failed_in_row).unwrap_or(usize::MAX);
     if options.consecutive_failures == 0 || row < ENOUGH || attempts.tally(now).total >= THIN {

@@ -1,4 +1,4 @@
-//! What a diagnosis reads: the facts of one server, an examination of it, and the comparison with its peers.
+//! The input of a diagnosis: the history of one server, an examination of it, and the comparison with its peers.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use crate::detect::{Comparison, exit_in_words, host_check, probe_in_words};
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 use crate::policy::{DetectOptions, ProbeKind};
-use crate::signal::{Down, Ended, Facts};
+use crate::signal::{DownReason, ProcessEnd, ServerHistory};
 
 /// Everything that is known about one server at the moment of its diagnosis.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
     /// The moment.
     pub now: Instant,
-    /// What its signals said.
-    pub facts: &'a Facts,
+    /// Its history.
+    pub facts: &'a ServerHistory,
     /// How it is detected.
     pub options: &'a DetectOptions,
     /// How it is managed.
     pub managed: Managed,
-    /// What an examination found, if there was one.
+    /// The examination, if there was one.
     pub examination: Option<&'a Examination>,
     /// How it compares with its peers, if it is slow.
     pub slow: Option<&'a Comparison>,
@@ -90,21 +90,21 @@ impl Evidence<'_> {
     /// Why its last start failed, in words.
     pub(super) fn start_failure(&self) -> Vec<String> {
         match &self.facts.process.down {
-            Some(Down::NotStarted { reason, .. }) => {
+            Some(DownReason::NotStarted { reason, .. }) => {
                 vec![format!("it could not be started: {reason}")]
             }
-            Some(Down::Ended(ended)) => {
+            Some(DownReason::Ended(ended)) => {
                 let exit = &ended.exit;
                 let mut words = vec![
                     format!("exit status: {}", exit_in_words(exit)),
                     format!(
-                        "it ended {} ms after its start and had never passed a probe",
+                        "it exited {} ms after its start without ever passing a probe",
                         exit.uptime.as_millis()
                     ),
                 ];
                 if ended.handed_over() {
                     words.push(
-                        "does its command put the server into the background? It must stay in the foreground"
+                        "its command may put the server into the background; it must stay in the foreground"
                             .to_owned(),
                     );
                 }
@@ -113,7 +113,7 @@ impl Evidence<'_> {
                 words.extend(lines.map(|line| format!("it printed: {line}")));
                 words
             }
-            Some(Down::Stopped) | None => Vec::new(),
+            Some(DownReason::Stopped) | None => Vec::new(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Evidence<'_> {
             .and_then(|examination| examination.process.as_ref())
     }
 
-    /// Whether connections wait to be accepted; nothing if nobody listens or that is not known.
+    /// Whether connections wait to be accepted; nothing if nothing listens or that is unknown.
     #[must_use]
     pub fn queues_connections(&self) -> Option<bool> {
         let queue = self.process()?.accept_queue?;
@@ -168,18 +168,18 @@ impl Evidence<'_> {
 
     /// How the process ended by itself, if that is why it does not run.
     #[must_use]
-    pub fn ended(&self) -> Option<&Ended> {
+    pub fn ended(&self) -> Option<&ProcessEnd> {
         match self.facts.process.down.as_ref()? {
-            Down::Ended(ended) => Some(ended),
-            Down::NotStarted { .. } | Down::Stopped => None,
+            DownReason::Ended(ended) => Some(ended),
+            DownReason::NotStarted { .. } | DownReason::Stopped => None,
         }
     }
 
     /// Ends of the process within a minute, each soon after it had been ready.
     #[must_use]
-    pub fn short_lives(&self) -> Vec<&Ended> {
+    pub fn short_lives(&self) -> Vec<&ProcessEnd> {
         let from = self.now.before(Duration::from_secs(60));
-        let short = |ended: &&Ended| {
+        let short = |ended: &&ProcessEnd| {
             ended
                 .ready_for
                 .is_some_and(|ready_for| ready_for < Duration::from_secs(10))
@@ -188,13 +188,13 @@ impl Evidence<'_> {
         self.facts.process.ended_since(from).filter(short).collect()
     }
 
-    /// Whether something connected to the server lately: then its address is reachable and somebody listens.
+    /// Whether a connection to the server succeeded recently: then its address is reachable and something listens.
     #[must_use]
     pub fn connects(&self) -> Option<bool> {
         self.tcp().map(|(outcome, _)| outcome.passed())
     }
 
-    /// What the probe asks for, in words.
+    /// The probe's request, in words.
     #[must_use]
     pub const fn asked(&self) -> &'static str {
         match self.options.probe.kind {
@@ -203,7 +203,7 @@ impl Evidence<'_> {
         }
     }
 
-    /// What the last probe was answered, if that is why it failed: the status, and what it often means.
+    /// The answer to the last probe, if that is why it failed: the status, and its usual meaning.
     #[must_use]
     pub fn wrong_status(&self) -> Option<String> {
         let last = self.facts.probes.last?;
@@ -212,7 +212,7 @@ impl Evidence<'_> {
             .then(|| format!("the last probe: {}", probe_in_words(last, kind)))
     }
 
-    /// What the examination found, in words.
+    /// The examination in words.
     #[must_use]
     pub fn examined(&self) -> Vec<String> {
         let mut words = Vec::new();
@@ -322,14 +322,14 @@ fn process_in_words(process: &ProcessState) -> String {
     let meaning = match process.state {
         Some('T' | 't') => ", state T (stopped)".to_owned(),
         Some('D') => ", state D (waiting for the disk)".to_owned(),
-        Some('Z') => ", state Z (ended, not yet collected)".to_owned(),
+        Some('Z') => ", state Z (exited, not yet reaped)".to_owned(),
         Some('S') => ", state S (sleeping)".to_owned(),
         Some('R') => ", state R (running)".to_owned(),
         Some(letter) => format!(", state {letter}"),
         None => String::new(),
     };
     let cpu = process.cpu_permille.map_or_else(String::new, |cpu| {
-        format!(", uses {:.1} % of a processor", f64::from(cpu) / 10.0)
+        format!(", uses {:.1} % of a CPU", f64::from(cpu) / 10.0)
     });
     format!("process {pid} is alive{meaning}{cpu}")
 }

@@ -1,7 +1,7 @@
-//! Diagnosis: which faults explain what was seen, the likeliest first, each with its evidence in words.
+//! Diagnosis: the faults that explain the observations, the most likely first, each with its evidence in words.
 //!
 //! Every kind is one file in `kinds/` and one line in its registry: a function from the gathered [`Evidence`] to a
-//! finding or nothing. None of them looks at another; the order of their confidence decides.
+//! finding or nothing. They are independent of each other; the order of their confidence decides.
 
 mod evidence;
 mod kinds;
@@ -21,10 +21,10 @@ pub fn diagnose(evidence: &Evidence<'_>) -> Vec<Finding> {
         .filter_map(|judge| judge(evidence))
         .collect();
     findings.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
-    let mut place = 0;
+    let mut slot = 0;
     findings.retain(|finding| {
-        place += 1;
-        place == 1 || finding.confidence >= WORTH_TELLING
+        slot += 1;
+        slot == 1 || finding.confidence >= WORTH_TELLING
     });
     findings
 }

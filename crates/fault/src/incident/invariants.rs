@@ -1,15 +1,15 @@
-//! What is true of every incident record, whatever happened: checked before a record is written.
+//! Invariants of every incident record, checked before a record is written.
 //!
-//! A reader of a record cannot ask what was meant. So a record that contradicts itself is a mistake of the program: tests
-//! stop at it, and a program that runs mends the record as far as that is possible and counts it.
+//! A reader of a record cannot ask what was meant, so a record that contradicts itself is a bug: tests fail on it, and
+//! in production the record is repaired as far as possible, and the contradiction is counted.
 
-use super::{ActionOutcome, Incident, Status};
+use super::{ActionOutcome, Incident, IncidentStatus};
 
-/// What is wrong with the record, in words; empty if it is consistent.
+/// Contradictions in the record, in words; empty if it is consistent.
 #[must_use]
 pub fn violations(incident: &Incident) -> Vec<String> {
     let mut found = Vec::new();
-    let closed = incident.status == Status::Closed;
+    let closed = incident.status == IncidentStatus::Closed;
     if closed != incident.closed.is_some() {
         found.push("the status and the time of closing contradict each other".to_owned());
     }
@@ -22,14 +22,14 @@ pub fn violations(incident: &Incident) -> Vec<String> {
         }
         if closed && action.outcome.is_none() {
             found.push(format!(
-                "{} is under way in a closed incident",
+                "{} is in progress in a closed incident",
                 action.action
             ));
         }
     }
-    if let Some(place) = out_of_order(incident) {
+    if let Some(slot) = out_of_order(incident) {
         found.push(format!(
-            "entry {place} of the timeline is earlier than the one before"
+            "entry {slot} of the timeline is earlier than the one before"
         ));
     }
     let durations = &incident.durations_ms;
@@ -70,18 +70,18 @@ pub fn uphold(incident: &mut Incident) -> Vec<String> {
     let found = violations(incident);
     debug_assert!(found.is_empty(), "{found:?}: {incident:#?}");
     if !found.is_empty() {
-        mend(incident);
+        correct(incident);
     }
     found
 }
 
 /// Takes out what contradicts the rest. Nothing is invented: what is not known is absent afterwards.
-pub fn mend(incident: &mut Incident) {
+pub fn correct(incident: &mut Incident) {
     let last = incident.timeline.last().map(|entry| entry.at.clone());
-    if incident.status == Status::Closed && incident.closed.is_none() {
+    if incident.status == IncidentStatus::Closed && incident.closed.is_none() {
         incident.closed = last.or_else(|| Some(incident.onset.clone()));
     }
-    if incident.status != Status::Closed {
+    if incident.status != IncidentStatus::Closed {
         incident.closed = None;
     }
     let closed = incident.closed.clone();
@@ -98,8 +98,8 @@ pub fn mend(incident: &mut Incident) {
             action.ended = None;
         }
     }
-    while let Some(place) = out_of_order(incident) {
-        incident.timeline[place].at = incident.timeline[place - 1].at.clone();
+    while let Some(slot) = out_of_order(incident) {
+        incident.timeline[slot].at = incident.timeline[slot - 1].at.clone();
     }
     let durations = &mut incident.durations_ms;
     for (value, is_known) in [
@@ -124,17 +124,17 @@ pub fn mend(incident: &mut Incident) {
 /// The first entry that is stamped before the one above it, unless the clock was set there.
 fn out_of_order(incident: &Incident) -> Option<usize> {
     let pairs = incident.timeline.windows(2);
-    let place = pairs
+    let slot = pairs
         .into_iter()
         .position(|pair| pair[1].at < pair[0].at && pair[1].kind != "clock")?;
-    Some(place + 1)
+    Some(slot + 1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Closed, with an action that nobody ended, a timeline out of order, and impossible numbers.
+    /// Closed, with an action that was never ended, a timeline out of order, and impossible numbers.
     fn broken() -> Incident {
         serde_json::from_str(
             r#"{"id":"2026-01-02-0001","drill":false,"status":"closed","service":"shop","servers":["one"],
@@ -159,7 +159,7 @@ mod tests {
             "{:?}",
             violations(&incident)
         );
-        mend(&mut incident);
+        correct(&mut incident);
         assert_eq!(violations(&incident), Vec::<String>::new());
         assert_eq!(incident.actions[0].outcome, Some(ActionOutcome::Failed));
         assert_eq!(incident.impact.failed, 1);
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn after_the_clock_was_set_back_the_timeline_goes_on_from_there() {
         let mut incident = broken();
-        mend(&mut incident);
+        correct(&mut incident);
         incident.timeline[1].at = "2026-01-02T02:04:07.000Z".to_owned();
         assert_eq!(violations(&incident).len(), 1);
         "clock".clone_into(&mut incident.timeline[1].kind);

@@ -15,8 +15,8 @@ pub struct Incident {
     pub id: String,
     /// Whether it was made on purpose.
     pub drill: bool,
-    /// Where it stands.
-    pub status: Status,
+    /// Its status.
+    pub status: IncidentStatus,
     /// The service's name.
     pub service: String,
     /// The servers' names.
@@ -39,20 +39,20 @@ pub struct Incident {
     pub durations_ms: Durations,
     /// The detector that spoke first.
     pub detected_by: String,
-    /// What explains the signals, the likeliest first.
+    /// The findings, most likely first.
     pub diagnosis: Vec<Finding>,
-    /// What was done, in order.
+    /// The actions, in order.
     pub actions: Vec<ActionRecord>,
     /// Whether the repair held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verification: Option<Verification>,
-    /// What it did to requests.
+    pub verification: Option<VerificationRecord>,
+    /// The impact on requests.
     pub impact: Impact,
-    /// What happened, in order.
-    pub timeline: Vec<Entry>,
+    /// The timeline.
+    pub timeline: Vec<TimelineEntry>,
     /// Why it is over, once it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub end: Option<End>,
+    pub end: Option<CloseReason>,
     /// The report, once it is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysis>,
@@ -69,7 +69,7 @@ impl Incident {
     /// Where it stands, for people.
     #[must_use]
     pub fn standing(&self) -> &'static str {
-        if self.status == Status::Verifying && self.is_unproven() {
+        if self.status == IncidentStatus::Verifying && self.is_unproven() {
             "verifying, not proven yet"
         } else {
             self.status.word()
@@ -80,14 +80,14 @@ impl Incident {
 /// Why an incident is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum End {
+pub enum CloseReason {
     /// The server is in service again.
     Recovered,
-    /// A person closed it as it was.
+    /// An operator closed it as it was.
     ClosedByPerson,
-    /// A person took the server, or its service, into maintenance.
+    /// An operator put the server, or its service, into maintenance.
     Maintenance,
-    /// The server is not a member of the service any more.
+    /// The server is no longer a member of the service.
     Left,
     /// Its cause is shared by other servers: it goes on as the incident of the service.
     Merged,
@@ -97,51 +97,52 @@ pub enum End {
     EvenkeelEnded,
 }
 
-impl End {
+impl CloseReason {
     /// In words, after "closed: ".
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
             Self::Recovered => "the server is in service again",
-            Self::ClosedByPerson => "a person closed it",
-            Self::Maintenance => "a person took the server into maintenance",
-            Self::Left => "the server is not a member any more",
-            Self::Merged => "it goes on as an incident of the whole service",
-            Self::Split => "it goes on as incidents of single servers",
+            Self::ClosedByPerson => "an operator closed it",
+            Self::Maintenance => "an operator put the server into maintenance",
+            Self::Left => "the server is no longer a member",
+            Self::Merged => "it continues as an incident of the whole service",
+            Self::Split => "it continues as incidents of single servers",
             Self::EvenkeelEnded => "evenkeel ended before it was over",
         }
     }
 }
 
-/// Whose repair it was.
+/// Who repaired it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RepairedBy {
     /// evenkeel.
     Evenkeel,
-    /// A person, by an order to evenkeel.
+    /// An operator, by an order to evenkeel.
     Person,
 }
 
-/// Where an incident stands.
+/// The status of an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub enum IncidentStatus {
     /// Detected; being diagnosed.
     Open,
     /// Actions are being carried out.
     Recovering,
     /// The repair is being verified.
     Verifying,
-    /// A person is asked.
+    /// An operator is asked.
     AwaitingApproval,
-    /// evenkeel could not repair it; a person is needed. It is still watched, and closes when the server is well again.
+    /// evenkeel could not repair it; an operator is needed. It is still watched, and closes when the server is healthy
+    /// again.
     Escalated,
     /// Over.
     Closed,
 }
 
-impl Status {
+impl IncidentStatus {
     /// Its name in incidents and metrics.
     #[must_use]
     pub const fn word(self) -> &'static str {
@@ -184,7 +185,7 @@ impl Durations {
 /// One possible fault with its evidence.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Finding {
-    /// What is wrong.
+    /// The kind of fault.
     pub fault: FaultKind,
     /// How sure, 0 to 1.
     pub confidence: f64,
@@ -204,13 +205,13 @@ pub struct ActionRecord {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
-    /// How it ended; absent while under way.
+    /// How it ended; absent while in progress.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<ActionOutcome>,
     /// Why it failed or was refused, or what a command printed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Whether a person ordered it.
+    /// Whether an operator ordered it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub by_person: bool,
 }
@@ -247,11 +248,11 @@ impl ActionOutcome {
 
 /// Whether the repair held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verification {
+pub struct VerificationRecord {
     /// `passed`, `failed`, or `not-proven`: it is in service again and looks well, but too few requests of the kind that failed have
     /// succeeded since. An open incident waits for them.
     pub outcome: String,
-    /// Whose repair was verified; absent if the server became well without one.
+    /// Who made the verified repair; absent if the server recovered without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repaired_by: Option<RepairedBy>,
     /// Probes that passed in a row.
@@ -261,7 +262,7 @@ pub struct Verification {
     pub requests: u32,
 }
 
-/// What an incident did to requests, from onset to recovery, over the whole service.
+/// The impact of an incident on requests, from onset to recovery, over the whole service.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Impact {
     /// Requests that came.
@@ -276,7 +277,7 @@ pub struct Impact {
 
 /// One line of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct TimelineEntry {
     /// When.
     pub at: String,
     /// `signal`, `detection`, `diagnosis`, `action`, `verification`, `escalation`, `approval`,
@@ -289,12 +290,12 @@ pub struct Entry {
 /// The report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// What happened, in two or three sentences.
+    /// A summary in two or three sentences.
     pub summary: String,
-    /// What caused it.
+    /// The cause.
     pub cause: String,
     /// Ids of earlier incidents of the same service and fault.
     pub similar: Vec<String>,
-    /// What to change.
+    /// Recommendations.
     pub recommendations: Vec<String>,
 }

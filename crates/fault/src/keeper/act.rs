@@ -1,14 +1,14 @@
-//! The playbook: which actions there are for a diagnosis, and one after the other until one has to be waited for.
+//! Executes a playbook: selects the actions for a diagnosis, and runs them one by one until one has to be awaited.
 
-use crate::incident::Status;
+use crate::incident::IncidentStatus;
 use crate::policy::Action;
-use crate::recover::{Tries, playbook, put_off};
+use crate::recover::{ActionTries, demote_costly, playbook};
 
-use super::Work;
-use super::phase::Phase;
-use super::refuse::Next;
+use super::ServerContext;
+use super::phase::CasePhase;
+use super::refuse::AfterAction;
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// The diagnosis is made: chooses the actions, and begins unless recovery is off.
     pub(super) fn begin_playbook(&mut self, passed: bool) {
         let situation = self.situation(passed);
@@ -18,9 +18,9 @@ impl Work<'_> {
         };
         case.steps = playbook(case.kind, of_user, situation);
         case.acted = false;
-        // What was done for another kind ends.
+        // Measures for another kind end.
         (case.sheds, case.falls_back) = (false, false);
-        self.put_off_what_seldom_helps();
+        self.demote_ineffective();
         if self.is_off() {
             self.watch(None);
             return;
@@ -29,13 +29,13 @@ impl Work<'_> {
             self.let_it_warm_up();
             return;
         }
-        self.set_status(Status::Recovering);
+        self.set_status(IncidentStatus::Recovering);
         self.run(0);
     }
 
     /// A costly action that has failed for this kind here again and again is not the first thing that is tried. To start a process
     /// that has ended costs nothing.
-    fn put_off_what_seldom_helps(&mut self) {
+    fn demote_ineffective(&mut self) {
         let (now, service) = (self.now, &self.spec.name);
         let is_dead = self.server.facts.process.down.is_some();
         let Some(case) = self.server.case.as_deref_mut().filter(|_| !is_dead) else {
@@ -43,15 +43,15 @@ impl Work<'_> {
         };
         let rates = &self.shared.rates;
         let of = |action: &Action| rates.of(service, case.kind, action);
-        let Some(steps) = put_off(&case.steps, |action| of(action).seldom_helps()) else {
+        let Some(steps) = demote_costly(&case.steps, |action| of(action).seldom_helps()) else {
             return;
         };
         let mut costly = case.steps.iter();
         let costly = costly.find(|action| matches!(action, Action::Restart | Action::Stop));
         let told = costly.map(|action| {
-            let Tries { tried, verified } = of(action);
+            let ActionTries { tried, verified } = of(action);
             format!(
-                "{} has helped {verified} of the last {tried} times here against {}: it is not the first thing that is tried",
+                "{} has helped in {verified} of the last {tried} cases of {} here: other actions are tried first",
                 action.word(),
                 case.kind
             )
@@ -77,20 +77,20 @@ impl Work<'_> {
                 return;
             }
             match self.carry_out(step, &action) {
-                Next::On => step += 1,
-                Next::Parked => return,
+                AfterAction::On => step += 1,
+                AfterAction::Parked => return,
             }
         }
     }
 
-    fn carry_out(&mut self, step: usize, action: &Action) -> Next {
+    fn carry_out(&mut self, step: usize, action: &Action) -> AfterAction {
         let now = self.now;
         match action {
             Action::Eject | Action::Drain => self.take_out(step, action),
             Action::Restore => {
                 self.server.restore(true, self.out);
                 self.done(action);
-                Next::On
+                AfterAction::On
             }
             Action::Restart => self.restart(step),
             Action::Stop | Action::Exec(_) => self.change(step, action),
@@ -100,18 +100,18 @@ impl Work<'_> {
             Action::Wait(length) => {
                 if let Some(case) = self.case() {
                     case.action_began(now, action);
-                    case.phase = Phase::Acting {
+                    case.phase = CasePhase::Acting {
                         step,
                         order: None,
                         until: now + *length,
                     };
                 }
-                Next::Parked
+                AfterAction::Parked
             }
             Action::Escalate if !self.may_act() => self.propose(step),
             Action::Escalate => {
                 self.escalate("the playbook says so");
-                Next::On
+                AfterAction::On
             }
         }
     }

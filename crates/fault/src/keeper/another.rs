@@ -1,18 +1,18 @@
-//! What is wrong turns out to be another fault than the one that the open case is about.
+//! Reopens the diagnosis when the evidence points to a fault other than that of the open case.
 
 use std::time::Duration;
 
-use crate::common_cause::{ServerView, Symptom};
+use crate::common_cause::{JudgedServer, Symptom};
 use crate::kind::FaultKind;
 use crate::policy::Action;
 
-use super::Work;
-use super::phase::Phase;
+use super::ServerContext;
+use super::phase::CasePhase;
 
 /// So often it is asked whether a server that is only watched shows something else by now.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Whether a server that is only watched shows something else than what it was taken out for.
     pub(super) fn shows_another(&mut self) -> bool {
         let (now, shown) = (self.now, self.symptom());
@@ -20,23 +20,23 @@ impl Work<'_> {
         let Some(case) = self.server.case.as_deref_mut().filter(|_| !is_down) else {
             return false;
         };
-        let only_watched = matches!(&case.phase, Phase::Verifying { verification, retry: None, .. }
+        let only_watched = matches!(&case.phase, CasePhase::Verifying { verification, retry: None, .. }
             if !verification.rules.ends);
-        if !only_watched || now < case.look_at {
+        if !only_watched || now < case.recheck_at {
             return false;
         }
-        case.look_at = now + LOOK_AGAIN;
-        // What it answers is seen in another way out of rotation than in it; how it can be reached is not.
+        case.recheck_at = now + LOOK_AGAIN;
+        // Out of rotation its answers are observed differently than in it, but not its reachability.
         let tells = [Symptom::Refuses, Symptom::Unreachable, Symptom::Hangs];
         shown.is_some_and(|shown| tells.contains(&shown)) && shown != case.symptom
     }
 
     fn symptom(&self) -> Option<Symptom> {
-        ServerView::read(&self.server.facts, &self.spec.options.detect, self.now).symptom
+        JudgedServer::read(&self.server.facts, &self.spec.options.detect, self.now).symptom
     }
 
-    /// What was found out is no longer what is wrong: it is examined anew.
-    pub(super) fn look_again(&mut self) {
+    /// The earlier findings are outdated: it is examined again.
+    pub(super) fn recheck(&mut self) {
         let shown = self.symptom();
         if let Some(case) = self.case() {
             case.symptom = shown;
@@ -45,7 +45,7 @@ impl Work<'_> {
         self.examine();
     }
 
-    /// Whether what it turned out to be asks for steps that the playbook in use, of a lesser fault, does not have.
+    /// Whether the new diagnosis requires steps that the current playbook, of a lesser fault, does not have.
     pub(super) fn plays_another(&self, before: Option<FaultKind>) -> bool {
         let case = self.server.case.as_deref();
         case.is_some_and(|case| before != Some(case.kind) && !case.steps.contains(&Action::Restart))

@@ -1,26 +1,26 @@
-//! One open incident as the keeper works on it: the record that is shown, and where the work stands.
+//! One open incident as the keeper works on it: the record that is shown, and the phase of the work.
 
 use std::time::Duration;
 
 use evenkeel_core::{Epoch, Instant, RequestShape};
 
-use crate::analyze::Traffic;
+use crate::analyze::ServiceTraffic;
 use crate::common_cause::Symptom;
 use crate::contract::{OrderId, Totals};
 use crate::detect::{Detection, Detector};
 use crate::incident::{
-    ActionOutcome, ActionRecord, Durations, End, Entry, Finding, Impact, Incident, RepairedBy,
-    Status, Verification as Outcome,
+    ActionOutcome, ActionRecord, CloseReason, Durations, Finding, Impact, Incident, IncidentStatus,
+    RepairedBy, TimelineEntry, VerificationRecord as Outcome,
 };
 use crate::kind::FaultKind;
 use crate::maintenance::stamp;
-use crate::outlook::Waits;
+use crate::outlook::WaitReason;
 use crate::policy::{Action, Objective};
 use crate::recover::Veto;
 use crate::signal::covers;
 use crate::verify::Verification;
 
-use super::phase::Phase;
+use super::phase::CasePhase;
 
 /// The timeline keeps its beginning and its end; between them entries are dropped above this number.
 const ENTRIES: usize = 300;
@@ -42,12 +42,12 @@ pub(super) struct Case {
     pub(super) joined: Vec<Detector>,
     pub(super) totals: Totals,
     pub(super) steps: Vec<Action>,
-    pub(super) phase: Phase,
-    /// What was written down in place of being done.
+    pub(super) phase: CasePhase,
+    /// The actions that were recorded instead of taken.
     pub(super) proposal: Option<Proposal>,
-    /// A person said yes.
+    /// An operator approved it.
     pub(super) approved: bool,
-    /// A person is needed and was told.
+    /// Escalated to an operator.
     pub(super) escalated: bool,
     /// A restart, stop or exec was done since the playbook began or went on.
     pub(super) acted: bool,
@@ -61,7 +61,7 @@ pub(super) struct Case {
     pub(super) cannot_start: bool,
     /// A running server was restarted, stopped or changed by a command for it.
     pub(super) costly: bool,
-    /// What the server showed when it was detected: out of rotation it shows nothing more.
+    /// The symptom of the server at the detection: out of rotation it shows nothing new.
     pub(super) symptom: Option<Symptom>,
     /// Its process listens at another place than its address.
     pub(super) listens_elsewhere: bool,
@@ -70,12 +70,12 @@ pub(super) struct Case {
     /// What it was taken for when it was looked at again, while that lasts.
     pub(super) again: Option<FaultKind>,
     /// While it is only watched, whether it shows something else by now is asked at this time.
-    pub(super) look_at: Instant,
-    /// What a costly action waits for, or waited for last.
-    pub(super) waits: Option<Waits>,
-    /// Whose repair the verification under way is about; none if nothing was repaired since the last one failed.
+    pub(super) recheck_at: Instant,
+    /// The reason why a costly action waits or last waited.
+    pub(super) waits: Option<WaitReason>,
+    /// Whose repair is being verified; none if nothing was repaired since the last verification failed.
     pub(super) repaired_by: Option<RepairedBy>,
-    /// The action under way was ordered by a person.
+    /// The action in progress was ordered by an operator.
     pub(super) by_person: bool,
     /// Probes cannot tell whether this fault is over.
     pub(super) only_traffic_tells: bool,
@@ -86,7 +86,7 @@ pub(super) struct Case {
     /// So many successes of them prove that it is over, if requests were what failed.
     pub(super) proof: u32,
     pub(super) slow_limit: Option<Duration>,
-    /// What the second check refused last, which is not repeated.
+    /// The latest refusal by the second check, which is not repeated.
     pub(super) veto: Option<Veto>,
     /// A refusal by the guard was recorded; it is not repeated.
     pub(super) refused: bool,
@@ -94,7 +94,7 @@ pub(super) struct Case {
     poisoned: Option<Finding>,
     /// To be shown at the end of the step.
     pub(super) changed: bool,
-    /// When the impact is looked at again.
+    /// When the impact is updated next.
     pub(super) impact_at: Instant,
     epoch: Epoch,
     /// Of the latest entry of the timeline: entries stand in order.
@@ -103,13 +103,13 @@ pub(super) struct Case {
     returned: Option<Instant>,
 }
 
-/// What would be done, from a costly action of the playbook on.
+/// The proposed actions, from a costly action of the playbook on.
 #[derive(Debug)]
 pub(super) struct Proposal {
     /// The first action of it, in the playbook.
     pub(super) step: usize,
     pub(super) actions: Vec<Action>,
-    /// A person said no.
+    /// An operator rejected it.
     pub(super) rejected: bool,
 }
 
@@ -133,7 +133,7 @@ impl Case {
             joined: vec![detection.by],
             totals: Totals::default(),
             steps: Vec::new(),
-            phase: Phase::Judged,
+            phase: CasePhase::Judged,
             proposal: None,
             approved: false,
             escalated: false,
@@ -147,7 +147,7 @@ impl Case {
             listens_elsewhere: false,
             cpu_wait_permille: None,
             again: None,
-            look_at: now,
+            recheck_at: now,
             waits: None,
             repaired_by: None,
             by_person: false,
@@ -169,7 +169,7 @@ impl Case {
             onset,
             "signal",
             format!(
-                "the first sign of it, {:.1} ms before the detection",
+                "the first sign, {:.1} ms before the detection",
                 millis(now - onset)
             ),
         );
@@ -181,7 +181,8 @@ impl Case {
         case
     }
 
-    /// Adds a line to the timeline. What is told late, as the answer to an order, stands where it became known.
+    /// Adds a line to the timeline. Late entries, such as the answer to an order, are placed at the time they became
+    /// known.
     pub(super) fn note(&mut self, at: Instant, kind: &str, text: String) {
         self.changed = true;
         let at = at.max(self.latest);
@@ -189,10 +190,10 @@ impl Case {
         if self.incident.timeline.len() >= ENTRIES {
             // Without the entry that tells of a clock that was set, those before and behind it would contradict each other.
             let mut later = self.incident.timeline.iter().skip(ENTRIES / 2);
-            let place = later.position(|entry| entry.kind != "clock").unwrap_or(0);
-            self.incident.timeline.remove(ENTRIES / 2 + place);
+            let slot = later.position(|entry| entry.kind != "clock").unwrap_or(0);
+            self.incident.timeline.remove(ENTRIES / 2 + slot);
         }
-        self.incident.timeline.push(Entry {
+        self.incident.timeline.push(TimelineEntry {
             at: stamp(self.epoch, at),
             kind: kind.to_owned(),
             text,
@@ -213,7 +214,7 @@ impl Case {
         true
     }
 
-    pub(super) fn set_status(&mut self, status: Status) {
+    pub(super) fn set_status(&mut self, status: IncidentStatus) {
         if self.incident.status != status {
             self.incident.status = status;
             self.changed = true;
@@ -245,7 +246,7 @@ impl Case {
         self.name_poison();
     }
 
-    /// That is not sure any more.
+    /// That is no longer certain.
     pub(super) fn not_poisoned(&mut self) {
         if self.poisoned.take().is_some() {
             let findings = &mut self.incident.diagnosis;
@@ -254,7 +255,7 @@ impl Case {
         }
     }
 
-    /// What brought the server down comes before how it ended.
+    /// The request that crashed the server takes precedence over its exit.
     pub(super) fn name_poison(&mut self) {
         if let Some(finding) = &self.poisoned {
             let findings = &mut self.incident.diagnosis;
@@ -280,7 +281,7 @@ impl Case {
         self.changed = true;
     }
 
-    /// The action that began last and is under way has ended.
+    /// The action in progress has ended.
     pub(super) fn action_ended(
         &mut self,
         at: Instant,
@@ -320,10 +321,10 @@ impl Case {
 
     /// Whether an order is under way.
     pub(super) const fn awaits_action(&self) -> bool {
-        matches!(self.phase, Phase::Acting { order: Some(_), .. })
+        matches!(self.phase, CasePhase::Acting { order: Some(_), .. })
     }
 
-    /// Ends what is still under way: nobody waits for it any more.
+    /// Ends what is still in progress: it is no longer awaited.
     pub(super) fn give_up_actions(&mut self, now: Instant, why: &str) {
         while self
             .incident
@@ -351,7 +352,7 @@ impl Case {
     pub(super) fn keep_impact_up(
         &mut self,
         now: Instant,
-        traffic: &Traffic,
+        traffic: &ServiceTraffic,
         objective: Option<&Objective>,
     ) {
         if now < self.impact_at {
@@ -363,15 +364,15 @@ impl Case {
         self.incident.impact = impact;
     }
 
-    /// A person is needed; told once. Whether it is told now.
+    /// Escalates to an operator, once. Returns whether it did now.
     pub(super) fn escalate(&mut self, now: Instant, why: &str) -> bool {
         if std::mem::replace(&mut self.escalated, true) {
             return false;
         }
         let detail = Some(why.to_owned());
         self.action(now, &Action::Escalate, ActionOutcome::Done, detail);
-        self.note(now, "escalation", format!("a person is needed: {why}"));
-        self.set_status(Status::Escalated);
+        self.note(now, "escalation", format!("an operator is needed: {why}"));
+        self.set_status(IncidentStatus::Escalated);
         true
     }
 
@@ -402,7 +403,7 @@ impl Case {
             }
             Some(Detector::Supervisor | Detector::Probe | Detector::SelfCheck | Detector::Load)
             | None => false,
-            // Where only requests tell, probes say nothing about its speed.
+            // If only requests are slow, probes say nothing about its speed.
             Some(Detector::Slow) => self.only_traffic_tells,
         }
     }
@@ -429,7 +430,7 @@ impl Case {
             if by_millis < 0 { "back" } else { "forward" },
         );
         let text = format!(
-            "the machine's clock was set {way} by {seconds:.1} s: stamps from here on follow it, durations are not changed"
+            "the system clock was set {way} by {seconds:.1} s: later timestamps follow it, durations are not affected"
         );
         self.note(now, "clock", text);
     }
@@ -462,7 +463,7 @@ impl Case {
         }
         self.incident.recovered = None;
         self.incident.durations_ms.recovery = None;
-        self.set_status(Status::Open);
+        self.set_status(IncidentStatus::Open);
         let text = format!("again: {}: {}", detection.by.word(), detection.text);
         self.note(now, "detection", text);
         // What was not proven then is still to be proven.
@@ -500,18 +501,18 @@ impl Case {
     }
 
     /// The report is written.
-    pub(super) fn closed(&mut self, now: Instant, end: End) -> String {
+    pub(super) fn closed(&mut self, now: Instant, end: CloseReason) -> String {
         let since = self.returned.unwrap_or(now);
         self.incident.end = Some(end);
         let closed = stamp(self.epoch, now);
         self.incident.closed = Some(closed.clone());
         self.incident.durations_ms.analysis = Some(millis(now - since));
-        self.set_status(Status::Closed);
+        self.set_status(IncidentStatus::Closed);
         closed
     }
 
     pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
-        matches!(&self.phase, Phase::Examining { order, .. } if order.0 == id.0)
+        matches!(&self.phase, CasePhase::Examining { order, .. } if order.0 == id.0)
     }
 }
 
@@ -547,7 +548,7 @@ fn record(
     Incident {
         id,
         drill: false,
-        status: Status::Open,
+        status: IncidentStatus::Open,
         service,
         servers: vec![server],
         onset: stamp(epoch, onset),

@@ -1,16 +1,17 @@
-//! The end of a case: because its server is well again, because it goes on elsewhere, or because a person looks after it now.
+//! Closes a case: because its server is healthy again, because another incident continues it, or because an operator
+//! has taken over.
 
-use crate::contract::{OrderAnswer, Pace};
+use crate::contract::{OrderAnswer, ProbePace};
 use crate::detect::{Detection, Detector};
-use crate::incident::{End, Status};
+use crate::incident::{CloseReason, IncidentStatus};
 use crate::kind::FaultKind;
 use crate::verify::Verification;
 
-use super::Work;
-use super::phase::Phase;
+use super::ServerContext;
+use super::phase::CasePhase;
 use super::unproven::{Settled, Unproven};
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Service has returned, and that is proven.
     pub(super) fn recovered(&mut self) {
         let now = self.now;
@@ -20,7 +21,7 @@ impl Work<'_> {
             if case.cannot_start {
                 *self.started_again = Some((now, case.incident.id.clone()));
             }
-            if let Phase::Verifying { verification, .. } = &case.phase {
+            if let CasePhase::Verifying { verification, .. } = &case.phase {
                 let verification = verification.clone();
                 if case.repaired {
                     self.server.repairs.verified();
@@ -32,7 +33,7 @@ impl Work<'_> {
             }
             case.recovered(now);
         }
-        self.close(End::Recovered);
+        self.close(CloseReason::Recovered);
     }
 
     /// Service has returned, and too few requests of the kind that failed have come to prove it: the incident stays open for them.
@@ -43,7 +44,7 @@ impl Work<'_> {
         let Some(mut case) = self.server.case.take() else {
             return;
         };
-        let Phase::Verifying { verification, .. } = &case.phase else {
+        let CasePhase::Verifying { verification, .. } = &case.phase else {
             self.server.case = Some(case);
             return;
         };
@@ -53,7 +54,7 @@ impl Work<'_> {
         let text = format!("not proven yet: {probes} probes passed in a row, {came}");
         case.note(now, "verification", text);
         case.recovered(now);
-        case.set_status(Status::Verifying);
+        case.set_status(IncidentStatus::Verifying);
         case.give_up_actions(now, "the server was back in service before it had ended");
         let objective = self.spec.options.objective.as_ref();
         let impact = self.traffic.impact(case.totals, now, objective);
@@ -73,7 +74,7 @@ impl Work<'_> {
         self.server.facts.forget(self.now);
         self.server.slow = None;
         self.server.doubt_until = None;
-        self.server.set_pace(Pace::Normal, self.out);
+        self.server.set_pace(ProbePace::Normal, self.out);
     }
 
     /// An incident that is not proven to be over may be by now, or not to be.
@@ -100,13 +101,13 @@ impl Work<'_> {
                 self.detections.push((self.server.id.index, detection));
             }
             Some(settled @ (Settled::Proven | Settled::Silent)) => {
-                self.close_unproven(End::Recovered, settled == Settled::Proven);
+                self.close_unproven(CloseReason::Recovered, settled == Settled::Proven);
             }
         }
     }
 
     /// Closes the incident that is not proven to be over, if there is one.
-    pub(super) fn close_unproven(&mut self, end: End, is_proven: bool) {
+    pub(super) fn close_unproven(&mut self, end: CloseReason, is_proven: bool) {
         let now = self.now;
         let Some(unproven) = self.server.unproven.take() else {
             return;
@@ -150,25 +151,26 @@ impl Work<'_> {
         let text = format!("its cause is not this server's own: it goes on as {into}");
         case.note(now, "diagnosis", text);
         let id = case.incident.id.clone();
-        self.close(End::Merged);
+        self.close(CloseReason::Merged);
         Some(id)
     }
 
-    /// Ends the open incident: a person looks after the server now. What evenkeel has taken out stays out.
+    /// Ends the open incident: an operator handles the server now. It stays out of rotation if evenkeel had taken it
+    /// out.
     pub(super) fn hand_over(&mut self, text: &str) {
         let now = self.now;
         if let Some(unproven) = &mut self.server.unproven {
             unproven.case.note(now, "maintenance", text.to_owned());
-            self.close_unproven(End::Maintenance, false);
+            self.close_unproven(CloseReason::Maintenance, false);
         }
         if let Some(case) = self.case() {
             case.note(now, "maintenance", text.to_owned());
-            self.close(End::Maintenance);
+            self.close(CloseReason::Maintenance);
         }
     }
 
     /// Writes the report and lets go of the case.
-    pub(super) fn close(&mut self, end: End) {
+    pub(super) fn close(&mut self, end: CloseReason) {
         let now = self.now;
         let Some(case) = self.server.case.take() else {
             return;
@@ -180,10 +182,12 @@ impl Work<'_> {
         self.is_well_now();
         let text = format!("incident {id} is closed: {}", end.words());
         let answer = match end {
-            End::Recovered | End::ClosedByPerson => OrderAnswer::Done(text),
-            End::Maintenance | End::Left | End::Merged | End::Split | End::EvenkeelEnded => {
-                OrderAnswer::Failed(text)
-            }
+            CloseReason::Recovered | CloseReason::ClosedByPerson => OrderAnswer::Done(text),
+            CloseReason::Maintenance
+            | CloseReason::Left
+            | CloseReason::Merged
+            | CloseReason::Split
+            | CloseReason::EvenkeelEnded => OrderAnswer::Failed(text),
         };
         self.server.answer(answer, self.out);
     }

@@ -1,17 +1,17 @@
-//! What is wrong: the server is examined, the findings are ranked, and the playbook begins.
+//! Diagnosis of a case: the server is examined, the findings are ranked, and the playbook begins.
 
 use std::time::Duration;
 
-use evenkeel_core::Verdict;
+use evenkeel_core::EjectionReason;
 
-use crate::contract::{Examination, Output, Pace};
+use crate::contract::{Examination, Output, ProbePace};
 use crate::diagnose::{Evidence, diagnose};
 use crate::kind::FaultKind;
 use crate::policy::ProbeKind;
 use crate::recover::serves_nothing;
 
-use super::Work;
-use super::phase::Phase;
+use super::ServerContext;
+use super::phase::CasePhase;
 
 /// An examination that is not answered so long after its time was over is given up.
 const SLACK: Duration = Duration::from_millis(250);
@@ -19,7 +19,7 @@ const SLACK: Duration = Duration::from_millis(250);
 /// So long it is looked at whether a process is stopped.
 const GLANCE: Duration = Duration::from_millis(200);
 
-impl Work<'_> {
+impl ServerContext<'_> {
     pub(super) fn examine(&mut self) {
         self.examine_within(self.spec.options.diagnose_timeout);
     }
@@ -31,14 +31,14 @@ impl Work<'_> {
 
     fn examine_within(&mut self, timeout: Duration) {
         let (order, now) = (self.order(), self.now);
-        self.server.set_pace(Pace::Fast, self.out);
+        self.server.set_pace(ProbePace::Fast, self.out);
         self.out.push(Output::Examine {
             id: order,
             server: self.server.id,
             timeout,
         });
         if let Some(case) = self.case() {
-            case.phase = Phase::Examining {
+            case.phase = CasePhase::Examining {
                 order,
                 until: now + timeout + SLACK,
             };
@@ -60,13 +60,13 @@ impl Work<'_> {
             .as_ref()
             .is_some_and(|case| case.kind == FaultKind::BadProbe);
         let is_down = self.server.facts.process.down.is_some();
-        // What was out for the examination only goes back if the diagnosis clears the server.
+        // A server that was out for the examination only returns if the diagnosis clears it.
         let cleared = bad_probe || self.fault_passed(examination);
         if cleared && self.server.shown.is_suspicion() {
             self.server.restore(false, self.out);
         }
         if is_down && !self.is_off() {
-            self.server.eject(self.now, Verdict::Known, self.out);
+            self.server.eject(self.now, EjectionReason::Known, self.out);
         } else if self.server.shown.is_suspicion() {
             // By now it may be known that it answers nothing.
             let verdict = self.server.suspicion();
@@ -76,7 +76,8 @@ impl Work<'_> {
         self.rescue_if_dead_or_hung();
     }
 
-    /// What waits on a server that answers nothing is tried elsewhere. One that only errs or is slow may still answer.
+    /// Requests that wait for a server without any answers are retried elsewhere. One that only fails or is slow may
+    /// still answer.
     fn rescue_if_dead_or_hung(&mut self) {
         let kind = self.server.case.as_ref().map(|case| case.kind);
         if kind.is_some_and(serves_nothing) {

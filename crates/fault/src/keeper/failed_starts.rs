@@ -6,28 +6,28 @@
 
 use evenkeel_core::Instant;
 
-use crate::contract::{Output, Pace};
+use crate::contract::{Output, ProbePace};
 use crate::kind::FaultKind;
 use crate::policy::Mode;
-use crate::recover::{Author, Change};
+use crate::recover::{Author, ServerChange};
 
 use super::Keeper;
-use super::Work;
+use super::ServerContext;
 use super::case::Case;
-use super::phase::Phase;
-use super::server::Server;
+use super::phase::CasePhase;
+use super::server::WatchedServer;
 use super::service::Canary;
-use super::shown::RoutineKind;
+use super::shown::PlannedKind;
 
-impl Server {
+impl WatchedServer {
     /// Whether a start has failed in its incident, which may be that of all: it waits to be started, is rolled back or started just now,
     /// or that is being verified.
     fn may_lead(&self) -> bool {
         let has_failed = |case: &Case| case.cannot_start && !case.by_person;
         let is_at_work = |case: &Case| match &case.phase {
-            Phase::Acting { order, .. } => order.is_some(),
-            Phase::Verifying { verification, .. } => verification.rules.ends,
-            Phase::Judged | Phase::Examining { .. } => false,
+            CasePhase::Acting { order, .. } => order.is_some(),
+            CasePhase::Verifying { verification, .. } => verification.rules.ends,
+            CasePhase::Judged | CasePhase::Examining { .. } => false,
         };
         let is_here = self.held.is_none() && self.vacant.is_none() && self.routine.is_none();
         let case = self.case.as_deref().filter(|case| has_failed(case));
@@ -50,35 +50,35 @@ impl Keeper {
     /// was changed by that.
     pub(super) fn gather_failed_starts(&mut self, now: Instant, out: &mut Vec<Output>) -> bool {
         let mut has_changed = false;
-        for place in 0..self.services.len() {
-            has_changed |= self.release_followers(now, place, out);
-            let service = &self.services[place];
+        for slot in 0..self.services.len() {
+            has_changed |= self.release_followers(now, slot, out);
+            let service = &self.services[slot];
             if service.failed_starts == 0
                 || service.is_suspended()
                 || service.spec.options.recover.mode == Mode::Off
             {
                 continue;
             }
-            has_changed |= self.start_late_comers(now, place, out);
-            self.choose_canary(place);
-            let Some(canary) = &self.services[place].canary else {
+            has_changed |= self.start_late_comers(now, slot, out);
+            self.choose_canary(slot);
+            let Some(canary) = &self.services[slot].canary else {
                 continue;
             };
-            let servers = self.services[place].servers.iter().enumerate();
+            let servers = self.services[slot].servers.iter().enumerate();
             let followers =
                 servers.filter(|(index, server)| *index != canary.index && server.may_follow());
             let followers: Vec<usize> = followers.map(|(index, _)| index).collect();
             for index in followers {
                 has_changed = true;
-                self.follow_canary(now, place, index, out);
+                self.follow_canary(now, slot, index, out);
             }
         }
         has_changed
     }
 
     /// If several have failed to start: the one that has rolled back, else one that is at work, else the first that was found.
-    fn choose_canary(&mut self, place: usize) {
-        let service = &mut self.services[place];
+    fn choose_canary(&mut self, slot: usize) {
+        let service = &mut self.services[slot];
         if service.canary.is_some() {
             return;
         }
@@ -103,12 +103,12 @@ impl Keeper {
     }
 
     /// Those that had ended and been started before the incident of the others was over, and whose starts have failed since.
-    fn start_late_comers(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) -> bool {
-        let service = &self.services[place];
+    fn start_late_comers(&mut self, now: Instant, slot: usize, out: &mut Vec<Output>) -> bool {
+        let service = &self.services[slot];
         let Some((closed, into)) = service.started_again.clone() else {
             return false;
         };
-        let is_late = |server: &&Server| {
+        let is_late = |server: &&WatchedServer| {
             let case = server.case.as_deref();
             let detected = case
                 .filter(|_| server.may_follow())
@@ -129,8 +129,8 @@ impl Keeper {
     }
 
     /// The incident of a server ends in the canary's, for which it waits.
-    fn follow_canary(&mut self, now: Instant, place: usize, index: usize, out: &mut Vec<Output>) {
-        let service = &mut self.services[place];
+    fn follow_canary(&mut self, now: Instant, slot: usize, index: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[slot];
         let Some(canary) = &mut service.canary else {
             return;
         };
@@ -144,7 +144,7 @@ impl Keeper {
         self.with(now, follower, out, |work| {
             merged = work.merged(&into);
             work.server.follows = true;
-            work.server.set_pace(Pace::Paused, work.out);
+            work.server.set_pace(ProbePace::Paused, work.out);
         });
         self.with(now, first, out, |work| {
             let is_tried = !work.server.cannot_start();
@@ -167,9 +167,9 @@ impl Keeper {
         });
     }
 
-    /// The canary's incident is over: those that waited are started, if it is well, or judged by themselves.
-    fn release_followers(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) -> bool {
-        let service = &mut self.services[place];
+    /// The canary's incident is over: the waiting servers are started if it is healthy, or judged individually.
+    fn release_followers(&mut self, now: Instant, slot: usize, out: &mut Vec<Output>) -> bool {
+        let service = &mut self.services[slot];
         let Some(canary) = &service.canary else {
             return false;
         };
@@ -195,7 +195,7 @@ impl Keeper {
     }
 }
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// The incident that it belonged to is over: it is started, or judged by itself.
     fn start_or_judge(&mut self, starts: bool) {
         let is_at_work = self.server.case.is_some() || self.server.routine.is_some();
@@ -207,10 +207,10 @@ impl Work<'_> {
         let is_allowed = is_wanting || self.server.repairs.within_limit(now, recover.limit);
         let starts = starts && is_allowed && self.server.managed.restarts();
         let kind = FaultKind::CannotStart;
-        if starts && self.order_routine(RoutineKind::Restart, Author::Evenkeel, kind) {
+        if starts && self.order_routine(PlannedKind::Restart, Author::Evenkeel, kind) {
             self.server
                 .repairs
-                .note(now, Change::Start, &recover.backoff);
+                .note(now, ServerChange::Start, &recover.backoff);
             self.server.facts.process.replaced();
         } else {
             self.process_down();

@@ -1,30 +1,30 @@
-//! What follows when a step of the work has ended: the next rung of the playbook, the same again, a longer watch, or a person.
+//! What follows when a step has ended: the next rung of the playbook, a repetition, a longer watch, or escalation.
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Verdict};
+use evenkeel_core::{EjectionReason, Instant};
 
 use crate::contract::OrderAnswer;
-use crate::incident::{ActionOutcome, RepairedBy, Status};
-use crate::outlook::Waits;
+use crate::incident::{ActionOutcome, RepairedBy, IncidentStatus};
+use crate::outlook::WaitReason;
 use crate::policy::Action;
 use crate::recover::serves_nothing;
 
-use super::Work;
-use super::phase::{Phase, Retry};
-use super::shown::Shown;
-use super::transition::Event;
+use super::ServerContext;
+use super::phase::{CasePhase, Retry};
+use super::shown::PublishedState;
+use super::transition::CaseEvent;
 
-impl Work<'_> {
-    /// The order under way was answered, or is given up: what happened by that.
+impl ServerContext<'_> {
+    /// The order in progress was answered, or is given up: the resulting event.
     pub(super) fn order_ended(
         &mut self,
         at: Instant,
         outcome: ActionOutcome,
         detail: Option<String>,
-    ) -> Option<Event> {
+    ) -> Option<CaseEvent> {
         let case = self.server.case.as_deref_mut()?;
-        let Phase::Acting { step, .. } = case.phase else {
+        let CasePhase::Acting { step, .. } = case.phase else {
             return None;
         };
         case.action_ended(at, outcome, detail.clone());
@@ -45,11 +45,11 @@ impl Work<'_> {
         }
         case.by_person = false;
         case.repaired |= worked && action == Action::Restart;
-        Some(Event::Answered {
+        Some(CaseEvent::Answered {
             at,
             outcome,
             has_failed: self.server.facts.process.has_failed(),
-            why: detail.unwrap_or_else(|| "the restart did not work".to_owned()),
+            why: detail.unwrap_or_else(|| "the restart failed".to_owned()),
         })
     }
 
@@ -71,7 +71,7 @@ impl Work<'_> {
         let now = self.now;
         let passes = self.server.facts.probes.passed_in_row > 0;
         if let Some(case) = self.case() {
-            // A wait is worth a verification if it seems to have helped, or if nothing is left but a person.
+            // A wait is followed by a verification if it seems to have helped, or if nothing but escalation is left.
             let waited = matches!(case.steps.get(step), Some(Action::Wait(_)));
             let seems_well = passes && serves_nothing(case.kind);
             let last_hope = case.steps.get(step + 1) == Some(&Action::Escalate);
@@ -85,10 +85,10 @@ impl Work<'_> {
 
     pub(super) fn retry(&mut self, retry: Retry) {
         if self.warms_up() {
-            self.goes_on_warming_up();
+            self.continues_warm_up();
             return;
         }
-        if retry.waits == Waits::HangWait {
+        if retry.waits == WaitReason::HangWait {
             self.examine_whether_stopped();
             return;
         }
@@ -105,7 +105,7 @@ impl Work<'_> {
 
     /// Watching goes on. What only traffic can tell is not tried again at once.
     pub(super) fn watch_on(&mut self, why: &str) {
-        let (now, was_trial) = (self.now, self.server.shown == Shown::Trial);
+        let (now, was_trial) = (self.now, self.server.shown == PublishedState::Trial);
         let mut from = now;
         if was_trial && !self.warms_up() {
             self.server.eject(now, self.server.suspicion(), self.out);
@@ -117,11 +117,11 @@ impl Work<'_> {
             verification.again(from);
         }
         if let Some(case) = self.case().filter(|_| was_trial) {
-            case.note(now, "verification", format!("not yet well: {why}"));
+            case.note(now, "verification", format!("not healthy yet: {why}"));
         }
     }
 
-    /// A repair did not hold: the next rung, or the restart again, or a person.
+    /// A repair did not hold: the next rung, or the restart again, or escalation.
     pub(super) fn repair_failed(&mut self, why: &str) {
         let now = self.now;
         let is_down = self.server.facts.process.down.is_some();
@@ -131,7 +131,7 @@ impl Work<'_> {
         let mut then = None;
         if let Some(case) = self.server.case.as_deref_mut() {
             case.note(now, "verification", format!("failed: {why}"));
-            if let Phase::Verifying {
+            if let CasePhase::Verifying {
                 verification,
                 then: next,
                 ..
@@ -145,9 +145,9 @@ impl Work<'_> {
         }
         self.server
             .answer(OrderAnswer::Failed(why.to_owned()), self.out);
-        if self.server.shown == Shown::Trial || is_down {
+        if self.server.shown == PublishedState::Trial || is_down {
             let verdict = if is_down {
-                Verdict::Known
+                EjectionReason::Known
             } else {
                 self.server.suspicion()
             };
@@ -165,7 +165,7 @@ impl Work<'_> {
             self.begin_playbook(false);
             return;
         }
-        self.set_status(Status::Recovering);
+        self.set_status(IncidentStatus::Recovering);
         let restarts = self.server.managed.restarts();
         if is_down && let Some(step) = self.time_to_roll_back() {
             self.run(step);
@@ -186,7 +186,7 @@ impl Work<'_> {
         if let Some(step) = next.filter(is_restart)
             && let Some(wait) = self.start_wait()
         {
-            self.start_goes_on(step, wait);
+            self.start_continues(step, wait);
             return;
         }
         match next {
@@ -195,7 +195,7 @@ impl Work<'_> {
         }
     }
 
-    /// Nothing is left to be tried: a person is told, and it is watched.
+    /// Nothing is left to try: it is escalated, and watched.
     fn is_not_repaired(&mut self, why: &str) {
         self.escalate(&format!("the repair did not hold: {why}"));
         self.watch(None);

@@ -1,4 +1,5 @@
-//! The guards of an action: what it would cost the service, whose turn it is, and how long to wait for a server to help itself.
+//! The guards of an action: its cost in capacity, the order of repairs, and how long to wait for a server to recover by
+//! itself.
 
 use std::time::Duration;
 
@@ -6,10 +7,10 @@ use evenkeel_core::Instant;
 
 use crate::contract::Managed;
 use crate::kind::FaultKind;
-use crate::outlook::Waits;
+use crate::outlook::WaitReason;
 use crate::recover::serves_nothing;
 
-use super::Work;
+use super::ServerContext;
 
 /// Peers with the same cause show it within this time, or within that between two requests to a server if those are fewer …
 const ALONE: Duration = Duration::from_secs(1);
@@ -28,16 +29,16 @@ const LONGEST_HANG_WAIT: Duration = Duration::from_secs(60);
 const STOPPED: Duration = Duration::from_millis(1_750);
 
 /// A costly action waits.
-pub(super) struct NotYet {
+pub(super) struct Postponed {
     /// For what.
-    pub(super) waits: Waits,
+    pub(super) waits: WaitReason,
     /// When it may be asked again.
     pub(super) at: Instant,
     /// In words.
     pub(super) why: String,
 }
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// The guard of capacity. A server that serves nothing costs none.
     pub(super) fn allowed(&self) -> Result<(), String> {
         let kind = self
@@ -63,7 +64,7 @@ impl Work<'_> {
 
     /// Whether the fault is this server's own, as far as can be told: its peers have had the time to show the same, and not too
     /// many of them are being changed. If not, when it may be asked again, and why not.
-    pub(super) fn may_cost(&self) -> Result<(), NotYet> {
+    pub(super) fn may_cost(&self) -> Result<(), Postponed> {
         let Some(case) = self.server.case.as_deref() else {
             return Ok(());
         };
@@ -75,8 +76,8 @@ impl Work<'_> {
             let until = case.onset + STOPPED;
             if self.now < until {
                 let why = "it may run again in a moment".to_owned();
-                return Err(NotYet {
-                    waits: Waits::HangWait,
+                return Err(Postponed {
+                    waits: WaitReason::HangWait,
                     at: until,
                     why,
                 });
@@ -87,15 +88,15 @@ impl Work<'_> {
         let alone_at = case.detected + gap.clamp(ALONE, LONGEST_ALONE);
         if self.now < alone_at {
             let why = "its peers may be about to show the same".to_owned();
-            return Err(NotYet {
-                waits: Waits::Peers,
+            return Err(Postponed {
+                waits: WaitReason::Peers,
                 at: alone_at,
                 why,
             });
         }
         if let Some(why) = self.lacks_processor() {
-            return Err(NotYet {
-                waits: Waits::Processor,
+            return Err(Postponed {
+                waits: WaitReason::Processor,
                 at: self.now + TURN,
                 why,
             });
@@ -106,8 +107,8 @@ impl Work<'_> {
         let shared = case.symptom.and_then(|symptom| self.alike.shared(symptom));
         if let Some((alike, members)) = shared.filter(|_| !is_own) {
             let why = format!("{alike} of {members} servers show the same");
-            return Err(NotYet {
-                waits: Waits::Shared,
+            return Err(Postponed {
+                waits: WaitReason::Shared,
                 at: self.now + TURN,
                 why,
             });
@@ -126,7 +127,7 @@ impl Work<'_> {
     }
 
     /// Whether it is its turn to be changed.
-    fn may_change(&self) -> Result<(), NotYet> {
+    fn may_change(&self) -> Result<(), Postponed> {
         let most = self.spec.options.recover.at_once.max(1);
         if self.changing >= most as usize {
             let why = format!(
@@ -134,8 +135,8 @@ impl Work<'_> {
                 self.changing,
                 if self.changing == 1 { "is" } else { "are" }
             );
-            return Err(NotYet {
-                waits: Waits::Turn,
+            return Err(Postponed {
+                waits: WaitReason::Turn,
                 at: self.now + TURN,
                 why,
             });

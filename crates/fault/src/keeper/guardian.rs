@@ -1,7 +1,7 @@
-//! The guardian has died and all processes that it held with it: one fault, one incident for a service.
+//! The guardian has died, and with it all the processes that it held: one fault, one incident per service.
 //!
-//! The first server whose end comes in opens it. The others are named in it and started again as on a person's order, each
-//! verified; only one that does not come back gets an incident of its own.
+//! The first server whose exit is reported opens it. The others are named in it, restarted as on an operator's order,
+//! and verified; only one that does not come back gets an incident of its own.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::kind::FaultKind;
 use crate::policy::Mode;
 use crate::recover::Author;
 
-use super::server::Server;
-use super::shown::RoutineKind;
-use super::{Keeper, Work};
+use super::server::WatchedServer;
+use super::shown::PlannedKind;
+use super::{Keeper, ServerContext};
 
 /// Ends that come in within this time are of the same death.
 const TOGETHER: Duration = Duration::from_secs(5);
 
-impl Server {
+impl WatchedServer {
     /// Whether its open incident is about the guardian's death.
-    fn tells_of_guardian(&self, now: Instant) -> bool {
+    fn is_about_guardian(&self, now: Instant) -> bool {
         let mut ended = self.facts.process.ended_since(now.before(TOGETHER));
         self.case.is_some() && ended.any(|ended| ended.exit.guardian.is_some())
     }
@@ -51,14 +51,14 @@ impl Keeper {
         };
         let name = server.name.clone();
         let others = service.servers.iter().filter(|other| other.id != id);
-        let lead = others.map(|other| other.tells_of_guardian(now).then_some(other.id));
+        let lead = others.map(|other| other.is_about_guardian(now).then_some(other.id));
         let Some(lead) = lead.flatten().next().filter(|_| automatic) else {
             return false;
         };
         self.with(now, id, out, |work| work.lost_with_guardian());
         self.with(now, lead, out, |work| {
             if let Some(case) = work.case() {
-                let text = format!("the process of {name} ended with it and is started again");
+                let text = format!("the process of {name} ended with it and is restarted");
                 case.note(now, "signal", text);
                 case.incident.servers.push(name);
             }
@@ -67,11 +67,11 @@ impl Keeper {
     }
 }
 
-impl Work<'_> {
+impl ServerContext<'_> {
     fn lost_with_guardian(&mut self) {
         self.server.facts.process.lost();
         let kind = FaultKind::ProcessCrashed;
-        if !self.order_routine(RoutineKind::Restart, Author::Evenkeel, kind) {
+        if !self.order_routine(PlannedKind::Restart, Author::Evenkeel, kind) {
             self.detected(&Detection {
                 by: Detector::Supervisor,
                 onset: self.now,

@@ -1,21 +1,21 @@
-//! Something happened to a server with an open case: what follows from it, by the table of transitions, is carried out. The one place
-//! that goes from one stage to the next.
+//! Executes the transition table: the effects of an event on a server with an open case. The only place that moves from
+//! one stage to the next.
 
 use crate::incident::ActionOutcome;
 
-use super::Work;
-use super::transition::{Effect, Event, follows};
+use super::ServerContext;
+use super::transition::{CaseEvent, Effect, follows};
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Something happened to the server of the open case.
-    pub(super) fn happened(&mut self, event: Event) {
+    pub(super) fn happened(&mut self, event: CaseEvent) {
         let Some(case) = self.server.case.as_deref() else {
             return;
         };
         match follows(case, event) {
             Effect::Nothing => {}
             Effect::Examine => self.examine(),
-            Effect::LookAgain => self.look_again(),
+            Effect::LookAgain => self.recheck(),
             Effect::Diagnose => self.diagnose(None),
             Effect::EndWait(step) => self.wait_over(step),
             Effect::GiveUpOrder => {

@@ -1,33 +1,34 @@
-//! What a signal, an answer or the passing of time means for one server: what it is asked, and who has to know.
+//! Dispatches signals, results and timers of one server to the detectors and to its case.
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, ProbeOutcome, ProgramChange, Verdict};
+use evenkeel_core::{Instant, ProbeOutcome, ProgramChange, EjectionReason};
 
-use crate::contract::{OrderId, Pace};
+use crate::contract::{OrderId, ProbePace};
 use crate::detect;
 use crate::incident::ActionOutcome;
 use crate::policy::Mode;
-use crate::signal::{EndedAttempt, Said};
-use crate::verify::Progress;
+use crate::signal::{EndedAttempt, AttemptVerdict};
+use crate::verify::VerifyProgress;
 
-use super::Work;
-use super::transition::Event;
+use super::ServerContext;
+use super::transition::CaseEvent;
 
-impl Work<'_> {
-    /// The first step. A child takes traffic once it has passed a probe, or when nobody probes it.
+impl ServerContext<'_> {
+    /// The first step. A child takes traffic once it has passed a probe, or if it is not probed.
     pub(super) fn begin(&mut self) {
         let verify = self.spec.options.recover.verify;
         self.server.starting = Some(self.now + verify.within);
         if self.mode() != Mode::Off {
-            self.server.eject(self.now, Verdict::Known, self.out);
+            self.server.eject(self.now, EjectionReason::Known, self.out);
         }
-        self.server.set_pace(Pace::Every(verify.every), self.out);
+        self.server
+            .set_pace(ProbePace::Every(verify.every), self.out);
     }
 
     /// An attempt has ended. It tells nothing about a repair if the whole service may be why it failed.
-    pub(super) fn attempt(&mut self, said: Said, ended: &EndedAttempt, is_shared: bool) {
-        if said == Said::Failure {
+    pub(super) fn attempt(&mut self, said: AttemptVerdict, ended: &EndedAttempt, is_shared: bool) {
+        if said == AttemptVerdict::Failure {
             self.doubt();
         }
         let case = self.server.case.as_deref();
@@ -39,7 +40,7 @@ impl Work<'_> {
             self.progress(progress);
         }
         match said {
-            Said::Failure => {
+            AttemptVerdict::Failure => {
                 let (facts, options) = (&self.server.facts, &self.spec.options.detect);
                 let found = detect::consecutive(facts, options)
                     .or_else(|| detect::ratio(facts, options, self.now))
@@ -48,8 +49,8 @@ impl Work<'_> {
                     self.detected(&detection);
                 }
             }
-            Said::Success if self.server.starting.is_some() => self.ready(),
-            Said::Success | Said::Nothing => {}
+            AttemptVerdict::Success if self.server.starting.is_some() => self.ready(),
+            AttemptVerdict::Success | AttemptVerdict::Nothing => {}
         }
     }
 
@@ -81,7 +82,7 @@ impl Work<'_> {
             self.detected(&detection);
         }
         if self.server.facts.probes.passed_in_row >= self.server.rise {
-            self.happened(Event::ProbesPass);
+            self.happened(CaseEvent::ProbesPass);
         }
     }
 
@@ -114,10 +115,10 @@ impl Work<'_> {
         self.server.starting = None;
         self.server.restore(false, self.out);
         self.server.doubt_until = None;
-        self.server.set_pace(Pace::Normal, self.out);
+        self.server.set_pace(ProbePace::Normal, self.out);
     }
 
-    /// What time brought.
+    /// Handles the passage of time.
     pub(super) fn tick(&mut self) {
         self.server.renew(self.now, self.out);
         self.tick_held();
@@ -167,14 +168,14 @@ impl Work<'_> {
             .is_some_and(|until| self.now >= until)
         {
             self.server.doubt_until = None;
-            self.server.set_pace(Pace::Normal, self.out);
+            self.server.set_pace(ProbePace::Normal, self.out);
         }
     }
 
     /// A verification got somewhere.
-    fn progress(&mut self, progress: Progress) {
+    fn progress(&mut self, progress: VerifyProgress) {
         if self.server.case.is_some() {
-            self.happened(Event::Verified(progress));
+            self.happened(CaseEvent::Verified(progress));
         } else {
             self.routine_progress(progress);
         }
@@ -189,7 +190,7 @@ impl Work<'_> {
             verification.judged = now;
         }
         let shows_another = self.shows_another();
-        self.happened(Event::Tick { now, shows_another });
+        self.happened(CaseEvent::Tick { now, shows_another });
     }
 
     /// An order was answered.

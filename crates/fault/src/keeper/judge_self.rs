@@ -1,27 +1,27 @@
-//! evenkeel's own trouble: an incident of its own, and no evidence against a server.
+//! Faults of evenkeel itself: an incident of its own, and no evidence against a server.
 //!
-//! Nothing is done about it. It closes by itself when it has been over for a while.
+//! Nothing is done about it. It closes by itself once it has been over for a while.
 
 use std::time::Duration;
 
 use evenkeel_core::{Epoch, Instant, Outcome, ProbeOutcome};
 
-use crate::contract::{OrderAnswer, Output, Ticket, Totals};
+use crate::contract::{OrderAnswer, OrderTicket, Output, Totals};
 use crate::detect::{Detection, Detector};
-use crate::incident::{End, Verification};
+use crate::incident::{CloseReason, VerificationRecord};
 use crate::self_check::{SELF, SelfReading, Trouble};
 use crate::verify::Verification as Verifying;
 
 use super::Keeper;
 use super::case::Case;
-use super::phase::Phase;
+use super::phase::CasePhase;
 use super::self_watch::{SelfIncident, finding};
-use super::server::Server;
+use super::server::WatchedServer;
 
-/// What gathered while evenkeel stood still is served for as long again, at most this long.
+/// The backlog of a stall is served for as long as the stall took, at most this long.
 const LONGEST_CATCHING_UP: Duration = Duration::from_secs(10);
 
-/// Between two looks while there is something to look at.
+/// The interval between two evaluations while there is something to evaluate.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl Keeper {
@@ -29,7 +29,7 @@ impl Keeper {
         let watch = &mut self.self_watch;
         watch.check.read(now, reading);
         self.shared.lacks_processor = watch.check.lacks_processor(now);
-        watch.look_at = Some(now);
+        watch.recheck_at = Some(now);
         let mut totals = Totals::default();
         for service in &self.services {
             let latest = service.traffic.latest;
@@ -40,14 +40,14 @@ impl Keeper {
         watch.traffic.note(now, totals);
     }
 
-    /// evenkeel stood still until `until`: nobody is blamed for what did not come meanwhile, and who had a deadline has the time
-    /// again.
+    /// evenkeel was stalled until `until`: no server is blamed for missing answers meanwhile, and deadlines are
+    /// extended.
     pub(super) fn stalled(&mut self, until: Instant, lasted: Duration) {
         if lasted < crate::self_check::STALL {
             return;
         }
         self.self_watch.check.stalled(until, lasted);
-        self.self_watch.look_at = Some(until);
+        self.self_watch.recheck_at = Some(until);
         for service in &mut self.services {
             service.catches_up_until = until + lasted.min(LONGEST_CATCHING_UP);
             for server in &mut service.servers {
@@ -60,7 +60,7 @@ impl Keeper {
     pub(super) fn clock_set(&mut self, now: Instant, epoch: Epoch, by_millis: i64) {
         self.shared.epoch = epoch;
         self.self_watch.check.clock_set(now, by_millis);
-        self.self_watch.look_at = Some(now);
+        self.self_watch.recheck_at = Some(now);
         if let Some(open) = &mut self.self_watch.open {
             open.case.clock_set(now, epoch, by_millis);
         }
@@ -82,7 +82,7 @@ impl Keeper {
 
     /// Opens, keeps up and closes the incident of evenkeel itself.
     pub(super) fn judge_self(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.self_watch.look_at.is_none_or(|at| now < at) {
+        if self.self_watch.recheck_at.is_none_or(|at| now < at) {
             return;
         }
         let mut check = std::mem::take(&mut self.self_watch.check);
@@ -99,11 +99,11 @@ impl Keeper {
             open.update(now, troubles);
             open.case.keep_impact_up(now, &watch.traffic, None);
             if open.is_over(now) {
-                self.close_self(now, End::Recovered, out);
+                self.close_self(now, CloseReason::Recovered, out);
             }
         }
         let watch = &mut self.self_watch;
-        watch.look_at = (is_busy || watch.open.is_some()).then_some(now + LOOK_EVERY);
+        watch.recheck_at = (is_busy || watch.open.is_some()).then_some(now + LOOK_EVERY);
         if let Some(open) = &mut watch.open
             && std::mem::take(&mut open.case.changed)
         {
@@ -133,8 +133,8 @@ impl Keeper {
         }));
     }
 
-    /// Closes it: it is over, or a person says so.
-    pub(super) fn close_self(&mut self, now: Instant, end: End, out: &mut Vec<Output>) {
+    /// Closes it: it is over, or an operator says so.
+    pub(super) fn close_self(&mut self, now: Instant, end: CloseReason, out: &mut Vec<Output>) {
         let Some(open) = self.self_watch.open.take() else {
             return;
         };
@@ -143,8 +143,8 @@ impl Keeper {
             over_since,
             ..
         } = *open;
-        if end == End::Recovered {
-            case.incident.verification = Some(Verification {
+        if end == CloseReason::Recovered {
+            case.incident.verification = Some(VerificationRecord {
                 outcome: "passed".to_owned(),
                 repaired_by: None,
                 probes: 0,
@@ -157,27 +157,27 @@ impl Keeper {
         self.shared.report(now, case, (end, impact), out);
     }
 
-    /// A person closes it as it is. Whether that is its id.
-    pub(super) fn close_self_by_hand(
+    /// An operator closes it as it is. Returns whether the id matches.
+    pub(super) fn close_self_by_operator(
         &mut self,
-        (now, ticket): (Instant, Ticket),
+        (now, ticket): (Instant, OrderTicket),
         id: &str,
         out: &mut Vec<Output>,
     ) -> bool {
         match &mut self.self_watch.open {
             Some(open) if open.case.incident.id == id => {
-                let text = "closed by a person".to_owned();
+                let text = "closed by an operator".to_owned();
                 open.case.note(now, "approval", text);
             }
             Some(_) | None => return false,
         }
-        self.close_self(now, End::ClosedByPerson, out);
+        self.close_self(now, CloseReason::ClosedByPerson, out);
         let answer = OrderAnswer::Done(format!("incident {id} is closed"));
         out.push(Output::Answer { ticket, answer });
         true
     }
 
-    /// Whether a server was found unreachable and none is well.
+    /// Whether a server was found unreachable and none is healthy.
     fn is_cut_off(&self) -> bool {
         let mut is_tried = false;
         for server in self.services.iter().flat_map(|service| &service.servers) {
@@ -194,8 +194,8 @@ impl Keeper {
     }
 }
 
-impl Server {
-    /// evenkeel stood still for so long: what was to happen by now has as much more time.
+impl WatchedServer {
+    /// evenkeel was stalled for this long: pending deadlines are extended by as much.
     fn postpone(&mut self, by: Duration) {
         if let Some(starting) = &mut self.starting {
             *starting += by;
@@ -207,11 +207,11 @@ impl Server {
             return;
         };
         match &mut case.phase {
-            Phase::Judged => {}
-            Phase::Examining { until, .. } | Phase::Acting { until, .. } => {
+            CasePhase::Judged => {}
+            CasePhase::Examining { until, .. } | CasePhase::Acting { until, .. } => {
                 *until += by;
             }
-            Phase::Verifying { verification, .. } => Verifying::postpone(verification, by),
+            CasePhase::Verifying { verification, .. } => Verifying::postpone(verification, by),
         }
     }
 }

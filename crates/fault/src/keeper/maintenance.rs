@@ -1,23 +1,24 @@
-//! Maintenance: what a person takes out of service is left alone until they give it back, and is verified then.
+//! Maintenance: whatever an operator takes out of service is left alone until the operator returns it, and is verified
+//! then.
 //!
-//! A server: it takes nothing, an open incident of it ends as handed over, and nothing that its process or its probes do
-//! opens another one. A service: its requests are kept from all of its servers, which run on and are probed. When that is
-//! taken back, faults are looked for again at once, and requests flow from the moment one server is verified, so that a
-//! service whose servers do not come back is repaired behind the same answer.
+//! A server takes no requests; its open incident ends as handed over, and nothing that its process or its probes do
+//! opens another. For a service, requests are kept from all of its servers, which keep running and are probed. When the
+//! maintenance ends, detection resumes at once, and requests flow as soon as one server is verified; a service whose
+//! servers do not come back is repaired behind the same answer.
 
-use evenkeel_core::{Instant, ServerId, ServiceId, Verdict};
+use evenkeel_core::{EjectionReason, Instant, ServerId, ServiceId};
 
-use crate::contract::{OrderAnswer, Output, Pace, Ticket};
-use crate::incident::End;
+use crate::contract::{OrderAnswer, OrderTicket, Output, ProbePace};
+use crate::incident::CloseReason;
 use crate::kind::FaultKind;
 use crate::maintenance::{Maintenance, MaintenanceRecord, OrderTerms, TakenOut};
 use crate::recover::Author;
 use crate::verify::Verification;
 
-use super::server::Server;
+use super::server::WatchedServer;
 use super::service::ServiceMaintenance;
-use super::shown::{Held, Routine, RoutineKind};
-use super::{Keeper, Work};
+use super::shown::{OperatorHold, PlannedKind, PlannedVerification};
+use super::{Keeper, ServerContext};
 
 /// So much maintenance of servers that DNS does not name at present is remembered per service.
 const AWAY: usize = 1024;
@@ -39,7 +40,8 @@ impl Keeper {
         Some((&maintenance.maintenance, maintenance.is_ending))
     }
 
-    /// Goes on with what was in maintenance when the program ended. Who is not in the configuration any more is forgotten.
+    /// Resumes the maintenance that was active when the program ended. Servers that are no longer configured are
+    /// dropped.
     pub(super) fn resume(&mut self, now: Instant, out: &mut Vec<Output>) {
         for record in std::mem::take(&mut self.resumed) {
             let MaintenanceRecord {
@@ -83,7 +85,7 @@ impl Keeper {
     pub(super) fn maintenance_on(
         &mut self,
         now: Instant,
-        ticket: Ticket,
+        ticket: OrderTicket,
         id: ServiceId,
         terms: &OrderTerms,
         out: &mut Vec<Output>,
@@ -109,10 +111,10 @@ impl Keeper {
         let servers: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
         for server in servers {
             self.with(now, server, out, |work| {
-                work.hand_over("a person took the service into maintenance");
+                work.hand_over("an operator put the service into maintenance");
             });
         }
-        self.close_common(now, id.0 as usize, None, End::Maintenance, out);
+        self.close_common(now, id.0 as usize, None, CloseReason::Maintenance, out);
         out.push(Output::Gate {
             service: id,
             open: false,
@@ -125,7 +127,7 @@ impl Keeper {
         out.push(Output::Answer {
             ticket,
             answer: OrderAnswer::Done(format!(
-                "{name} is in maintenance: its requests are answered for it"
+                "{name} is in maintenance: evenkeel answers its requests"
             )),
         });
     }
@@ -134,7 +136,7 @@ impl Keeper {
     pub(super) fn maintenance_off(
         &mut self,
         now: Instant,
-        ticket: Option<Ticket>,
+        ticket: Option<OrderTicket>,
         id: ServiceId,
         force: bool,
         out: &mut Vec<Output>,
@@ -179,15 +181,15 @@ impl Keeper {
         }
     }
 
-    /// What time and verifications bring.
+    /// Handles the passage of time and the progress of verifications.
     pub(super) fn tick_maintenance(&mut self, now: Instant, out: &mut Vec<Output>) {
-        for place in 0..self.services.len() {
-            let service = &self.services[place];
+        for slot in 0..self.services.len() {
+            let service = &self.services[slot];
             let Some(maintenance) = &service.maintenance else {
                 continue;
             };
             let id = service.spec.id;
-            if maintenance.is_ending && service.servers.iter().any(Server::is_verified) {
+            if maintenance.is_ending && service.servers.iter().any(WatchedServer::is_verified) {
                 self.open_gate(id, out);
             } else if maintenance.until.is_some_and(|until| now >= until) {
                 self.maintenance_off(now, None, id, false, out);
@@ -209,7 +211,7 @@ impl Keeper {
     }
 }
 
-impl Server {
+impl WatchedServer {
     /// Whether requests may be sent to it after a maintenance of the service.
     fn is_verified(&self) -> bool {
         let routine = self.routine.as_ref();
@@ -223,8 +225,13 @@ impl Server {
     }
 }
 
-impl Work<'_> {
-    pub(super) fn hold_by_hand(&mut self, ticket: Ticket, how: TakenOut, terms: &OrderTerms) {
+impl ServerContext<'_> {
+    pub(super) fn hold_by_operator(
+        &mut self,
+        ticket: OrderTicket,
+        how: TakenOut,
+        terms: &OrderTerms,
+    ) {
         let name = self.full_name();
         let leaves_nothing = self.server.serves() && self.capacity.others_serving == 0;
         if leaves_nothing && !terms.force {
@@ -232,37 +239,37 @@ impl Work<'_> {
             self.reply(
                 ticket,
                 OrderAnswer::Refused(format!(
-                    "no other server of {service} is in service: without {name} its requests would have no answer; --force does it all the same"
+                    "no other server of {service} is in service: without {name} its requests would fail; use --force to do it anyway"
                 )),
             );
             return;
         }
         self.hand_over(match how {
-            TakenOut::Drained => "a person drained the server",
-            TakenOut::Ejected => "a person ejected the server",
+            TakenOut::Drained => "an operator drained the server",
+            TakenOut::Ejected => "an operator ejected the server",
         });
         self.server.routine = None;
         self.server.starting = None;
         self.server.doubt_until = None;
         self.server.answer(
-            OrderAnswer::Failed("another order took its place".to_owned()),
+            OrderAnswer::Failed("another order replaced it".to_owned()),
             self.out,
         );
         let mut maintenance = Maintenance::begin(Some(how), terms, self.now, self.shared.epoch);
-        let place = self.server.id.index as usize;
+        let slot = self.server.id.index as usize;
         maintenance.address = self
             .spec
             .servers
-            .get(place)
+            .get(slot)
             .and_then(|spec| spec.address.clone());
         let until = terms.lasts.map(|lasts| self.now + lasts);
         self.server.hold(held(maintenance, until), self.out);
-        // What evenkeel had ordered about it ends only now, so that no request comes in between.
+        // evenkeel's own directives for it end only now, so that no request arrives in between.
         self.server.restore(true, self.out);
-        self.server.set_pace(Pace::Normal, self.out);
-        self.tell_maintenance();
+        self.server.set_pace(ProbePace::Normal, self.out);
+        self.report_maintenance();
         let words = match how {
-            TakenOut::Drained => "it takes no new requests, and what it has may finish",
+            TakenOut::Drained => "it takes no new requests, and those in flight may finish",
             TakenOut::Ejected => "it takes no new requests",
         };
         self.reply(
@@ -276,7 +283,7 @@ impl Work<'_> {
         if self.server.held.take().is_none() {
             return;
         }
-        self.tell_maintenance();
+        self.report_maintenance();
         if self.is_off() || self.suspended {
             self.server.release(self.out);
             let name = self.full_name();
@@ -286,7 +293,7 @@ impl Work<'_> {
             );
             return;
         }
-        self.server.eject(self.now, Verdict::Known, self.out);
+        self.server.eject(self.now, EjectionReason::Known, self.out);
         self.return_from_maintenance();
     }
 
@@ -298,7 +305,7 @@ impl Work<'_> {
         }
         let is_down = self.server.facts.process.down.is_some();
         let is_to_start = is_down && self.server.managed.restarts() && self.may_act();
-        let (kind, fault) = (RoutineKind::Return, FaultKind::Unknown);
+        let (kind, fault) = (PlannedKind::Return, FaultKind::Unknown);
         if is_to_start && self.order_routine(kind, Author::Person, fault) {
             return;
         }
@@ -309,12 +316,13 @@ impl Work<'_> {
         if self.server.case.is_some() {
             return;
         }
-        // It is verified also if its end is nobody's fault, or nobody may start it now: somebody always sees to it.
+        // It is verified even if its exit is not a fault, or it must not be started now: every server is always
+        // handled.
         let rules = self.rules(true);
         self.server
-            .set_pace(Pace::Every(rules.options.every), self.out);
-        self.server.routine = Some(Box::new(Routine {
-            kind: RoutineKind::Return,
+            .set_pace(ProbePace::Every(rules.options.every), self.out);
+        self.server.routine = Some(Box::new(PlannedVerification {
+            kind: PlannedKind::Return,
             order: None,
             until: Instant::NEVER,
             verification: Verification::new(rules),
@@ -341,11 +349,11 @@ impl Work<'_> {
             });
         }
         self.server.hold(held(maintenance, until), self.out);
-        self.tell_maintenance();
+        self.report_maintenance();
     }
 
-    /// Says what there is now.
-    pub(super) fn tell_maintenance(&mut self) {
+    /// Publishes the current maintenance.
+    pub(super) fn report_maintenance(&mut self) {
         let server = self.server.id;
         let held = self.server.held.as_ref();
         self.out.push(Output::Maintenance {
@@ -356,8 +364,8 @@ impl Work<'_> {
     }
 }
 
-impl super::service::Service {
-    /// Remembers the maintenance of a server that is not there any more.
+impl super::service::WatchedService {
+    /// Records the maintenance of a server that is no longer a member.
     pub(super) fn send_away(&mut self, index: u32, maintenance: Maintenance) {
         if self.away.len() < AWAY && maintenance.address.is_some() {
             self.away.push((index, maintenance));
@@ -367,13 +375,13 @@ impl super::service::Service {
     /// The maintenance of the server at this address, if it had one when it went, and the index that it had.
     pub(super) fn take_back(&mut self, address: &str) -> Option<(u32, Maintenance)> {
         let is_it = |away: &(u32, Maintenance)| away.1.address.as_deref() == Some(address);
-        let place = self.away.iter().position(is_it)?;
-        Some(self.away.swap_remove(place))
+        let slot = self.away.iter().position(is_it)?;
+        Some(self.away.swap_remove(slot))
     }
 }
 
-fn held(maintenance: Maintenance, until: Option<Instant>) -> Held {
-    Held {
+fn held(maintenance: Maintenance, until: Option<Instant>) -> OperatorHold {
+    OperatorHold {
         how: maintenance.how.unwrap_or(TakenOut::Drained),
         until,
         maintenance,

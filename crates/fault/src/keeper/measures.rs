@@ -1,12 +1,13 @@
-//! What the balancer was told about a service as a whole: told again only when it has changed or is about to expire.
+//! The directives last published for a service as a whole: published again only when they change or are about to
+//! expire.
 
 use evenkeel_core::{Instant, LimitHint, ServiceId, ServiceOrders};
 
 use super::shown::{EXPIRES, RENEWED};
 
-/// What the balancer was told last.
+/// The directives published last.
 #[derive(Debug)]
-pub(super) struct Measures {
+pub(super) struct PublishedOrders {
     pub(super) told: ServiceOrders,
     /// Hints for limits that a playbook of a single server's incident asked for.
     pub(super) hints: Vec<LimitHint>,
@@ -14,7 +15,7 @@ pub(super) struct Measures {
     pub(super) renew_at: Instant,
 }
 
-impl Measures {
+impl PublishedOrders {
     pub(super) const fn new(service: ServiceId) -> Self {
         Self {
             told: ServiceOrders::none(service),

@@ -1,17 +1,17 @@
-//! Servers that come from DNS: another one takes a place, or nobody is there any more.
+//! Servers from DNS: a slot gets another server, or becomes empty.
 //!
-//! Nothing that was known of the one before says anything about the next. Its incident is closed, since a server that is
-//! not a member can neither be repaired nor verified, and the next one begins as a server that nothing is known of.
+//! Nothing known about the previous server applies to the next. Its incident is closed, since a server that is no
+//! longer a member can be neither repaired nor verified, and the next one starts without history.
 
 use std::net::SocketAddr;
 
 use evenkeel_core::{Directive, Instant, ServerId};
 
-use crate::contract::{OrderAnswer, Output, Pace, ServerState};
-use crate::incident::End;
+use crate::contract::{OrderAnswer, Output, ProbePace, ServerStatus};
+use crate::incident::CloseReason;
 
-use super::server::Server;
-use super::{Keeper, Work};
+use super::server::WatchedServer;
+use super::{Keeper, ServerContext};
 
 impl Keeper {
     /// Another server is at this place now, or nobody.
@@ -46,7 +46,7 @@ impl Keeper {
         }
     }
 
-    /// Whether nobody is at this place.
+    /// Whether the slot is empty.
     pub(super) fn is_vacant(&self, id: ServerId) -> bool {
         let service = self.services.get(id.service.0 as usize);
         service
@@ -55,30 +55,30 @@ impl Keeper {
     }
 }
 
-impl Work<'_> {
-    /// Closes the case of a server that is not a member any more.
+impl ServerContext<'_> {
+    /// Closes the case of a server that is no longer a member.
     fn leave(&mut self) {
         let now = self.now;
         if let Some(case) = self.case() {
-            let text = "the server has another address in DNS, or is not there any more";
+            let text = "the server has another address in DNS, or was removed";
             case.note(now, "signal", text.to_owned());
-            self.close(End::Left);
+            self.close(CloseReason::Left);
         }
-        self.close_unproven(End::Left, false);
+        self.close_unproven(CloseReason::Left, false);
         let answer = OrderAnswer::Failed("the server has left the DNS".to_owned());
         self.server.answer(answer, self.out);
     }
 
-    /// Begins anew with whoever is here now.
+    /// Starts over with the current members.
     fn arrive(&mut self) {
-        let place = self.server.id.index as usize;
-        let Some(spec) = self.spec.servers.get(place) else {
+        let slot = self.server.id.index as usize;
+        let Some(spec) = self.spec.servers.get(slot) else {
             return;
         };
         let (id, options) = (self.server.id, &self.spec.options);
         let peers = self.spec.servers.len().saturating_sub(1);
-        *self.server = Server::new(id, spec, options, peers);
-        self.server.vacant = spec.address.is_none().then_some(ServerState::Absent);
+        *self.server = WatchedServer::new(id, spec, options, peers);
+        self.server.vacant = spec.address.is_none().then_some(ServerStatus::Absent);
         // A late order about the one before may have reached the next one. A slow start goes on.
         self.out.push(Output::Directive(Directive::Restore {
             server: id,
@@ -86,7 +86,7 @@ impl Work<'_> {
         }));
         self.out.push(Output::Pace {
             server: id,
-            pace: Pace::Normal,
+            pace: ProbePace::Normal,
         });
     }
 }

@@ -1,20 +1,20 @@
-//! What a playbook does for a service when one of its servers fails alone: those behind take over, requests are shed, or the service is
-//! answered for. What holds for the service ends with the server's incident.
+//! What a playbook does for the whole service when one server fails alone: fail over, shed requests, or serve the
+//! fallback. These measures end with the server's incident.
 
-use evenkeel_core::Verdict;
+use evenkeel_core::EjectionReason;
 
 use crate::incident::ActionOutcome;
 use crate::policy::Action;
 
-use super::Work;
+use super::ServerContext;
 use super::case::Case;
-use super::refuse::Next;
-use super::server::Server;
+use super::refuse::AfterAction;
+use super::server::WatchedServer;
 
 /// So many failures in a row, and nothing succeeds.
 const ROW: u32 = 20;
 
-impl Server {
+impl WatchedServer {
     /// Whether it is answered for now: a playbook says so, and none of its requests succeeds, if requests are what it fails.
     pub(super) fn is_answered_for(&self) -> bool {
         let fails =
@@ -24,27 +24,27 @@ impl Server {
     }
 }
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Takes the server out for those behind it, also if fewer stay than `keep_serving` says.
-    pub(super) fn fail_over(&mut self) -> Next {
+    pub(super) fn fail_over(&mut self) -> AfterAction {
         let action = Action::FailOver;
-        if !self.is_carried_behind() {
-            return self.impossible(&action, "no server behind it does well");
+        if !self.later_tiers_carry() {
+            return self.impossible(&action, "no server in a later tier is healthy");
         }
         let now = self.now;
         if self.server.serves() {
             if let Err(veto) = self.second_check(&action) {
-                self.tell_veto(&action, veto);
-                return Next::On;
+                self.record_veto(&action, veto);
+                return AfterAction::On;
             }
             self.server.eject(now, self.server.suspicion(), self.out);
         } else if self.server.facts.process.down.is_some() {
-            self.server.eject(now, Verdict::Known, self.out);
+            self.server.eject(now, EjectionReason::Known, self.out);
         }
         if !self.has_done(action.word()) {
             self.done(&action);
         }
-        Next::On
+        AfterAction::On
     }
 
     /// The same while what comes before it in the playbook is only proposed.
@@ -55,11 +55,11 @@ impl Work<'_> {
     }
 
     /// Sheds, or answers for the service.
-    pub(super) fn mitigate(&mut self, action: &Action) -> Next {
+    pub(super) fn mitigate(&mut self, action: &Action) -> AfterAction {
         let is_limited = *action == Action::Shed && !self.spec.is_unlimited;
-        let is_served = *action == Action::FallBack && self.others().any(Server::serves);
+        let is_served = *action == Action::FallBack && self.others().any(WatchedServer::serves);
         if is_limited {
-            let why = "every server has a configured limit, which sheds by itself";
+            let why = "every server has a configured limit already, which sheds requests";
             return self.impossible(action, why);
         }
         if is_served {
@@ -76,17 +76,17 @@ impl Work<'_> {
                 case.action(now, action, ActionOutcome::Done, None);
             }
         }
-        Next::On
+        AfterAction::On
     }
 
-    fn others(&self) -> impl Iterator<Item = &Server> {
+    fn others(&self) -> impl Iterator<Item = &WatchedServer> {
         let (before, after) = self.peers;
         before.iter().chain(after)
     }
 
     /// Whether a server of a later tier is in rotation and shows nothing.
-    fn is_carried_behind(&self) -> bool {
-        let tier = |server: &Server| {
+    fn later_tiers_carry(&self) -> bool {
+        let tier = |server: &WatchedServer| {
             let spec = self.spec.servers.get(server.id.index as usize);
             spec.map_or(0, |spec| spec.tier)
         };

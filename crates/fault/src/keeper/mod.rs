@@ -1,9 +1,9 @@
-//! The keeper: the only control flow of a fault's way. Signals and answers go in, directives and orders come out.
+//! The keeper: the only control flow of the fault path. Signals and results go in, directives and actions come out.
 //!
 //! Every server has at most one open incident, its case. A detection opens it; later ones join it. Servers of one
 //! service that fail together get an incident each, unless `common` or `failed_starts` finds one cause.
 //!
-//! The files stand in an order in which each calls only those before it:
+//! The files are ordered so that each calls only earlier ones:
 //!
 //! 1. What is held: `case` (the record), `phase` (where the work on it stands), `unproven` (one that requests are still to
 //!    prove to be over), `server`, `common` (the incident of a service), `service`,
@@ -16,18 +16,18 @@
 //! 6. Where events come from: `open` (detections), `routine` (a restart without a fault), `maintenance` (what a person has taken out),
 //!    `hear` (signals, answers and time), `take_in`, `order` (a person's orders), and the judges of services.
 //!
-//! What the modes do:
+//! The modes:
 //!
 //! - `automatic`: everything.
-//! - `ask`: what is free is done (out of rotation, and back once verified); what is costly is written down as `would-do` until a
-//!   person approves. A rejected incident is only watched.
-//! - `dry-run`: the same, and nobody is asked.
-//! - `off`: no directive and no order; incidents are detected, diagnosed and recorded.
+//! - `ask`: free actions are taken (out of rotation, and back once verified); costly ones are recorded as `would-do`
+//!   until an operator approves. A rejected incident is only watched.
+//! - `dry-run`: the same, without approval.
+//! - `off`: no directive and no action; incidents are detected, diagnosed and recorded.
 //!
-//! In every mode an incident closes by itself once its server is verified to be well.
+//! In every mode an incident closes by itself once its server is verified to be healthy.
 //!
-//! Totals ([`Input::Traffic`]) are best handed in before the signals of the same step, at least every 100 ms while
-//! requests come: impacts are differences of totals.
+//! Totals ([`Input::Traffic`]) should be passed in before the signals of the same step, at least every 100 ms while
+//! requests arrive: impacts are differences of totals.
 
 mod names;
 mod phase;
@@ -71,13 +71,13 @@ mod guardian;
 mod member;
 mod poison;
 mod take_in;
-mod tell_measures;
+mod publish_orders;
 mod judge_self;
 mod order;
 mod outlook;
 mod read;
 
-pub use state::{Keeper, Memory};
+pub use state::{Keeper, PersistedState};
 
 use evenkeel_core::Instant;
 
@@ -86,20 +86,22 @@ use crate::detect;
 use crate::incident::ActionOutcome;
 use crate::signal::Latencies;
 
-use server::Server;
+use server::WatchedServer;
 use state::ROUNDS;
-use work::Work;
+use work::ServerContext;
 
-/// Between two looks at who is slow.
+/// The interval between two evaluations of slow servers.
 const SLOW_EVERY: std::time::Duration = std::time::Duration::from_millis(500);
 
 impl Keeper {
-    /// Takes in all `inputs`, looks at what time brought, and adds what is to be done to `outputs`.
+    /// Processes all `inputs` and expired timers, and adds the resulting actions to `outputs`.
     pub fn step(&mut self, now: Instant, inputs: &mut Vec<Input>, outputs: &mut Vec<Output>) {
         if !self.begun {
             self.begun = true;
             self.resume(now, outputs);
-            self.each(now, outputs, Server::awaits_start, |work| work.begin());
+            self.each(now, outputs, WatchedServer::awaits_start, |work| {
+                work.begin();
+            });
         }
         for input in inputs.drain(..) {
             match input {
@@ -147,7 +149,7 @@ impl Keeper {
         self.judge_burns(now, outputs);
         self.tick_maintenance(now, outputs);
         self.compare(now, outputs);
-        // What one judgement does may be due for another at once; never for long.
+        // One judgement may make another due at once; never for long.
         for _ in 0..ROUNDS {
             self.tick_due(now, outputs);
             self.judge_services(now, outputs);
@@ -158,7 +160,7 @@ impl Keeper {
                 break;
             }
         }
-        self.tell_measures(now, outputs);
+        self.publish_orders(now, outputs);
     }
 
     /// When [`Self::step`] should be called at the latest, if no input comes before.
@@ -174,7 +176,7 @@ impl Keeper {
                 .min(service.measures.renew_at);
             let maintenance = service.maintenance.as_ref();
             if let Some(common) = &service.common {
-                next = next.min(common.look_at);
+                next = next.min(common.recheck_at);
             }
             if let Some(until) = maintenance.and_then(|maintenance| maintenance.until) {
                 next = next.min(until);
@@ -193,7 +195,7 @@ impl Keeper {
         examination: &Examination,
         out: &mut Vec<Output>,
     ) {
-        let is_it = |server: &Server| {
+        let is_it = |server: &WatchedServer| {
             server
                 .case
                 .as_ref()
@@ -215,7 +217,7 @@ impl Keeper {
         detail: Option<String>,
         out: &mut Vec<Output>,
     ) {
-        let is_it = |server: &Server| server.awaits_action(id);
+        let is_it = |server: &WatchedServer| server.awaits_action(id);
         if let Some(server) = self.find(is_it) {
             self.with(now, server, out, |work| {
                 work.action_ended(id, at, outcome, detail);
@@ -229,8 +231,8 @@ impl Keeper {
 
     /// Looks, now and then, at who is slow compared with its peers.
     fn compare(&mut self, now: Instant, out: &mut Vec<Output>) {
-        for place in 0..self.services.len() {
-            let service = &mut self.services[place];
+        for slot in 0..self.services.len() {
+            let service = &mut self.services[slot];
             let Some(options) = service.spec.options.detect.slow else {
                 continue;
             };
@@ -249,14 +251,14 @@ impl Keeper {
                 continue;
             }
             let latest = service.latest(now, &options);
-            self.judge_speed(now, place, (&latest, &options), out);
+            self.judge_speed(now, slot, (&latest, &options), out);
             let peers = detect::Peers::new(&latest);
             for (index, own) in latest.iter().enumerate() {
                 let limits = peers.limits(*own, &options);
-                let service = &self.services[place];
+                let service = &self.services[slot];
                 let standing = |limit| service.standing((index, limit), &latest, now, &options);
                 let comparison = own.and_then(|own| detect::slow(own, limits, &options, standing));
-                let id = self.services[place].servers[index].id;
+                let id = self.services[slot].servers[index].id;
                 self.with(now, id, out, |work| work.compared(limits, comparison));
             }
         }

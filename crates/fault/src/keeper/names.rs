@@ -1,4 +1,4 @@
-//! The words behind the hashes of requests, for incidents. Bounded; learnt from whoever saw such a request fail.
+//! The texts behind the hashes of requests, for incidents. Bounded; filled when such a request has failed.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ const KEPT: usize = 1024;
 
 /// Names of routes and targets.
 #[derive(Debug, Default)]
-pub(super) struct Names(BTreeMap<u32, ShapeText>);
+pub(super) struct RouteNames(BTreeMap<u32, ShapeText>);
 
-impl Names {
+impl RouteNames {
     /// Learns the words for a request.
     pub(super) fn take(&mut self, shape: RequestShape, text: ShapeText) {
         if self.0.len() >= KEPT && !self.0.contains_key(&shape.route) {
@@ -20,7 +20,7 @@ impl Names {
         self.0.insert(shape.route, text);
     }
 
-    /// What a request is called: its method if that is what matters, else its route.
+    /// The name of a request: its method if that is what matters, else its route.
     pub(super) fn of(&self, shape: RequestShape, by_method: bool) -> String {
         self.0.get(&shape.route).map_or_else(
             || "a route whose name is not known".to_owned(),

@@ -1,20 +1,20 @@
-//! Something is wrong: a case is opened, or the open one is told.
+//! Opens a case for a detection, or adds the detection to the open one.
 
 use std::time::Duration;
 
-use crate::common_cause::{ServerView, Symptom};
+use crate::common_cause::{JudgedServer, Symptom};
 use crate::contract::{Examination, OrderAnswer};
-use crate::detect::{self, Comparison, Detection, Detector, Limits};
+use crate::detect::{self, Comparison, Detection, Detector, SlowLimits};
 use crate::incident::ActionOutcome;
 use crate::policy::Action;
 use crate::verify;
 
-use super::Work;
+use super::ServerContext;
 use super::case::{Case, kinds_of};
-use super::shown::Shown;
-use super::transition::Event;
+use super::shown::PublishedState;
+use super::transition::CaseEvent;
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Something is wrong: opens a case, or tells the open one.
     pub(super) fn detected(&mut self, detection: &Detection) {
         if self.server.follows && self.server.routine.is_none() {
@@ -39,7 +39,7 @@ impl Work<'_> {
             return;
         };
         if case.join(now, detection) {
-            self.happened(Event::Detected);
+            self.happened(CaseEvent::Detected);
         }
     }
 
@@ -62,7 +62,7 @@ impl Work<'_> {
         }
     }
 
-    /// What was detected is no common cause.
+    /// The detection is not due to a shared cause.
     pub(super) fn detected_alone(&mut self, detection: &Detection) {
         if self.server.case.is_none() && !self.is_held() {
             self.open(detection);
@@ -78,7 +78,7 @@ impl Work<'_> {
         let mut case = self.begun(detection);
         let detect = &self.spec.options.detect;
         let lags = (detection.by == Detector::Slow).then_some(Symptom::Lags);
-        let shown = ServerView::read(&self.server.facts, detect, now).symptom;
+        let shown = JudgedServer::read(&self.server.facts, detect, now).symptom;
         case.symptom = shown.or(lags);
         self.server.case = Some(Box::new(case));
         if self.server.facts.process.down.is_some() {
@@ -88,7 +88,7 @@ impl Work<'_> {
         if detection.by != Detector::Slow && !self.server.facts.probe_red_traffic_green(self.now) {
             self.eject_meanwhile();
         }
-        if detection.by == Detector::Probe && self.server.facts.probes.nobody_answers() {
+        if detection.by == Detector::Probe && self.server.facts.probes.no_server_responds() {
             self.server.rescue(self.out);
         }
         self.examine();
@@ -115,7 +115,7 @@ impl Work<'_> {
     fn eject_meanwhile(&mut self) {
         let keep = self.spec.options.recover.keep_serving;
         if self.is_off()
-            || self.server.shown != Shown::Serving
+            || self.server.shown != PublishedState::Serving
             || self.capacity.allows(keep).is_err()
             || self.second_check(&Action::Eject).is_err()
         {
@@ -147,11 +147,11 @@ impl Work<'_> {
         if !case.join(now, &detection) {
             case.note(now, "signal", detection.text.clone());
         }
-        self.happened(Event::ProcessDown(detection.text));
+        self.happened(CaseEvent::ProcessDown(detection.text));
     }
 
-    /// How it compares with its peers was looked at.
-    pub(super) fn compared(&mut self, limits: Limits, comparison: Option<Comparison>) {
+    /// The comparison with its peers was evaluated.
+    pub(super) fn compared(&mut self, limits: SlowLimits, comparison: Option<Comparison>) {
         if self.server.case.is_some() {
             return;
         }

@@ -1,23 +1,24 @@
-//! A person's orders. They go before the keeper's own: no limit holds them up, and each is told what came of it.
+//! Operators' orders. They take precedence over the keeper's own actions: no limit delays them, and each gets an
+//! answer.
 
 use evenkeel_core::{Instant, ServerId, ServiceId};
 
-use crate::contract::{OperatorOrder, OrderAnswer, Output, Ticket};
-use crate::incident::{ActionOutcome, End, Status};
+use crate::contract::{OperatorOrder, OrderAnswer, OrderTicket, Output};
+use crate::incident::{ActionOutcome, CloseReason, IncidentStatus};
 use crate::kind::FaultKind;
 use crate::maintenance::{OrderTerms, TakenOut};
 use crate::policy::Action;
 use crate::recover::Author;
 
-use super::phase::Phase;
-use super::shown::{RoutineKind, Shown};
-use super::{Keeper, Work};
+use super::phase::CasePhase;
+use super::shown::{PlannedKind, PublishedState};
+use super::{Keeper, ServerContext};
 
 impl Keeper {
     pub(super) fn operator(
         &mut self,
         now: Instant,
-        ticket: Ticket,
+        ticket: OrderTicket,
         order: OperatorOrder,
         out: &mut Vec<Output>,
     ) {
@@ -26,34 +27,36 @@ impl Keeper {
             OperatorOrder::Approve(id) => self.of_incident(at, &id, out, |work| work.approve(told)),
             OperatorOrder::Reject(id) => self.of_incident(at, &id, out, |work| work.reject(told)),
             OperatorOrder::Close(id) => {
-                if let Some(place) = self.common_of(&id) {
-                    self.close_common_by_hand(at, place, &id, out);
+                if let Some(slot) = self.common_of(&id) {
+                    self.close_common_by_operator(at, slot, &id, out);
                     return;
                 }
-                if let Some(place) = self.poison_of(&id) {
-                    self.close_poison_by_hand(at, place, &id, out);
+                if let Some(slot) = self.poison_of(&id) {
+                    self.close_poison_by_operator(at, slot, &id, out);
                     return;
                 }
-                if self.close_self_by_hand(at, &id, out) {
+                if self.close_self_by_operator(at, &id, out) {
                     return;
                 }
-                self.of_incident(at, &id, out, |work| work.close_by_hand(told));
+                self.of_incident(at, &id, out, |work| work.close_by_operator(told));
             }
             OperatorOrder::Drain(server, terms) => {
                 self.of_server(at, server, out, |work| {
-                    work.hold_by_hand(told, TakenOut::Drained, &terms);
+                    work.hold_by_operator(told, TakenOut::Drained, &terms);
                 });
             }
             OperatorOrder::Eject(server, terms) => {
                 self.of_server(at, server, out, |work| {
-                    work.hold_by_hand(told, TakenOut::Ejected, &terms);
+                    work.hold_by_operator(told, TakenOut::Ejected, &terms);
                 });
             }
             OperatorOrder::Restore(server) => {
-                self.of_server(at, server, out, |work| work.restore_by_hand(told));
+                self.of_server(at, server, out, |work| work.restore_by_operator(told));
             }
             OperatorOrder::Restart(server, terms) => {
-                self.of_server(at, server, out, |work| work.restart_by_hand(told, &terms));
+                self.of_server(at, server, out, |work| {
+                    work.restart_by_operator(told, &terms);
+                });
             }
             OperatorOrder::MaintenanceOn(service, terms) => {
                 self.maintenance_on(now, ticket, service, &terms, out);
@@ -67,10 +70,10 @@ impl Keeper {
 
     fn of_server(
         &mut self,
-        (now, ticket): (Instant, Ticket),
+        (now, ticket): (Instant, OrderTicket),
         server: ServerId,
         out: &mut Vec<Output>,
-        what: impl FnOnce(&mut Work<'_>),
+        what: impl FnOnce(&mut ServerContext<'_>),
     ) {
         let service = self.services.get(server.service.0 as usize);
         let known = service.and_then(|service| service.servers.get(server.index as usize));
@@ -78,16 +81,16 @@ impl Keeper {
             self.with(now, server, out, what);
             return;
         }
-        let answer = OrderAnswer::Refused("there is no server at this place now".to_owned());
+        let answer = OrderAnswer::Refused("there is no server in this slot now".to_owned());
         out.push(Output::Answer { ticket, answer });
     }
 
     fn of_incident(
         &mut self,
-        (now, ticket): (Instant, Ticket),
+        (now, ticket): (Instant, OrderTicket),
         id: &str,
         out: &mut Vec<Output>,
-        what: impl FnOnce(&mut Work<'_>),
+        what: impl FnOnce(&mut ServerContext<'_>),
     ) {
         let server: Option<ServerId> = self.find(|server| {
             let unproven = server.unproven.as_deref().map(|one| &one.case);
@@ -100,8 +103,10 @@ impl Keeper {
         }
         // An incident of a whole service proposes nothing.
         let answer = OrderAnswer::Refused(match self.common_of(id).or(self.poison_of(id)) {
-            Some(_) => "nothing waits for approval: nothing is done to servers for what they share"
-                .to_owned(),
+            Some(_) => {
+                "nothing waits for approval: evenkeel does not act on servers for a shared cause"
+                    .to_owned()
+            }
             None => format!("incident {id} is not open"),
         });
         out.push(Output::Answer { ticket, answer });
@@ -115,46 +120,46 @@ impl Keeper {
         })
     }
 
-    /// A person closes the incident of a service as it is.
-    fn close_common_by_hand(
+    /// An operator closes the incident of a service as it is.
+    fn close_common_by_operator(
         &mut self,
-        (now, ticket): (Instant, Ticket),
-        place: usize,
+        (now, ticket): (Instant, OrderTicket),
+        slot: usize,
         id: &str,
         out: &mut Vec<Output>,
     ) {
-        if let Some(common) = &mut self.services[place].common {
-            let text = "closed by a person".to_owned();
+        if let Some(common) = &mut self.services[slot].common {
+            let text = "closed by an operator".to_owned();
             common.case.note(now, "approval", text);
         }
-        self.close_common(now, place, None, End::ClosedByPerson, out);
+        self.close_common(now, slot, None, CloseReason::ClosedByPerson, out);
         let answer = OrderAnswer::Done(format!("incident {id} is closed"));
         out.push(Output::Answer { ticket, answer });
     }
 }
 
 impl Keeper {
-    /// A person closes the incident of a request that brought servers down. What is in quarantine stays there.
-    fn close_poison_by_hand(
+    /// An operator closes the incident of a request that crashed servers. Requests in quarantine stay there.
+    fn close_poison_by_operator(
         &mut self,
-        (now, ticket): (Instant, Ticket),
-        place: usize,
+        (now, ticket): (Instant, OrderTicket),
+        slot: usize,
         id: &str,
         out: &mut Vec<Output>,
     ) {
-        if let Some(open) = &mut self.services[place].poison.open {
-            let text = "closed by a person".to_owned();
+        if let Some(open) = &mut self.services[slot].poison.open {
+            let text = "closed by an operator".to_owned();
             open.case.note(now, "approval", text);
         }
-        self.close_poison(now, place, None, End::ClosedByPerson, out);
+        self.close_poison(now, slot, None, CloseReason::ClosedByPerson, out);
         let answer = OrderAnswer::Done(format!("incident {id} is closed"));
         out.push(Output::Answer { ticket, answer });
     }
 
-    /// A person ends the quarantine of a service's requests.
+    /// Ends the quarantine of a service's requests on an operator's order.
     fn lift_quarantine(
         &mut self,
-        (now, ticket): (Instant, Ticket),
+        (now, ticket): (Instant, OrderTicket),
         service: ServiceId,
         out: &mut Vec<Output>,
     ) {
@@ -175,20 +180,20 @@ impl Keeper {
     }
 }
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// The answers to this order come as the work on it goes on.
-    fn follow(&mut self, ticket: Ticket, text: String) {
-        let replaced = OrderAnswer::Failed("another order took its place".to_owned());
+    fn follow(&mut self, ticket: OrderTicket, text: String) {
+        let replaced = OrderAnswer::Failed("another order replaced it".to_owned());
         self.server.answer(replaced, self.out);
         self.server.asked = Some(ticket);
         self.server.answer(OrderAnswer::Accepted(text), self.out);
     }
 
-    /// The incident that a person is to decide about; else says why there is nothing to decide.
-    fn proposal(&mut self, ticket: Ticket) -> Option<&mut super::case::Case> {
+    /// The incident that awaits an operator's decision; otherwise the reason why there is nothing to decide.
+    fn proposal(&mut self, ticket: OrderTicket) -> Option<&mut super::case::Case> {
         let status = self.case().map(|case| case.incident.status);
-        if status != Some(Status::AwaitingApproval) {
-            let status = status.map_or("closed", Status::word);
+        if status != Some(IncidentStatus::AwaitingApproval) {
+            let status = status.map_or("closed", IncidentStatus::word);
             let why = format!("nothing waits for approval: the incident is {status}");
             self.reply(ticket, OrderAnswer::Refused(why));
             return None;
@@ -196,7 +201,7 @@ impl Work<'_> {
         self.case()
     }
 
-    fn approve(&mut self, ticket: Ticket) {
+    fn approve(&mut self, ticket: OrderTicket) {
         let now = self.now;
         let Some(case) = self.proposal(ticket) else {
             return;
@@ -209,11 +214,11 @@ impl Work<'_> {
         let actions: Vec<&str> = proposal.actions.iter().map(Action::word).collect();
         let text = format!("approved {}: {}", case.incident.id, actions.join(", "));
         self.follow(ticket, text);
-        self.set_status(Status::Recovering);
+        self.set_status(IncidentStatus::Recovering);
         self.run(proposal.step);
     }
 
-    fn reject(&mut self, ticket: Ticket) {
+    fn reject(&mut self, ticket: OrderTicket) {
         let now = self.now;
         let Some(case) = self.proposal(ticket) else {
             return;
@@ -223,24 +228,24 @@ impl Work<'_> {
         }
         case.note(now, "approval", "rejected: it is only watched".to_owned());
         let text = format!("rejected {}: it is only watched", case.incident.id);
-        self.set_status(Status::Open);
+        self.set_status(IncidentStatus::Open);
         self.reply(ticket, OrderAnswer::Done(text));
     }
 
-    fn close_by_hand(&mut self, ticket: Ticket) {
+    fn close_by_operator(&mut self, ticket: OrderTicket) {
         let now = self.now;
         if let Some(unproven) = &mut self.server.unproven {
             let case = &mut unproven.case;
             case.note(now, "approval", "closed by a person".to_owned());
             let text = format!("incident {} is closed", case.incident.id);
-            self.close_unproven(End::ClosedByPerson, false);
+            self.close_unproven(CloseReason::ClosedByPerson, false);
             self.reply(ticket, OrderAnswer::Done(text));
             return;
         }
         if let Some(case) = self.case() {
-            case.note(now, "approval", "closed by a person".to_owned());
+            case.note(now, "approval", "closed by an operator".to_owned());
             let text = format!("incident {} is closed", case.incident.id);
-            self.close(End::ClosedByPerson);
+            self.close(CloseReason::ClosedByPerson);
             self.reply(ticket, OrderAnswer::Done(text));
         }
         if self.server.facts.process.down.is_none() {
@@ -248,15 +253,15 @@ impl Work<'_> {
         }
     }
 
-    /// Puts a server back that evenkeel, not a person, keeps out.
-    pub(super) fn restore_ejected(&mut self, ticket: Ticket) {
+    /// Returns a server to rotation that evenkeel, not an operator, keeps out.
+    pub(super) fn restore_ejected(&mut self, ticket: OrderTicket) {
         let name = self.full_name();
         if self.server.facts.process.down.is_some() {
-            let why = format!("the process of {name} does not run: restart it instead");
+            let why = format!("the process of {name} is not running: restart it instead");
             self.reply(ticket, OrderAnswer::Refused(why));
             return;
         }
-        if self.server.shown == Shown::Serving {
+        if self.server.shown == PublishedState::Serving {
             self.reply(
                 ticket,
                 OrderAnswer::Refused(format!("{name} is in service")),
@@ -264,10 +269,10 @@ impl Work<'_> {
             return;
         }
         self.server.release(self.out);
-        self.tell("a person restored the server");
+        self.tell("an operator restored the server");
         if matches!(
             self.server.case.as_deref().map(|case| &case.phase),
-            Some(Phase::Verifying { .. })
+            Some(CasePhase::Verifying { .. })
         ) {
             self.watch(None);
         }
@@ -279,34 +284,34 @@ impl Work<'_> {
         self.reply(ticket, OrderAnswer::Done(text));
     }
 
-    pub(super) fn restart_by_hand(&mut self, ticket: Ticket, terms: &OrderTerms) {
-        if let Err(why) = self.may_restart_by_hand(terms) {
+    pub(super) fn restart_by_operator(&mut self, ticket: OrderTicket, terms: &OrderTerms) {
+        if let Err(why) = self.may_restart_by_operator(terms) {
             self.reply(ticket, OrderAnswer::Refused(why));
             return;
         }
-        self.tell("a person ordered a restart");
+        self.tell("an operator ordered a restart");
         let name = self.full_name();
         self.follow(ticket, format!("{name} is restarted"));
         let now = self.now;
         let Some(case) = self.server.case.as_deref_mut() else {
-            self.order_routine(RoutineKind::Restart, Author::Person, FaultKind::Unknown);
+            self.order_routine(PlannedKind::Restart, Author::Person, FaultKind::Unknown);
             return;
         };
         case.action_ended(
             now,
             ActionOutcome::Failed,
-            Some("a person ordered a restart".to_owned()),
+            Some("an operator ordered a restart".to_owned()),
         );
         case.by_person = true;
-        let place = case.steps.iter().position(|step| *step == Action::Restart);
-        let step = place.unwrap_or_else(|| {
+        let slot = case.steps.iter().position(|step| *step == Action::Restart);
+        let step = slot.unwrap_or_else(|| {
             case.steps.push(Action::Restart);
             case.steps.len() - 1
         });
         self.restart_now(step);
     }
 
-    fn may_restart_by_hand(&self, terms: &OrderTerms) -> Result<(), String> {
+    fn may_restart_by_operator(&self, terms: &OrderTerms) -> Result<(), String> {
         let name = self.full_name();
         if !self.server.managed.restarts() {
             return Err(format!(
@@ -315,11 +320,11 @@ impl Work<'_> {
         }
         let case = self.server.case.as_deref();
         let acts =
-            case.is_some_and(|case| matches!(case.phase, Phase::Acting { order: Some(_), .. }));
+            case.is_some_and(|case| matches!(case.phase, CasePhase::Acting { order: Some(_), .. }));
         let routine = self.server.routine.as_deref();
         if acts || routine.is_some_and(|routine| routine.order.is_some()) {
             return Err(format!(
-                "an action on {name} is under way; wait for its end"
+                "an action on {name} is in progress; wait until it has ended"
             ));
         }
         if self.server.facts.process.down.is_none() && self.failed_starts > 0 && !terms.force {
@@ -330,7 +335,7 @@ impl Work<'_> {
                 format!("{n} servers do not start")
             };
             return Err(format!(
-                "{start} in {service} since the last restart: {name}, which runs, would perhaps not start again either; --force does it all the same"
+                "{start} in {service} since the last restart: {name}, which is running, might not start again either; use --force to do it anyway"
             ));
         }
         if self.server.serves() && !terms.force {
@@ -339,7 +344,7 @@ impl Work<'_> {
         if self.server.serves() && self.capacity.others_serving == 0 && !terms.force {
             let service = &self.spec.name;
             return Err(format!(
-                "no other server of {service} is in service: during a restart of {name} its requests would have no answer; --force does it all the same"
+                "no other server of {service} is in service: during a restart of {name} its requests would fail; use --force to do it anyway"
             ));
         }
         Ok(())
@@ -366,20 +371,22 @@ impl Work<'_> {
     }
 
     /// Ends a maintenance, or puts a server back that evenkeel has taken out.
-    pub(super) fn restore_by_hand(&mut self, ticket: Ticket) {
+    pub(super) fn restore_by_operator(&mut self, ticket: OrderTicket) {
         let name = self.full_name();
         if self.server.held.is_none() {
             self.restore_ejected(ticket);
             return;
         }
         self.server.answer(
-            OrderAnswer::Failed("another order took its place".to_owned()),
+            OrderAnswer::Failed("another order replaced it".to_owned()),
             self.out,
         );
         self.server.asked = Some(ticket);
         self.end_maintenance();
         self.server.answer(
-            OrderAnswer::Accepted(format!("{name} is verified, then it takes requests again")),
+            OrderAnswer::Accepted(format!(
+                "{name} is being verified, then it takes requests again"
+            )),
             self.out,
         );
     }

@@ -1,32 +1,32 @@
-//! What would be done next, for people who look on: read from where each case stands, and nothing is decided by it.
+//! What would be done next, for operators: derived from the phase of each case, without deciding anything.
 
 use evenkeel_core::{Instant, ServiceId};
 
 use crate::kind::FaultKind;
-use crate::outlook::{NextStep, Outlook, Waits};
+use crate::outlook::{NextStep, RecoveryOutlook, WaitReason};
 use crate::policy::{Action, Mode};
 use crate::recover::Veto;
 use crate::verify::Verification;
 
 use super::Keeper;
 use super::case::Case;
-use super::phase::Phase;
-use super::server::Server;
-use super::service::{Canary, Service};
-use super::shown::Routine;
+use super::phase::CasePhase;
+use super::server::WatchedServer;
+use super::service::{Canary, WatchedService};
+use super::shown::PlannedVerification;
 
 impl Keeper {
-    /// What would be done next about each service (no index) and each server that is not simply well.
+    /// The outlook of each service (without index) and each server that is not healthy.
     #[must_use]
-    pub fn outlooks(&self, now: Instant) -> Vec<(ServiceId, Option<u32>, Outlook)> {
+    pub fn outlooks(&self, now: Instant) -> Vec<(ServiceId, Option<u32>, RecoveryOutlook)> {
         let mut all = Vec::new();
         for service in &self.services {
             let id = service.spec.id;
             let own = service.outlook(now);
-            all.extend((own != Outlook::WELL).then_some((id, None, own)));
+            all.extend((own != RecoveryOutlook::WELL).then_some((id, None, own)));
             for server in &service.servers {
                 let outlook = service.outlook_of(now, server);
-                let is_told = outlook != Outlook::WELL;
+                let is_told = outlook != RecoveryOutlook::WELL;
                 all.extend(is_told.then_some((id, Some(server.id.index), outlook)));
             }
         }
@@ -34,16 +34,16 @@ impl Keeper {
     }
 }
 
-impl Service {
-    /// What would be done next about the service as a whole.
-    fn outlook(&self, now: Instant) -> Outlook {
+impl WatchedService {
+    /// The outlook of the service as a whole.
+    fn outlook(&self, now: Instant) -> RecoveryOutlook {
         if let Some(maintenance) = &self.maintenance {
             let next = if maintenance.is_ending {
                 NextStep::Verify
             } else {
                 NextStep::Nothing
             };
-            return Outlook::new(next, Waits::Maintenance).at(maintenance.until);
+            return RecoveryOutlook::new(next, WaitReason::Maintenance).at(maintenance.until);
         }
         if let Some(common) = &self.common {
             return common.outlook(now);
@@ -53,19 +53,20 @@ impl Service {
             let name = name.cloned().unwrap_or_default();
             let waiting = canary.waiting();
             let detail = format!("{name} is tried; {waiting} more wait for it");
-            return Outlook::new(NextStep::Action("restart"), Waits::Canary).because(detail);
+            return RecoveryOutlook::new(NextStep::Action("restart"), WaitReason::Canary)
+                .because(detail);
         }
         if let Some(open) = &self.poison.open {
             let detail = format!("a request is in quarantine, see {}", open.case.incident.id);
-            return Outlook::new(NextStep::Close, Waits::Verification).because(detail);
+            return RecoveryOutlook::new(NextStep::Close, WaitReason::Verification).because(detail);
         }
-        Outlook::WELL
+        RecoveryOutlook::WELL
     }
 
-    /// What would be done next about one of its servers.
-    fn outlook_of(&self, now: Instant, server: &Server) -> Outlook {
+    /// The outlook of one of its servers.
+    fn outlook_of(&self, now: Instant, server: &WatchedServer) -> RecoveryOutlook {
         if server.vacant.is_some() {
-            return Outlook::WELL;
+            return RecoveryOutlook::WELL;
         }
         if let Some(held) = &server.held {
             let next = if held.until.is_some() {
@@ -73,47 +74,48 @@ impl Service {
             } else {
                 NextStep::Nothing
             };
-            return Outlook::new(next, Waits::Maintenance).at(held.until);
+            return RecoveryOutlook::new(next, WaitReason::Maintenance).at(held.until);
         }
         if self.is_suspended() {
-            return Outlook::new(NextStep::Nothing, Waits::Maintenance);
+            return RecoveryOutlook::new(NextStep::Nothing, WaitReason::Maintenance);
         }
         if let Some(case) = server.case.as_deref() {
             return case.outlook(now, self.spec.options.recover.mode);
         }
         match server.routine.as_deref() {
-            Some(Routine { order: Some(_), .. }) => {
-                return Outlook::new(NextStep::Verify, Waits::Action);
+            Some(PlannedVerification { order: Some(_), .. }) => {
+                return RecoveryOutlook::new(NextStep::Verify, WaitReason::Action);
             }
-            Some(Routine { verification, .. }) => return verified(now, verification),
+            Some(PlannedVerification { verification, .. }) => return verified(now, verification),
             None => {}
         }
         if server.follows {
             let leader = self.canary.as_ref().map(Canary::index);
             let leader = leader.and_then(|index| self.servers.get(index));
             let leader = leader.map_or_else(String::new, |leader| format!("see {}", leader.name));
-            return Outlook::new(NextStep::Action("restart"), Waits::Canary).because(leader);
+            return RecoveryOutlook::new(NextStep::Action("restart"), WaitReason::Canary)
+                .because(leader);
         }
         if server.starting.is_some() {
-            return Outlook::new(NextStep::Diagnose, Waits::Start).at(server.starting);
+            return RecoveryOutlook::new(NextStep::Diagnose, WaitReason::Start).at(server.starting);
         }
         if let Some(unproven) = server.unproven.as_deref() {
-            let out = Outlook::new(NextStep::Close, Waits::Proof);
+            let out = RecoveryOutlook::new(NextStep::Close, WaitReason::Proof);
             return out.at(Some(unproven.until())).because(unproven.progress());
         }
-        Outlook::WELL
+        RecoveryOutlook::WELL
     }
 }
 
 impl Case {
-    fn outlook(&self, now: Instant, mode: Mode) -> Outlook {
+    fn outlook(&self, now: Instant, mode: Mode) -> RecoveryOutlook {
         match &self.phase {
-            Phase::Judged => Outlook::WELL,
-            Phase::Examining { until, .. } => {
-                Outlook::new(NextStep::Diagnose, Waits::Examination).at(Some(*until))
+            CasePhase::Judged => RecoveryOutlook::WELL,
+            CasePhase::Examining { until, .. } => {
+                RecoveryOutlook::new(NextStep::Diagnose, WaitReason::Examination).at(Some(*until))
             }
-            Phase::Acting { step, order, until } => self.acts(*step, order.is_some(), *until),
-            Phase::Verifying {
+            CasePhase::Acting { step, order, until } => self.acts(*step, order.is_some(), *until),
+            CasePhase::Verifying {
                 verification,
                 then,
                 retry,
@@ -121,9 +123,9 @@ impl Case {
                 let retry = retry.filter(|_| !verification.in_trickle());
                 if let Some(retry) = retry {
                     let next = NextStep::from(self.steps.get(retry.step));
-                    let veto = self.veto.filter(|_| retry.waits == Waits::Veto);
+                    let veto = self.veto.filter(|_| retry.waits == WaitReason::Veto);
                     let why = veto.map_or("", Veto::words);
-                    return Outlook::new(next, retry.waits)
+                    return RecoveryOutlook::new(next, retry.waits)
                         .at(Some(retry.at))
                         .because(why);
                 }
@@ -141,24 +143,30 @@ impl Case {
         }
     }
 
-    /// An action is under way, or a wait.
-    fn acts(&self, step: usize, is_ordered: bool, until: Instant) -> Outlook {
+    /// An action or a wait is in progress.
+    fn acts(&self, step: usize, is_ordered: bool, until: Instant) -> RecoveryOutlook {
         let (current, next) = (self.steps.get(step), self.steps.get(step + 1));
         let next = NextStep::from(next);
         if is_ordered {
             let word = current.map_or("an order", Action::word);
-            return Outlook::new(next, Waits::Action).because(format!("{word} is under way"));
+            return RecoveryOutlook::new(next, WaitReason::Action)
+                .because(format!("{word} is in progress"));
         }
         let hangs = self.kind == FaultKind::ProcessHung && matches!(current, Some(Action::Wait(_)));
-        let waits = if hangs { Waits::HangWait } else { Waits::Wait };
-        Outlook::new(next, waits).at(Some(until))
+        let waits = if hangs {
+            WaitReason::HangWait
+        } else {
+            WaitReason::Wait
+        };
+        RecoveryOutlook::new(next, waits).at(Some(until))
     }
 
     /// It is watched without an end.
-    fn watched(&self, now: Instant, mode: Mode, verification: &Verification) -> Outlook {
+    fn watched(&self, now: Instant, mode: Mode, verification: &Verification) -> RecoveryOutlook {
         if mode == Mode::Off {
             let next = NextStep::from(self.steps.first());
-            return Outlook::new(next, Waits::Off).because("that is what would be done");
+            return RecoveryOutlook::new(next, WaitReason::Off)
+                .because("that is what would be done");
         }
         if verification.in_trickle() {
             return verified(now, verification);
@@ -166,44 +174,49 @@ impl Case {
         if let Some(proposal) = &self.proposal {
             let next = NextStep::from(proposal.actions.first());
             return match mode {
-                _ if proposal.rejected => Outlook::new(NextStep::Restore, Waits::Verification)
-                    .because("a person has said no; it is watched"),
+                _ if proposal.rejected => {
+                    RecoveryOutlook::new(NextStep::Restore, WaitReason::Verification)
+                        .because("an operator rejected the action; it is watched")
+                }
                 Mode::Ask => {
                     let id = &self.incident.id;
-                    Outlook::new(next, Waits::Approval).because(format!("incident {id}"))
+                    RecoveryOutlook::new(next, WaitReason::Approval)
+                        .because(format!("incident {id}"))
                 }
-                Mode::Automatic | Mode::DryRun | Mode::Off => Outlook::new(next, Waits::DryRun),
+                Mode::Automatic | Mode::DryRun | Mode::Off => {
+                    RecoveryOutlook::new(next, WaitReason::DryRun)
+                }
             };
         }
         if verification.rules.from > now {
-            let out = Outlook::new(NextStep::Try, Waits::Hold);
+            let out = RecoveryOutlook::new(NextStep::Try, WaitReason::Hold);
             return out.at(Some(verification.rules.from));
         }
         if self.escalated {
-            return Outlook::new(NextStep::Restore, Waits::Person);
+            return RecoveryOutlook::new(NextStep::Restore, WaitReason::Person);
         }
         verified(now, verification)
     }
 }
 
 /// How a verification stands.
-fn verified(now: Instant, verification: &Verification) -> Outlook {
+fn verified(now: Instant, verification: &Verification) -> RecoveryOutlook {
     let rules = &verification.rules;
     if verification.in_trickle() {
         let succeeded = verification.succeeded;
         let waits = if succeeded < rules.proof {
-            Waits::Proof
+            WaitReason::Proof
         } else {
-            Waits::Verification
+            WaitReason::Verification
         };
         let detail = format!("{succeeded} requests of the trickle have succeeded");
-        let out = Outlook::new(NextStep::Restore, waits).because(detail);
+        let out = RecoveryOutlook::new(NextStep::Restore, waits).because(detail);
         return out.at(verification.wake(now));
     }
     if rules.from > now {
-        return Outlook::new(NextStep::Try, Waits::Hold).at(Some(rules.from));
+        return RecoveryOutlook::new(NextStep::Try, WaitReason::Hold).at(Some(rules.from));
     }
     let (passed, all) = (verification.probes, rules.options.probes.max(1));
     let detail = format!("{passed} of {all} probes have passed in a row");
-    Outlook::new(NextStep::Restore, Waits::Verification).because(detail)
+    RecoveryOutlook::new(NextStep::Restore, WaitReason::Verification).because(detail)
 }

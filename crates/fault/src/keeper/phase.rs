@@ -1,19 +1,19 @@
-//! Where the work on an incident stands.
+//! The phases of the work on an incident.
 
 use evenkeel_core::Instant;
 
 use crate::contract::OrderId;
-use crate::outlook::Waits;
+use crate::outlook::WaitReason;
 use crate::verify::Verification;
 
-/// Where the work stands.
+/// The phase of the work.
 #[derive(Debug)]
-pub(super) enum Phase {
-    /// No step of it is under way: the incident of a service, of a request, or of evenkeel itself, each with a judge of its own.
+pub(super) enum CasePhase {
+    /// No step of it is in progress: the incident of a service, of a request, or of evenkeel itself, each with a judge of its own.
     Judged,
-    /// An examination is under way; at `until` the diagnosis is made without it.
+    /// An examination is in progress; at `until` the diagnosis is made without it.
     Examining { order: OrderId, until: Instant },
-    /// Action `step` of the playbook is under way: ordered, or a wait. At `until` it is given up, or over.
+    /// Action `step` of the playbook is in progress: ordered, or a wait. At `until` it is given up, or over.
     Acting {
         step: usize,
         order: Option<OrderId>,
@@ -35,5 +35,5 @@ pub(super) struct Retry {
     /// Back-off and limit have been asked.
     pub(super) allowed: bool,
     /// For what.
-    pub(super) waits: Waits,
+    pub(super) waits: WaitReason,
 }

@@ -1,28 +1,28 @@
-//! Plans before they are carried out: the facts for their second check, and the order of one that it lets through.
+//! Plans before they are executed: the facts for their second check, and the order for a plan that passes it.
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Outcome, Verdict};
+use evenkeel_core::{EjectionReason, Instant, Outcome};
 
-use crate::contract::{ActionOrder, OrderId, Output, Pace};
+use crate::contract::{ActionOrder, OrderId, Output, ProbePace};
 use crate::incident::ActionOutcome;
 use crate::kind::FaultKind;
 use crate::policy::Action;
-use crate::recover::{Author, Checked, Plan, ServerFacts, ServiceFacts, Veto, check};
+use crate::recover::{ActionPlan, Author, CheckedPlan, ServerFacts, ServiceFacts, Veto, check};
 use crate::verify::Verification;
 
-use super::Work;
-use super::server::Server;
-use super::shown::{Routine, RoutineKind, Shown};
+use super::ServerContext;
+use super::server::WatchedServer;
+use super::shown::{PlannedKind, PlannedVerification, PublishedState};
 
-/// An order that is not answered for so long after its own limit is given up: then nobody works on it any more, and another
-/// one cannot start a second process.
+/// How long after its own limit an unanswered order is given up: by then nothing works on it any longer, and another
+/// order cannot start a second process.
 pub(super) const UNANSWERED: Duration = Duration::from_secs(10);
 /// So many failures in a row, without a success, and a server does nothing well.
 const ROW: u32 = 5;
 
-impl Server {
-    /// What the second check is told of it: read from what was observed, not from what was concluded.
+impl WatchedServer {
+    /// The facts for the second check: observations, not conclusions.
     fn facts_for_check(&self, now: Instant, tier: u8) -> ServerFacts {
         let (attempts, probes) = (&self.facts.attempts, &self.facts.probes);
         let is_present = self.vacant.is_none();
@@ -30,7 +30,7 @@ impl Server {
         let errs = matches!(last, Some((_, Outcome::Answered(_))));
         let answers = if errs {
             Some(true)
-        } else if attempts.failed_in_row > 0 || probes.nobody_answers() {
+        } else if attempts.failed_in_row > 0 || probes.no_server_responds() {
             Some(false)
         } else {
             let is_known = attempts.tally(now).total > 0 || probes.passed_in_row > 0;
@@ -39,7 +39,7 @@ impl Server {
         let incident = self.case.as_deref().map(|case| case.incident.id.as_str());
         ServerFacts {
             is_present,
-            in_rotation: self.shown == Shown::Serving && self.held.is_none() && is_present,
+            in_rotation: self.shown == PublishedState::Serving && self.held.is_none() && is_present,
             runs: self.facts.process.down.is_none(),
             answers,
             does_well: attempts.failed_in_row < ROW && probes.failed_in_row < ROW.min(3),
@@ -49,9 +49,9 @@ impl Server {
     }
 }
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Puts a plan to the second check.
-    pub(super) fn second_check(&mut self, action: &Action) -> Result<Checked, Veto> {
+    pub(super) fn second_check(&mut self, action: &Action) -> Result<CheckedPlan, Veto> {
         let case = self.server.case.as_deref();
         let author = match case {
             Some(case) if case.by_person => Author::Person,
@@ -67,14 +67,14 @@ impl Work<'_> {
         author: Author,
         action: &Action,
         fault: FaultKind,
-    ) -> Result<Checked, Veto> {
+    ) -> Result<CheckedPlan, Veto> {
         let (now, spec) = (self.now, self.spec);
-        let read = |server: &Server| {
+        let read = |server: &WatchedServer| {
             let spec = spec.servers.get(server.id.index as usize);
             server.facts_for_check(now, spec.map_or(0, |spec| spec.tier))
         };
         let (before, after) = self.peers;
-        let plan = Plan {
+        let plan = ActionPlan {
             server: self.server.id,
             action: action.clone(),
             fault,
@@ -96,7 +96,7 @@ impl Work<'_> {
     }
 
     /// Writes a veto into the incident, once for each reason.
-    pub(super) fn tell_veto(&mut self, action: &Action, veto: Veto) {
+    pub(super) fn record_veto(&mut self, action: &Action, veto: Veto) {
         let now = self.now;
         if let Some(case) = self.case().filter(|case| case.veto != Some(veto)) {
             case.veto = Some(veto);
@@ -106,14 +106,14 @@ impl Work<'_> {
     }
 
     /// Orders what was let through, for the open incident or for none.
-    pub(super) fn order_checked(&mut self, checked: Checked, at_once: bool) -> OrderId {
+    pub(super) fn order_checked(&mut self, checked: CheckedPlan, at_once: bool) -> OrderId {
         let now = self.now;
         let id = self.order();
         let incident = self.server.case.as_deref();
         let incident = incident.map_or_else(String::new, |case| case.incident.id.clone());
         let runs = self.server.facts.process.down.is_none();
         self.server.lately.note(now, runs, &incident);
-        let Plan {
+        let ActionPlan {
             server,
             action,
             fault,
@@ -133,7 +133,7 @@ impl Work<'_> {
     /// Orders a restart outside of any incident, for this reason. Whether it was ordered.
     pub(super) fn order_routine(
         &mut self,
-        kind: RoutineKind,
+        kind: PlannedKind,
         author: Author,
         fault: FaultKind,
     ) -> bool {
@@ -144,10 +144,10 @@ impl Work<'_> {
         let order = self.order_checked(checked, false);
         self.server.starting = None;
         self.server.follows = false;
-        self.server.eject(now, Verdict::Known, self.out);
-        self.server.set_pace(Pace::Paused, self.out);
+        self.server.eject(now, EjectionReason::Known, self.out);
+        self.server.set_pace(ProbePace::Paused, self.out);
         let verification = Verification::new(self.rules(true));
-        self.server.routine = Some(Box::new(Routine {
+        self.server.routine = Some(Box::new(PlannedVerification {
             kind,
             order: Some(order),
             until: now + self.server.order_limit + UNANSWERED,

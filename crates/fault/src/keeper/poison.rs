@@ -1,38 +1,39 @@
-//! Requests that bring servers down: what is observed of them is held against ends of processes, what is convicted is put in
-//! quarantine, and one incident of the service tells of it.
+//! Requests that crash servers: correlates observed requests with process exits, quarantines the culprit, and describes
+//! it in one incident of the service.
 //!
-//! The servers are repaired by their own incidents, which name the request and that incident. It closes when all of them serve
-//! again and none has ended for a while; the quarantine lasts longer.
+//! The servers are repaired under their own incidents, which name the request and that incident. It closes when all of
+//! them serve again and none has exited for a while; the quarantine lasts longer.
 
 use std::time::Duration;
 
 use evenkeel_core::{
-    Exit, Exposed, Exposure, Instant, Observation, ProbeOutcome, ServerId, ServiceId,
+    Exit, Exposure, ExposureEvent, Instant, Observation, ProbeOutcome, ServerId, ServiceId,
 };
 
 use crate::contract::{Managed, Output};
 use crate::detect::{Detection, Detector};
-use crate::incident::{End, Finding, RepairedBy, Status, Verification};
+use crate::incident::{CloseReason, Finding, IncidentStatus, RepairedBy, VerificationRecord};
 use crate::kind::FaultKind;
 use crate::maintenance::stamp;
-use crate::poison::{Broken, Conviction, Level, Quarantined};
+use crate::poison::{BrokenAttempt, Conviction, Quarantined, SuspectLevel};
 use crate::policy::Mode;
 use crate::verify::UNPROVEN;
 
 use super::Keeper;
 use super::case::Case;
 use super::poison_watch::PoisonCase;
-use super::server::Server;
+use super::server::WatchedServer;
 
 /// Between two looks while the incident is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A quarantine has held when no process has ended with such a request for so long.
 const HELD: Duration = Duration::from_secs(10);
 
-impl Server {
-    /// Its process has ended although nobody had asked it to: whether that counts, and whether the process did it by itself.
+impl WatchedServer {
+    /// Its process has exited unexpectedly: whether that counts, and whether the process did it by itself.
     fn ended_by_itself(&self, exit: &Exit) -> Option<bool> {
-        // Hangup, interrupt, quit, kill, terminate: by somebody else, in a shell's way of telling it, too.
+        // Hangup, interrupt, quit, kill, terminate: sent from outside, including the exit statuses by which shells
+        // report them.
         let is_from_outside = |signal: i32| matches!(signal, 1 | 2 | 3 | 9 | 15);
         let signal = exit.signal.or(exit.code.map(|code| code - 128));
         let counts = !exit.asked && exit.guardian.is_none() && self.held.is_none();
@@ -50,12 +51,12 @@ impl Keeper {
         let (at, index, shape) = (exposure.at.min(now), server.index, exposure.shape);
         let judge = &mut service.poison.judge;
         match exposure.what {
-            Exposed::Began => judge.began(at, index, shape),
-            Exposed::Survived => judge.survived(at, index, shape),
-            Exposed::Unsent => judge.unsent(index, shape),
-            Exposed::Broke { age, route, text } => {
+            ExposureEvent::Began => judge.began(at, index, shape),
+            ExposureEvent::Survived => judge.survived(at, index, shape),
+            ExposureEvent::Unsent => judge.unsent(index, shape),
+            ExposureEvent::Broke { age, route, text } => {
                 judge.note_routes(&service.routes.tallies(now));
-                judge.broke(Broken {
+                judge.broke(BrokenAttempt {
                     at,
                     server: index,
                     shape,
@@ -67,7 +68,7 @@ impl Keeper {
         }
     }
 
-    /// Holds what was under way against a process that has ended.
+    /// Correlates the requests in flight with a process exit.
     pub(super) fn note_end(&mut self, at: Instant, id: ServerId, observation: &Observation) {
         let service = self.services.get_mut(id.service.0 as usize);
         let Some(service) = service else { return };
@@ -96,30 +97,30 @@ impl Keeper {
 
     /// Judges what was observed in this step, and does what is due.
     pub(super) fn judge_poison(&mut self, now: Instant, out: &mut Vec<Output>) {
-        for place in 0..self.services.len() {
-            let watch = &mut self.services[place].poison;
+        for slot in 0..self.services.len() {
+            let watch = &mut self.services[slot].poison;
             if watch.judge.wake().is_some_and(|at| now >= at) {
                 watch.judge.tick(now);
             }
-            while let Some(conviction) = self.services[place].poison.judge.convict(now) {
-                self.convicted(now, place, &conviction, out);
+            while let Some(conviction) = self.services[slot].poison.judge.convict(now) {
+                self.convicted(now, slot, &conviction, out);
             }
-            if self.services[place].poison.judge.take_doubt() {
-                self.doubted(now, place, out);
+            if self.services[slot].poison.judge.take_doubt() {
+                self.doubted(now, slot, out);
             }
-            for (server, at) in self.services[place].poison.judge.take_further() {
-                self.further(now, place, (server, at), out);
+            for (server, at) in self.services[slot].poison.judge.take_further_victims() {
+                self.further(now, slot, (server, at), out);
             }
-            let service = &mut self.services[place];
+            let service = &mut self.services[slot];
             let mode = service.spec.options.recover.mode;
             if let Some(orders) = service.poison.orders(now, service.spec.id, mode) {
                 out.push(Output::Shapes(Box::new(orders)));
             }
-            self.look_at_poison(now, place, out);
+            self.judge_poison_requests(now, slot, out);
         }
     }
 
-    /// What is in quarantine in this service.
+    /// The quarantined requests of this service.
     pub fn quarantined(&self, service: ServiceId) -> impl Iterator<Item = Quarantined> {
         let service = self.services.get(service.0 as usize);
         service
@@ -138,11 +139,11 @@ impl Keeper {
     fn convicted(
         &mut self,
         now: Instant,
-        place: usize,
+        slot: usize,
         conviction: &Conviction,
         out: &mut Vec<Output>,
     ) {
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         let name = |&index: &u32| {
             service
                 .servers
@@ -169,7 +170,7 @@ impl Keeper {
                 finding: finding.clone(),
                 last_end: now,
                 back_since: None,
-                look_at: now,
+                recheck_at: now,
             })
         });
         let case = &mut open.case;
@@ -189,29 +190,29 @@ impl Keeper {
             let until = stamp(self.shared.epoch, conviction.until);
             let what = conviction.words();
             case.quarantined(now, format!("{what} is answered with 503 until {until}"));
-            case.set_status(Status::Verifying);
+            case.set_status(IncidentStatus::Verifying);
         }
         for released in &conviction.released {
-            let text = format!("{} is no longer taken for it", released.path);
+            let text = format!("{} is no longer suspected", released.path);
             case.note(now, "action", text);
         }
-        (open.last_end, open.back_since, open.look_at) = (now, None, now + LOOK_EVERY);
+        (open.last_end, open.back_since, open.recheck_at) = (now, None, now + LOOK_EVERY);
         open.finding = finding;
         service.poison.open = Some(open);
         for &server in &conviction.servers {
-            self.tell_victim(now, place, server, out);
+            self.report_victim(now, slot, server, out);
         }
     }
 
-    /// One more process has ended with a request that had been under way when its quarantine began.
+    /// One more process has exited with a request that had been in flight since before its quarantine.
     fn further(
         &mut self,
         now: Instant,
-        place: usize,
+        slot: usize,
         (server, at): (u32, Instant),
         out: &mut Vec<Output>,
     ) {
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         let name = service
             .servers
             .get(server as usize)
@@ -219,28 +220,27 @@ impl Keeper {
         let (Some(open), Some(name)) = (&mut service.poison.open, name) else {
             return;
         };
-        let text = format!("{name} has ended, too: the request was under way there already");
+        let text = format!("{name} has exited, too: the request was already in flight there");
         open.case.note(now, "signal", text);
         if !open.case.incident.servers.contains(&name) {
             open.case.incident.servers.push(name);
         }
         open.last_end = open.last_end.max(at);
         open.back_since = None;
-        self.tell_victim(now, place, server, out);
+        self.report_victim(now, slot, server, out);
     }
 
     /// The quarantine has ended since it is not sure: the servers' own incidents go on without it.
-    fn doubted(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) {
-        let service = &mut self.services[place];
+    fn doubted(&mut self, now: Instant, slot: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[slot];
         let Some(open) = &mut service.poison.open else {
             return;
         };
-        let text =
-            "another process has ended without it: it is not sure, and it is not in quarantine";
+        let text = "another process exited without it: it is doubtful, and no longer in quarantine";
         open.case.note(now, "diagnosis", text.to_owned());
         let victims = open.servers.clone();
         let service = service.spec.id;
-        self.close_poison(now, place, None, End::Split, out);
+        self.close_poison(now, slot, None, CloseReason::Split, out);
         for index in victims {
             self.with(now, ServerId { service, index }, out, |work| {
                 if let Some(case) = work.case() {
@@ -251,8 +251,8 @@ impl Keeper {
     }
 
     /// The server's own incident names the request, and the service's incident.
-    fn tell_victim(&mut self, now: Instant, place: usize, server: u32, out: &mut Vec<Output>) {
-        let service = &mut self.services[place];
+    fn report_victim(&mut self, now: Instant, slot: usize, server: u32, out: &mut Vec<Output>) {
+        let service = &mut self.services[slot];
         let Some(open) = &mut service.poison.open else {
             return;
         };
@@ -273,13 +273,13 @@ impl Keeper {
     }
 
     /// The incident goes on, or is over.
-    fn look_at_poison(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) {
-        let service = &mut self.services[place];
+    fn judge_poison_requests(&mut self, now: Instant, slot: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[slot];
         let Some(open) = &mut service.poison.open else {
             return;
         };
-        if now >= open.look_at {
-            open.look_at = now + LOOK_EVERY;
+        if now >= open.recheck_at {
+            open.recheck_at = now + LOOK_EVERY;
             let objective = service.spec.options.objective.as_ref();
             open.case.keep_impact_up(now, &service.traffic, objective);
             let is_back = |&index: &u32| {
@@ -290,7 +290,7 @@ impl Keeper {
             open.back_since = all_back.then(|| open.back_since.unwrap_or(now));
             let quiet = now.since(open.last_end);
             if all_back && quiet >= HELD || quiet >= UNPROVEN {
-                self.close_poison(now, place, Some(all_back), End::Recovered, out);
+                self.close_poison(now, slot, Some(all_back), CloseReason::Recovered, out);
                 return;
             }
         }
@@ -304,12 +304,12 @@ impl Keeper {
     pub(super) fn close_poison(
         &mut self,
         now: Instant,
-        place: usize,
+        slot: usize,
         is_proven: Option<bool>,
-        end: End,
+        end: CloseReason,
         out: &mut Vec<Output>,
     ) {
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         let Some(open) = service.poison.open.take() else {
             return;
         };
@@ -317,16 +317,16 @@ impl Keeper {
         if let Some(is_proven) = is_proven {
             let outcome = if is_proven { "passed" } else { "not-proven" };
             let is_off = service.spec.options.recover.mode == Mode::Off;
-            case.incident.verification = Some(Verification {
+            case.incident.verification = Some(VerificationRecord {
                 outcome: outcome.to_owned(),
                 repaired_by: (!is_off).then_some(RepairedBy::Evenkeel),
                 probes: 0,
                 requests: 0,
             });
             let text = if is_proven {
-                "passed: all servers that it brought down serve again, and none has ended since"
+                "passed: all servers that it crashed serve again, and none has exited since"
             } else {
-                "not proven: not all servers that it brought down have come back"
+                "not proven: not all servers that it crashed have come back"
             };
             case.note(now, "verification", text.to_owned());
             case.recovered(open.back_since.unwrap_or(now));
@@ -344,22 +344,22 @@ impl Conviction {
     /// The request in words.
     fn words(&self) -> String {
         match self.level {
-            Level::Path => self.text.path.clone(),
-            Level::Target => format!("{} with one certain query", self.text.path),
+            SuspectLevel::Path => self.text.path.clone(),
+            SuspectLevel::Target => format!("{} with one certain query", self.text.path),
         }
     }
 }
 
 fn finding(conviction: &Conviction, servers: &[String]) -> Finding {
     let mut evidence = vec![format!(
-        "{} was under way when {} processes ended by themselves: {}",
+        "{} was in flight when {} processes exited by themselves: {}",
         conviction.words(),
         conviction.ends,
         servers.join(", ")
     )];
     if conviction.again {
         evidence[0] = format!(
-            "{} brought {} down again after its quarantine",
+            "{} crashed {} again after its quarantine",
             conviction.words(),
             servers.join(", ")
         );

@@ -1,4 +1,4 @@
-//! What is held of a service's requests that may bring its servers down, and what the balancer is told of them.
+//! State of a service's requests that may crash its servers, and what was published to the balancer about them.
 
 use evenkeel_core::{Instant, ServiceId, ShapeOrders};
 
@@ -9,7 +9,7 @@ use crate::policy::Mode;
 use super::case::Case;
 use super::shown::{EXPIRES, RENEWED};
 
-/// What a service's requests do to its servers.
+/// The poison detection of a service.
 #[derive(Debug)]
 pub(super) struct PoisonWatch {
     pub(super) judge: Poison,
@@ -19,7 +19,7 @@ pub(super) struct PoisonWatch {
     pub(super) renew_at: Instant,
 }
 
-/// The incident of a request that brings servers down.
+/// The incident of a request that crashes servers.
 #[derive(Debug)]
 pub(super) struct PoisonCase {
     pub(super) case: Case,
@@ -27,9 +27,9 @@ pub(super) struct PoisonCase {
     pub(super) servers: Vec<u32>,
     pub(super) finding: Finding,
     pub(super) last_end: Instant,
-    /// Since when all of them serve again.
+    /// When all of them began to serve again.
     pub(super) back_since: Option<Instant>,
-    pub(super) look_at: Instant,
+    pub(super) recheck_at: Instant,
 }
 
 impl Default for PoisonWatch {
@@ -45,9 +45,9 @@ impl Default for PoisonWatch {
 impl PoisonWatch {
     /// When something is to be done here.
     pub(super) fn wake(&self) -> Instant {
-        let look_at = self.open.as_ref().map(|open| open.look_at);
+        let recheck_at = self.open.as_ref().map(|open| open.recheck_at);
         let judge_at = self.judge.wake();
-        let wakes = [look_at, judge_at].into_iter().flatten();
+        let wakes = [recheck_at, judge_at].into_iter().flatten();
         wakes.fold(self.renew_at, Instant::min)
     }
 

@@ -1,17 +1,18 @@
-//! What the modes `ask` and `dry-run` do in place of a costly action: it is written down, and in `ask` a person may approve it.
+//! The modes `ask` and `dry-run`: costly actions are recorded instead of taken, and in `ask` an operator may approve
+//! them.
 //!
-//! All that is free is done as in `automatic`, with the same guards, and a costly action is proposed only when `automatic` would
-//! take it: after its waits, and never for a cause that servers share. So a proposal says what would be done now.
+//! Free actions are taken as in `automatic`, with the same guards. A costly action is proposed only when `automatic`
+//! would take it: after its waits, and never for a shared cause. So a proposal says what would be done now.
 
-use crate::incident::{ActionOutcome, Status};
+use crate::incident::{ActionOutcome, IncidentStatus};
 use crate::policy::{Action, Mode};
 
-use super::Work;
+use super::ServerContext;
 use super::case::Proposal;
-use super::refuse::Next;
-use super::shown::Shown;
+use super::refuse::AfterAction;
+use super::shown::PublishedState;
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Whether costly actions are carried out for the open case.
     pub(super) fn may_act(&self) -> bool {
         match self.mode() {
@@ -22,10 +23,10 @@ impl Work<'_> {
     }
 
     /// Proposes the playbook from the costly action `step` on, and watches the server meanwhile. The same is not proposed twice.
-    pub(super) fn propose(&mut self, step: usize) -> Next {
+    pub(super) fn propose(&mut self, step: usize) -> AfterAction {
         let now = self.now;
         let Some(case) = self.case() else {
-            return Next::Parked;
+            return AfterAction::Parked;
         };
         let actions = case.steps.get(step..).unwrap_or_default().to_vec();
         let known = case.proposal.take();
@@ -38,16 +39,22 @@ impl Work<'_> {
             rejected,
         });
         if is_new {
-            actions.iter().for_each(|action| self.write_down(action));
+            actions
+                .iter()
+                .for_each(|action| self.record_proposed(action));
         }
         let asks = self.mode() == Mode::Ask && !rejected;
         if let Some(case) = self.case().filter(|_| asks && is_new) {
-            case.note(now, "approval", "waits for a person's approval".to_owned());
+            case.note(
+                now,
+                "approval",
+                "waits for an operator's approval".to_owned(),
+            );
         }
         self.set_status(if asks {
-            Status::AwaitingApproval
+            IncidentStatus::AwaitingApproval
         } else {
-            Status::Open
+            IncidentStatus::Open
         });
         self.watch(None);
         let rules = self.rules(false);
@@ -57,15 +64,15 @@ impl Work<'_> {
                 verification.again(from);
             }
         }
-        Next::Parked
+        AfterAction::Parked
     }
 
     /// One action of a proposal. What is free in it is done: it may stand behind what is costly.
-    fn write_down(&mut self, action: &Action) {
+    fn record_proposed(&mut self, action: &Action) {
         let now = self.now;
         let outcome = match action {
             Action::Eject | Action::Drain => {
-                if self.server.shown == Shown::Serving {
+                if self.server.shown == PublishedState::Serving {
                     self.take_out_beside(action);
                 }
                 return;

@@ -1,25 +1,25 @@
-//! What others may read of the keeper between two steps.
+//! What others may read from the keeper between two steps.
 
 use evenkeel_core::{ServerId, ServiceId};
 
-use crate::contract::ServerState;
+use crate::contract::ServerStatus;
 use crate::incident::Incident;
 use crate::recover::{SuccessRate, Veto};
 
 use super::Keeper;
-use super::server::Server;
+use super::server::WatchedServer;
 
 impl Keeper {
-    /// How a server stands, for people.
+    /// The state of a server, for operators.
     #[must_use]
-    pub fn server_state(&self, server: ServerId) -> ServerState {
+    pub fn server_state(&self, server: ServerId) -> ServerStatus {
         self.services
             .get(server.service.0 as usize)
             .and_then(|service| service.servers.get(server.index as usize))
-            .map_or(ServerState::Starting, Server::state)
+            .map_or(ServerStatus::Starting, WatchedServer::state)
     }
 
-    /// How many contradictions were found in incident records and mended: each is a mistake of this program.
+    /// The number of contradictions found and corrected in incident records: each is a bug.
     #[must_use]
     pub const fn inconsistencies(&self) -> u64 {
         self.shared.inconsistencies

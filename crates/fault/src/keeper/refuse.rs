@@ -1,15 +1,14 @@
-//! What is told of an action: that it was done, that it may not be done now, that it cannot be done at all, or that a person is
-//! needed.
+//! Results of an action that is not executed: already done, not allowed now, impossible, or left to an operator.
 
 use std::time::Duration;
 
 use crate::contract::OrderAnswer;
 use crate::incident::ActionOutcome;
-use crate::outlook::Waits;
+use crate::outlook::WaitReason;
 use crate::policy::{Action, Mode};
 use crate::recover::{UNMANAGED, Veto};
 
-use super::Work;
+use super::ServerContext;
 use super::phase::Retry;
 
 /// After the guard of capacity refused, the next look.
@@ -17,16 +16,16 @@ const REFUSED: Duration = Duration::from_secs(5);
 /// After a veto, the next look.
 const VETOED: Duration = Duration::from_secs(5);
 
-/// What one action leads to.
-pub(super) enum Next {
+/// The result of one action.
+pub(super) enum AfterAction {
     /// The next action.
     On,
     /// The keeper waits; the phase says for what.
     Parked,
 }
 
-impl Work<'_> {
-    pub(super) fn refuse(&mut self, step: usize, action: &Action, why: &str) -> Next {
+impl ServerContext<'_> {
+    pub(super) fn refuse(&mut self, step: usize, action: &Action, why: &str) -> AfterAction {
         let now = self.now;
         if let Some(case) = self.server.case.as_deref_mut().filter(|case| !case.refused) {
             case.refused = true;
@@ -37,14 +36,14 @@ impl Work<'_> {
             at: now + REFUSED,
             step,
             allowed: false,
-            waits: Waits::Capacity,
+            waits: WaitReason::Capacity,
         }));
-        Next::Parked
+        AfterAction::Parked
     }
 
     /// The second check refuses a costly action: told once, and asked again after a while.
-    pub(super) fn vetoed(&mut self, step: usize, action: &Action, veto: Veto) -> Next {
-        self.tell_veto(action, veto);
+    pub(super) fn vetoed(&mut self, step: usize, action: &Action, veto: Veto) -> AfterAction {
+        self.record_veto(action, veto);
         let why = format!(
             "the second check refuses {}: {}",
             action.word(),
@@ -55,26 +54,26 @@ impl Work<'_> {
             at: self.now + VETOED,
             step,
             allowed: false,
-            waits: Waits::Veto,
+            waits: WaitReason::Veto,
         }));
-        Next::Parked
+        AfterAction::Parked
     }
 
-    pub(super) fn unmanaged(&mut self, action: &Action) -> Next {
+    pub(super) fn unmanaged(&mut self, action: &Action) -> AfterAction {
         self.impossible(action, UNMANAGED)
     }
 
     /// There is no way to do it: told once, and the next action is tried.
-    pub(super) fn impossible(&mut self, action: &Action, why: &str) -> Next {
+    pub(super) fn impossible(&mut self, action: &Action, why: &str) -> AfterAction {
         let (now, why) = (self.now, why.to_owned());
         if let Some(case) = self.server.case.as_deref_mut().filter(|case| !case.refused) {
             case.refused = true;
             case.action(now, action, ActionOutcome::Refused, Some(why));
         }
-        Next::On
+        AfterAction::On
     }
 
-    /// A person is needed; told once.
+    /// Escalates to an operator, once.
     pub(super) fn escalate(&mut self, why: &str) {
         let now = self.now;
         if self.mode() == Mode::DryRun {
@@ -82,12 +81,12 @@ impl Work<'_> {
             return;
         }
         if self.case().is_some_and(|case| case.escalate(now, why)) {
-            let text = format!("a person is needed: {why}");
+            let text = format!("an operator is needed: {why}");
             self.server.answer(OrderAnswer::Failed(text), self.out);
         }
     }
 
-    /// A person is needed. In `dry-run` nobody is told: it is written down, once.
+    /// Escalates to an operator. In `dry-run` nobody is notified: it is recorded, once.
     pub(super) fn would_escalate(&mut self, why: &str) {
         let now = self.now;
         let action = Action::Escalate;

@@ -1,33 +1,33 @@
-//! Orders that change a server (restart, stop, exec): what has to be asked before one is given.
+//! Actions that change a server (restart, stop, exec), and the conditions for each.
 
 use std::time::Duration;
 
-use evenkeel_core::Verdict;
+use evenkeel_core::EjectionReason;
 
-use crate::contract::{Managed, Pace};
-use crate::incident::{ActionOutcome, Status};
+use crate::contract::{Managed, ProbePace};
+use crate::incident::{ActionOutcome, IncidentStatus};
 use crate::kind::FaultKind;
-use crate::outlook::Waits;
+use crate::outlook::WaitReason;
 use crate::policy::Action;
-use crate::recover::{Allowance, Change, Checked};
+use crate::recover::{Allowance, CheckedPlan, ServerChange};
 
-use super::Work;
-use super::guard::NotYet;
-use super::phase::{Phase, Retry};
+use super::ServerContext;
+use super::guard::Postponed;
+use super::phase::{CasePhase, Retry};
 use super::plan::UNANSWERED;
-use super::refuse::Next;
+use super::refuse::AfterAction;
 
 /// So often it is asked whether a process that the limit keeps from being started is wanted by now.
 const ASKED_AGAIN: Duration = Duration::from_millis(500);
 
-/// A server whose trouble was its peers', too, has so long to do well again before it is repaired.
+/// How long a server whose peers had the same fault has to recover before it is repaired.
 const TRIED: Duration = Duration::from_secs(15);
 
 /// A server that was slow has so long to do well before it is restarted for it.
 const SLOW_TRIED: Duration = Duration::from_secs(4);
 
-impl Work<'_> {
-    pub(super) fn restart(&mut self, step: usize) -> Next {
+impl ServerContext<'_> {
+    pub(super) fn restart(&mut self, step: usize) -> AfterAction {
         let now = self.now;
         if !self.server.managed.restarts() {
             return self.unmanaged(&Action::Restart);
@@ -36,15 +36,15 @@ impl Work<'_> {
             return self.refuse(step, &Action::Restart, &why);
         }
         if self.must_wait(step) {
-            return Next::Parked;
+            return AfterAction::Parked;
         }
         if !self.may_act() {
             return self.propose(step);
         }
         let recover = &self.spec.options.recover;
         let is_dead = self.server.facts.process.down.is_some();
-        // A process that does not run serves nobody: what can it cost to start it, where servers are wanting? But one whose last
-        // start failed is not started for ever.
+        // A process that is not running serves nothing, so starting it costs nothing. But one whose last start failed
+        // is not restarted endlessly.
         let is_wanting = self.capacity.allows(recover.keep_serving).is_err();
         let is_free = is_dead && is_wanting && !self.server.cannot_start();
         let repairs = &mut self.server.repairs;
@@ -56,7 +56,7 @@ impl Work<'_> {
         let (starts, kind) = (repairs.restarts(), self.case().map(|case| case.kind));
         if kind == Some(FaultKind::CrashLoop) && starts >= recover.limit.actions {
             self.escalate(&format!(
-                "it ends again and again, and was started {starts} times"
+                "it exits repeatedly, and was started {starts} times"
             ));
         }
         match allowance {
@@ -66,7 +66,7 @@ impl Work<'_> {
                     at,
                     step,
                     allowed: true,
-                    waits: Waits::BackOff,
+                    waits: WaitReason::BackOff,
                 }));
                 let delay = (at - now).as_millis();
                 if let Some(case) = self.case() {
@@ -90,15 +90,15 @@ impl Work<'_> {
                     at: if asked_before { now + ASKED_AGAIN } else { at },
                     step,
                     allowed: !asked_before,
-                    waits: Waits::Limit,
+                    waits: WaitReason::Limit,
                 }));
             }
         }
-        Next::Parked
+        AfterAction::Parked
     }
 
-    /// Whether a costly action waits. What was shared and is over at its peers is tried with requests before it is repaired;
-    /// there is nothing to be tried where no process runs, or where a person has decided.
+    /// Whether a costly action waits. After a shared cause that is over at its peers, the server gets requests before
+    /// it is repaired; not if no process runs, or if an operator has decided.
     fn must_wait(&mut self, step: usize) -> bool {
         let is_decided = self
             .case()
@@ -112,16 +112,16 @@ impl Work<'_> {
             .is_some_and(|case| case.kind == FaultKind::SlowServer);
         let not_yet = match self.may_cost() {
             Err(not_yet) => not_yet,
-            Ok(()) if waited == Some(Waits::Shared) => NotYet {
-                waits: Waits::Trial,
+            Ok(()) if waited == Some(WaitReason::Shared) => Postponed {
+                waits: WaitReason::Trial,
                 at: self.now + TRIED,
-                why: "its peers do well again, so it is tried first".to_owned(),
+                why: "its peers have recovered, so it is tried first".to_owned(),
             },
             // It may have been the machine, or a moment of many requests.
-            Ok(()) if is_slow && waited != Some(Waits::Trial) => NotYet {
-                waits: Waits::Trial,
+            Ok(()) if is_slow && waited != Some(WaitReason::Trial) => Postponed {
+                waits: WaitReason::Trial,
                 at: self.now + SLOW_TRIED,
-                why: "slowness may pass, so it is tried first".to_owned(),
+                why: "the slowness may pass, so it is tried first".to_owned(),
             },
             Ok(()) => return false,
         };
@@ -129,9 +129,9 @@ impl Work<'_> {
         true
     }
 
-    /// Watches until a costly action may be asked for again. If it is well by then, none is needed.
-    fn wait_for_turn(&mut self, step: usize, not_yet: &NotYet, waited: Option<Waits>) {
-        let NotYet { waits, at, why } = not_yet;
+    /// Watches until a costly action may be tried again. If the server is healthy by then, none is needed.
+    fn wait_for_turn(&mut self, step: usize, not_yet: &Postponed, waited: Option<WaitReason>) {
+        let Postponed { waits, at, why } = not_yet;
         let (now, is_new) = (self.now, waited != Some(*waits));
         let next = Retry {
             at: *at,
@@ -139,10 +139,10 @@ impl Work<'_> {
             allowed: false,
             waits: *waits,
         };
-        let begins = is_new && *waits == Waits::Trial;
+        let begins = is_new && *waits == WaitReason::Trial;
         match self.case().map(|case| &mut case.phase) {
-            // What is being watched goes on.
-            Some(Phase::Verifying {
+            // A watch continues.
+            Some(CasePhase::Verifying {
                 verification,
                 retry,
                 ..
@@ -150,7 +150,7 @@ impl Work<'_> {
             _ => self.watch(Some(next)),
         }
         // For so short a time requests would only tell what is known, and put the action off. A longer wait may end by them.
-        let is_short = matches!(waits, Waits::Peers | Waits::HangWait);
+        let is_short = matches!(waits, WaitReason::Peers | WaitReason::HangWait);
         if let Some(verification) = self.verification().filter(|_| is_short) {
             verification.again(*at);
         }
@@ -171,21 +171,21 @@ impl Work<'_> {
             }
         };
         let change = match self.server.facts.process.down {
-            Some(_) => Change::Start,
-            None => Change::Restart,
+            Some(_) => ServerChange::Start,
+            None => ServerChange::Restart,
         };
         self.server
             .repairs
             .note(now, change, &self.spec.options.recover.backoff);
-        self.server.eject(now, Verdict::Known, self.out);
-        self.server.set_pace(Pace::Paused, self.out);
+        self.server.eject(now, EjectionReason::Known, self.out);
+        self.server.set_pace(ProbePace::Paused, self.out);
         if self.server.managed == Managed::Child && self.server.facts.process.down.is_some() {
             self.server.facts.process.replaced();
         }
         self.act(step, checked);
     }
 
-    pub(super) fn change(&mut self, step: usize, action: &Action) -> Next {
+    pub(super) fn change(&mut self, step: usize, action: &Action) -> AfterAction {
         let is_stop = *action == Action::Stop;
         if is_stop && !self.server.managed.stops() {
             return self.unmanaged(action);
@@ -194,7 +194,7 @@ impl Work<'_> {
             return self.refuse(step, action, &why);
         }
         if self.must_wait(step) {
-            return Next::Parked;
+            return AfterAction::Parked;
         }
         if !self.may_act() {
             return self.propose(step);
@@ -212,25 +212,25 @@ impl Work<'_> {
                 case.action(now, action, ActionOutcome::Refused, Some(why.clone()));
             }
             self.escalate(&why);
-            return Next::On;
+            return AfterAction::On;
         }
         let backoff = &recover.backoff;
         let checked = match self.second_check(action) {
             Ok(checked) => checked,
             Err(veto) => return self.vetoed(step, action, veto),
         };
-        self.server.repairs.note(now, Change::Other, backoff);
+        self.server.repairs.note(now, ServerChange::Other, backoff);
         if is_stop {
-            self.server.eject(now, Verdict::Known, self.out);
+            self.server.eject(now, EjectionReason::Known, self.out);
         }
         self.act(step, checked);
-        Next::Parked
+        AfterAction::Parked
     }
 
     /// Carries out what the second check has let through.
-    pub(super) fn act(&mut self, step: usize, checked: Checked) {
+    pub(super) fn act(&mut self, step: usize, checked: CheckedPlan) {
         let now = self.now;
-        self.set_status(Status::Recovering);
+        self.set_status(IncidentStatus::Recovering);
         let is_alive = self.server.facts.process.down.is_none();
         let hangs = self.case().map(|case| case.kind) == Some(FaultKind::ProcessHung);
         let action = checked.plan().action.clone();
@@ -241,7 +241,7 @@ impl Work<'_> {
         };
         case.costly |= is_alive;
         case.action_began(now, &action);
-        case.phase = Phase::Acting {
+        case.phase = CasePhase::Acting {
             step,
             order: Some(order),
             until,

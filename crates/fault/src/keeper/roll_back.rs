@@ -1,23 +1,23 @@
-//! Back to the version that ran before: once in an incident, after starts of the new one have failed.
+//! Roll-back to the previous version: once per incident, after starts of the new version have failed.
 
 use crate::contract::Managed;
 use crate::kind::FaultKind;
 use crate::policy::Action;
-use crate::recover::{Change, Situation, playbook};
+use crate::recover::{ServerChange, Situation, playbook};
 
-use super::Work;
+use super::ServerContext;
 use super::case::Case;
-use super::refuse::Next;
+use super::refuse::AfterAction;
 
 /// So many starts have failed before a service is rolled back.
 const FAILED_STARTS: usize = 2;
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Rolls back, if that is in the playbook and was not tried before in this incident.
-    pub(super) fn roll_back(&mut self, step: usize) -> Next {
+    pub(super) fn roll_back(&mut self, step: usize) -> AfterAction {
         let action = Action::RollBack;
         if self.has_rolled_back() {
-            return Next::On;
+            return AfterAction::On;
         }
         if !self.server.rolls_back {
             let why = "neither `run.roll_back` nor `run.keep_previous` is set";
@@ -30,9 +30,11 @@ impl Work<'_> {
             Ok(checked) => {
                 // It counts; but nothing holds it up, since it is done once.
                 let backoff = &self.spec.options.recover.backoff;
-                self.server.repairs.note(self.now, Change::Other, backoff);
+                self.server
+                    .repairs
+                    .note(self.now, ServerChange::Other, backoff);
                 self.act(step, checked);
-                Next::Parked
+                AfterAction::Parked
             }
             Err(veto) => self.vetoed(step, &action, veto),
         }

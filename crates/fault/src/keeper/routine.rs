@@ -1,14 +1,15 @@
-//! A restart that a person ordered while nothing was wrong, or a return from maintenance: from its order to its verification.
+//! Planned changes: a restart ordered by an operator while nothing was wrong, or a return from maintenance, from the
+//! order to the verification.
 
-use crate::contract::{OrderAnswer, Pace};
+use crate::contract::{OrderAnswer, ProbePace};
 use crate::detect::{Detection, Detector};
 use crate::incident::ActionOutcome;
-use crate::verify::{Progress, Verification};
+use crate::verify::{Verification, VerifyProgress};
 
-use super::Work;
-use super::shown::RoutineKind;
+use super::ServerContext;
+use super::shown::PlannedKind;
 
-impl Work<'_> {
+impl ServerContext<'_> {
     pub(super) fn tick_routine(&mut self) {
         let now = self.now;
         if self.server.case.is_some() {
@@ -28,16 +29,16 @@ impl Work<'_> {
     }
 
     /// Its verification got somewhere.
-    pub(super) fn routine_progress(&mut self, progress: Progress) {
+    pub(super) fn routine_progress(&mut self, progress: VerifyProgress) {
         match progress {
-            Progress::Pending => {}
-            Progress::Trickle => self.try_with_requests(),
-            Progress::Passed | Progress::Unproven => self.routine_passed(),
-            Progress::Failed(why) => self.routine_failed(&why),
+            VerifyProgress::Pending => {}
+            VerifyProgress::Trickle => self.try_with_requests(),
+            VerifyProgress::Passed | VerifyProgress::Unproven => self.routine_passed(),
+            VerifyProgress::Failed(why) => self.routine_failed(&why),
         }
     }
 
-    /// A person's restart was carried out.
+    /// An operator's restart was executed.
     pub(super) fn routine_ended(&mut self, outcome: ActionOutcome, detail: Option<String>) {
         if outcome != ActionOutcome::Done {
             let why = detail.unwrap_or_else(|| outcome.word().to_owned());
@@ -56,30 +57,30 @@ impl Work<'_> {
             routine.verification = Verification::new(rules);
         }
         self.server
-            .set_pace(Pace::Every(rules.options.every), self.out);
+            .set_pace(ProbePace::Every(rules.options.every), self.out);
     }
 
     fn routine_passed(&mut self) {
         let kind = self.server.routine.take().map(|routine| routine.kind);
-        // What failed while it was replaced says nothing about the new one.
+        // Failures during the replacement say nothing about the new process.
         self.server.facts.forget(self.now);
         self.server.restore(true, self.out);
         self.server.doubt_until = None;
-        self.server.set_pace(Pace::Normal, self.out);
+        self.server.set_pace(ProbePace::Normal, self.out);
         let name = self.full_name();
         let done = match kind {
-            Some(RoutineKind::Return) => "is verified and takes requests again",
-            Some(RoutineKind::Restart) | None => "was restarted and is verified",
+            Some(PlannedKind::Return) => "is verified and takes requests again",
+            Some(PlannedKind::Restart) | None => "was restarted and is verified",
         };
         self.server
             .answer(OrderAnswer::Done(format!("{name} {done}")), self.out);
     }
 
-    /// A restart in maintenance: the server stays where the person has put it.
+    /// A restart during maintenance: the server stays in maintenance.
     fn routine_held(&mut self) {
         self.server.routine = None;
         self.server.restore(true, self.out);
-        self.server.set_pace(Pace::Normal, self.out);
+        self.server.set_pace(ProbePace::Normal, self.out);
         let text = format!("{} was restarted; it is in maintenance", self.full_name());
         self.server.answer(OrderAnswer::Done(text), self.out);
     }
@@ -88,18 +89,18 @@ impl Work<'_> {
         self.starts_too_late();
         let kind = self.server.routine.take().map(|routine| routine.kind);
         let text = match kind {
-            Some(RoutineKind::Return) => {
+            Some(PlannedKind::Return) => {
                 format!("it did not come back from maintenance: {why}")
             }
-            Some(RoutineKind::Restart) | None => {
-                format!("a restart that was ordered did not succeed: {why}")
+            Some(PlannedKind::Restart) | None => {
+                format!("the ordered restart failed: {why}")
             }
         };
         self.server
             .answer(OrderAnswer::Failed(text.clone()), self.out);
         if self.is_held() {
             self.server.restore(true, self.out);
-            self.server.set_pace(Pace::Normal, self.out);
+            self.server.set_pace(ProbePace::Normal, self.out);
         }
         self.detected(&Detection {
             by: Detector::Supervisor,

@@ -1,10 +1,10 @@
-//! What is held of evenkeel itself, and what an observation is worth while it lacked something.
+//! State of the self-check, and the correction of observations made while evenkeel itself was impaired.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Observation, ProbeOutcome};
 
-use crate::analyze::Traffic;
+use crate::analyze::ServiceTraffic;
 use crate::incident::Finding;
 use crate::self_check::{SelfCheck, Trouble};
 
@@ -12,18 +12,18 @@ use super::case::Case;
 
 /// It must have been over for so long.
 const QUIET: Duration = Duration::from_secs(10);
-/// What lasts longer than this needs a person.
+/// Anything that lasts longer than this is escalated.
 const LONG: Duration = Duration::from_secs(30);
 
-/// What is held of evenkeel itself.
+/// The self-check and its incident.
 #[derive(Debug, Default)]
 pub(super) struct SelfWatch {
     pub(super) check: SelfCheck,
     /// Of all services together.
-    pub(super) traffic: Traffic,
+    pub(super) traffic: ServiceTraffic,
     pub(super) open: Option<Box<SelfIncident>>,
-    /// When it is looked at; not at all if absent.
-    pub(super) look_at: Option<Instant>,
+    /// When it is evaluated; never if absent.
+    pub(super) recheck_at: Option<Instant>,
 }
 
 /// An open incident of evenkeel itself.
@@ -37,10 +37,10 @@ pub(super) struct SelfIncident {
 
 impl SelfWatch {
     pub(super) fn wake(&self) -> Instant {
-        self.look_at.unwrap_or(Instant::NEVER)
+        self.recheck_at.unwrap_or(Instant::NEVER)
     }
 
-    /// What an observation says of its server, without what evenkeel itself lacked meanwhile.
+    /// An observation, corrected for shortages of evenkeel itself.
     pub(super) fn corrected(&mut self, at: Instant, observation: Observation) -> Observation {
         if let Observation::Probe {
             outcome: ProbeOutcome::LocalError,
@@ -48,7 +48,7 @@ impl SelfWatch {
         } = observation
         {
             self.check.unsent_probe(at);
-            self.look_at.get_or_insert(at);
+            self.recheck_at.get_or_insert(at);
         }
         self.check.corrected(at, observation)
     }
@@ -69,7 +69,7 @@ impl SelfIncident {
                 .iter_mut()
                 .find(|one| one.cause == trouble.cause)
             {
-                // Its numbers grow: what was told last is in the record.
+                // Its numbers grow: the record has those reported last.
                 Some(known) => {
                     has_changed |= known.evidence != trouble.evidence;
                     known.evidence = trouble.evidence;
@@ -88,7 +88,7 @@ impl SelfIncident {
         }
         let lasts = self.troubles.iter().any(|trouble| trouble.cause.lasts());
         if lasts && now.since(self.case.detected) >= LONG {
-            let why = "evenkeel itself lacks what it needs; no server is to blame";
+            let why = "evenkeel itself lacks resources; no server is to blame";
             self.case.escalate(now, why);
         }
     }

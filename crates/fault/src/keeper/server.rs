@@ -1,25 +1,25 @@
-//! What the keeper holds of one server: its facts, what the balancer was told, its pace, its open case.
+//! State of one server: its history, the published state, its probe pace, its open case.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, ServerId, StartFailure, Verdict};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId, StartFailure};
 
 use crate::common_cause::Symptom;
 use crate::contract::{
-    Managed, OrderAnswer, OrderId, Output, Pace, ServerSpec, ServerState, Ticket,
+    Managed, OrderAnswer, OrderId, OrderTicket, Output, ProbePace, ServerSpec, ServerStatus,
 };
 use crate::detect::Comparison;
 use crate::kind::FaultKind;
 use crate::maintenance::TakenOut;
 use crate::policy::FaultOptions;
-use crate::recover::{Lately, Repairs};
-use crate::signal::{Down, Facts};
+use crate::recover::{RecentActions, Repairs};
+use crate::signal::{DownReason, ServerHistory};
 use crate::verify::{TRICKLE_SHARE, Verification};
 
 use super::case::Case;
-use super::phase::Phase;
-use super::shown::{EXPIRES, Held, RENEWED, Routine, RoutineKind, Shown};
+use super::phase::CasePhase;
+use super::shown::{EXPIRES, OperatorHold, RENEWED, PlannedVerification, PlannedKind, PublishedState};
 use super::start::StartTimes;
 use super::unproven::Unproven;
 
@@ -28,7 +28,7 @@ pub(super) const DOUBT: Duration = Duration::from_secs(2);
 
 /// One server.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct WatchedServer {
     pub(super) id: ServerId,
     pub(super) name: String,
     pub(super) managed: Managed,
@@ -36,22 +36,22 @@ pub(super) struct Server {
     pub(super) host: Option<IpAddr>,
     /// Whether its service can go back to the version that ran before.
     pub(super) rolls_back: bool,
-    pub(super) facts: Facts,
+    pub(super) facts: ServerHistory,
     pub(super) repairs: Repairs,
-    /// What was done to it lately, as the second check counts it.
-    pub(super) lately: Lately,
+    /// Recent actions on it, as counted by the second check.
+    pub(super) lately: RecentActions,
     pub(super) case: Option<Box<Case>>,
     /// Its last incident, if it is not proven to be over.
     pub(super) unproven: Option<Box<Unproven>>,
-    pub(super) routine: Option<Box<Routine>>,
+    pub(super) routine: Option<Box<PlannedVerification>>,
     /// Its first start: no probe needs to pass before this moment.
     pub(super) starting: Option<Instant>,
-    pub(super) held: Option<Box<Held>>,
+    pub(super) held: Option<Box<OperatorHold>>,
     /// The balancer holds an order about it that does not expire.
     lasting: bool,
-    /// A person's order that is not yet carried out.
-    pub(super) asked: Option<Ticket>,
-    pub(super) shown: Shown,
+    /// An operator's order that has not been executed yet.
+    pub(super) asked: Option<OrderTicket>,
+    pub(super) shown: PublishedState,
     /// Since when it has been out of rotation for a fault.
     pub(super) out_since: Option<Instant>,
     /// Whether its requests in flight were sent elsewhere since it was ejected.
@@ -59,11 +59,11 @@ pub(super) struct Server {
     /// Whether the balancer knows that it is being repaired.
     repair_told: bool,
     pub(super) renew_at: Instant,
-    pub(super) pace: Pace,
+    pub(super) pace: ProbePace,
     pub(super) doubt_until: Option<Instant>,
     pub(super) slow: Option<Box<Comparison>>,
-    /// Nobody is here, or nobody yet.
-    pub(super) vacant: Option<ServerState>,
+    /// The slot is empty, or still empty.
+    pub(super) vacant: Option<ServerStatus>,
     pub(super) starts: StartTimes,
     /// It cannot start, as another server, which is tried first.
     pub(super) follows: bool,
@@ -73,7 +73,7 @@ pub(super) struct Server {
     pub(super) rise: u32,
 }
 
-impl Server {
+impl WatchedServer {
     pub(super) fn new(
         id: ServerId,
         spec: &ServerSpec,
@@ -87,9 +87,9 @@ impl Server {
             host: spec.address.as_deref().and_then(host_of),
             rolls_back: spec.rolls_back,
             order_limit: spec.order_limit,
-            facts: Facts::new(&options.detect, peers),
+            facts: ServerHistory::new(&options.detect, peers),
             repairs: Repairs::default(),
-            lately: Lately::default(),
+            lately: RecentActions::default(),
             case: None,
             unproven: None,
             routine: None,
@@ -97,12 +97,12 @@ impl Server {
             held: None,
             lasting: false,
             asked: None,
-            shown: Shown::Serving,
+            shown: PublishedState::Serving,
             out_since: None,
             rescued: false,
             repair_told: false,
             renew_at: Instant::NEVER,
-            pace: Pace::Normal,
+            pace: ProbePace::Normal,
             doubt_until: None,
             slow: None,
             vacant: None,
@@ -115,7 +115,7 @@ impl Server {
 
     /// Whether it takes its full share of traffic.
     pub(super) fn serves(&self) -> bool {
-        self.shown == Shown::Serving
+        self.shown == PublishedState::Serving
             && self.held.is_none()
             && self.facts.process.down.is_none()
             && self.vacant.is_none()
@@ -137,7 +137,7 @@ impl Server {
         let is_repaired = self.case.is_some() && self.facts.process.down.is_some();
         is_repaired
             || self.is_being_changed()
-            || routine.is_some_and(|routine| routine.kind == RoutineKind::Restart)
+            || routine.is_some_and(|routine| routine.kind == PlannedKind::Restart)
     }
 
     /// Whether its open incident may end in one of the whole service: nothing is being done to its process.
@@ -146,7 +146,7 @@ impl Server {
             && self.case.as_ref().is_none_or(|case| {
                 !case.repaired
                     && !case.costly
-                    && !matches!(case.phase, Phase::Acting { order: Some(_), .. })
+                    && !matches!(case.phase, CasePhase::Acting { order: Some(_), .. })
             })
     }
 
@@ -155,7 +155,7 @@ impl Server {
         self.case.is_none() && self.routine.is_none() && self.starting.is_none()
     }
 
-    /// Whether it is a child whose first start is still to be looked at.
+    /// Whether it is a child whose first start is still to be judged.
     pub(super) fn awaits_start(&self) -> bool {
         self.managed == Managed::Child && self.starting.is_none()
     }
@@ -168,15 +168,15 @@ impl Server {
         self.doubt_until.filter(|_| agree && self.is_quiet())
     }
 
-    /// Whether time, or a change of its record, asks for a look at it.
+    /// Whether it is due for evaluation, because of time or a change of its record.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         now >= self.wake() || self.case.as_ref().is_some_and(|case| case.changed)
     }
 
-    pub(super) fn eject(&mut self, now: Instant, verdict: Verdict, out: &mut Vec<Output>) {
+    pub(super) fn eject(&mut self, now: Instant, verdict: EjectionReason, out: &mut Vec<Output>) {
         self.out_since.get_or_insert(now);
-        if self.shown != Shown::Ejected(verdict) {
-            self.show(now, Shown::Ejected(verdict), out);
+        if self.shown != PublishedState::Ejected(verdict) {
+            self.show(now, PublishedState::Ejected(verdict), out);
         }
     }
 
@@ -186,21 +186,21 @@ impl Server {
         self.slow.is_some() || self.case.as_deref().is_some_and(has_case)
     }
 
-    /// What speaks against it: that it answers nothing at all, or something less.
-    pub(super) fn suspicion(&self) -> Verdict {
+    /// The evidence against it: no answers at all, or something milder.
+    pub(super) fn suspicion(&self) -> EjectionReason {
         let hangs = |case: &Case| {
             matches!(case.kind, FaultKind::ProcessHung | FaultKind::Unreachable)
                 || matches!(case.symptom, Some(Symptom::Hangs | Symptom::Unreachable))
         };
         match self.case.as_deref() {
-            Some(case) if hangs(case) => Verdict::Hung,
-            _ => Verdict::Suspected,
+            Some(case) if hangs(case) => EjectionReason::Hung,
+            _ => EjectionReason::Suspected,
         }
     }
 
-    /// Sends its requests in flight elsewhere, once per ejection. Not for a person's hold, which lets them finish.
+    /// Rescues its requests in flight, once per ejection. Not for an operator's hold, which lets them finish.
     pub(super) fn rescue(&mut self, out: &mut Vec<Output>) {
-        let is_out = matches!(self.shown, Shown::Ejected(_)) && self.held.is_none();
+        let is_out = matches!(self.shown, PublishedState::Ejected(_)) && self.held.is_none();
         if is_out && !self.rescued {
             self.rescued = true;
             out.push(Output::Directive(Directive::Rescue { server: self.id }));
@@ -208,7 +208,7 @@ impl Server {
     }
 
     pub(super) fn trial(&mut self, now: Instant, out: &mut Vec<Output>) {
-        if self.shown != Shown::Trial {
+        if self.shown != PublishedState::Trial {
             // A trial does not end an order that lasts.
             if std::mem::take(&mut self.lasting) {
                 out.push(Output::Directive(Directive::Restore {
@@ -216,16 +216,16 @@ impl Server {
                     slowly: true,
                 }));
             }
-            self.show(now, Shown::Trial, out);
+            self.show(now, PublishedState::Trial, out);
         }
     }
 
     /// Ends an ejection or a trial. Maintenance stays.
     pub(super) fn restore(&mut self, slowly: bool, out: &mut Vec<Output>) {
-        if self.shown == Shown::Serving {
+        if self.shown == PublishedState::Serving {
             return;
         }
-        self.shown = Shown::Serving;
+        self.shown = PublishedState::Serving;
         self.out_since = None;
         self.rescued = false;
         self.renew_at = Instant::NEVER;
@@ -243,7 +243,7 @@ impl Server {
     }
 
     /// Begins a maintenance, or changes its terms.
-    pub(super) fn hold(&mut self, held: Held, out: &mut Vec<Output>) {
+    pub(super) fn hold(&mut self, held: OperatorHold, out: &mut Vec<Output>) {
         self.held = Some(Box::new(held));
         self.show_held(out);
     }
@@ -256,7 +256,7 @@ impl Server {
             TakenOut::Drained => Directive::Drain { server: self.id },
             TakenOut::Ejected => Directive::Eject {
                 server: self.id,
-                verdict: Verdict::Known,
+                verdict: EjectionReason::Known,
                 until: Instant::NEVER,
             },
         }));
@@ -266,7 +266,7 @@ impl Server {
     pub(super) fn release(&mut self, out: &mut Vec<Output>) {
         self.held = None;
         self.lasting = false;
-        self.shown = Shown::Serving;
+        self.shown = PublishedState::Serving;
         self.out_since = None;
         self.rescued = false;
         self.repair_told = false;
@@ -277,7 +277,7 @@ impl Server {
         }));
     }
 
-    /// Answers the person's order that is under way, if one is.
+    /// Answers the operator's order in progress, if there is one.
     pub(super) fn answer(&mut self, answer: OrderAnswer, out: &mut Vec<Output>) {
         let ticket = if answer.is_last() {
             self.asked.take()
@@ -287,7 +287,7 @@ impl Server {
         out.extend(ticket.map(|ticket| Output::Answer { ticket, answer }));
     }
 
-    pub(super) fn set_pace(&mut self, pace: Pace, out: &mut Vec<Output>) {
+    pub(super) fn set_pace(&mut self, pace: ProbePace, out: &mut Vec<Output>) {
         if self.pace != pace {
             self.pace = pace;
             out.push(Output::Pace {
@@ -304,24 +304,24 @@ impl Server {
         }
     }
 
-    fn show(&mut self, now: Instant, shown: Shown, out: &mut Vec<Output>) {
+    fn show(&mut self, now: Instant, shown: PublishedState, out: &mut Vec<Output>) {
         self.shown = shown;
-        self.rescued &= matches!(shown, Shown::Ejected(_));
+        self.rescued &= matches!(shown, PublishedState::Ejected(_));
         self.renew_at = now + RENEWED;
         let (server, until) = (self.id, now + EXPIRES);
         let directive = match (shown, self.held.as_ref()) {
             // Maintenance is the stronger one and does not expire; it needs no company.
             (_, Some(_)) => return,
-            (Shown::Serving, None) => {
+            (PublishedState::Serving, None) => {
                 self.renew_at = Instant::NEVER;
                 return;
             }
-            (Shown::Ejected(verdict), None) => Directive::Eject {
+            (PublishedState::Ejected(verdict), None) => Directive::Eject {
                 server,
                 verdict,
                 until,
             },
-            (Shown::Trial, None) => Directive::Trial {
+            (PublishedState::Trial, None) => Directive::Trial {
                 server,
                 share: TRICKLE_SHARE,
                 until,
@@ -333,9 +333,9 @@ impl Server {
         out.push(Output::Directive(directive));
     }
 
-    /// Tells whether it is being repaired, if that has changed: before all else that is said about it from place `at` on, so that
-    /// nobody finds it out of service and knows of no repair.
-    pub(super) fn tell_repair(&mut self, now: Instant, at: usize, out: &mut Vec<Output>) {
+    /// Publishes whether it is being repaired, if that has changed: before everything else about it from index `at` on,
+    /// so that no request finds it out of service without knowing of the repair.
+    pub(super) fn report_repair(&mut self, now: Instant, at: usize, out: &mut Vec<Output>) {
         let is_repaired = self.is_being_repaired();
         if is_repaired == self.repair_told {
             return;
@@ -352,73 +352,75 @@ impl Server {
 
     /// Whether it is out of service and on its way back: started, repaired, or verified.
     fn is_being_repaired(&self) -> bool {
-        let is_out = self.shown != Shown::Serving && self.held.is_none();
+        let is_out = self.shown != PublishedState::Serving && self.held.is_none();
         is_out
             && matches!(
                 self.state(),
-                ServerState::Starting | ServerState::Recovering | ServerState::Verifying
+                ServerStatus::Starting | ServerStatus::Recovering | ServerStatus::Verifying
             )
     }
 
-    /// How it stands, for people.
-    pub(super) fn state(&self) -> ServerState {
+    /// Its state, for operators.
+    pub(super) fn state(&self) -> ServerStatus {
         if let Some(vacant) = self.vacant {
             return vacant;
         }
         if self.held.is_some() {
-            return ServerState::Maintenance;
+            return ServerStatus::Maintenance;
         }
         let out_of_service = || match self.shown {
-            _ if self.facts.process.down.is_some() => ServerState::Down,
-            Shown::Ejected(_) => ServerState::Ejected,
-            Shown::Trial => ServerState::Verifying,
-            Shown::Serving => ServerState::Doubtful,
+            _ if self.facts.process.down.is_some() => ServerStatus::Down,
+            PublishedState::Ejected(_) => ServerStatus::Ejected,
+            PublishedState::Trial => ServerStatus::Verifying,
+            PublishedState::Serving => ServerStatus::Doubtful,
         };
         if let Some(case) = &self.case {
             return match &case.phase {
-                Phase::Acting { .. } => ServerState::Recovering,
-                Phase::Verifying { verification, .. }
+                CasePhase::Acting { .. } => ServerStatus::Recovering,
+                CasePhase::Verifying { verification, .. }
                     if verification.rules.ends || verification.in_trickle() =>
                 {
-                    ServerState::Verifying
+                    ServerStatus::Verifying
                 }
-                Phase::Verifying { retry: Some(_), .. } if !case.escalated => {
-                    ServerState::Recovering
+                CasePhase::Verifying { retry: Some(_), .. } if !case.escalated => {
+                    ServerStatus::Recovering
                 }
-                Phase::Judged | Phase::Verifying { .. } | Phase::Examining { .. } => {
+                CasePhase::Judged | CasePhase::Verifying { .. } | CasePhase::Examining { .. } => {
                     out_of_service()
                 }
             };
         }
         match self.routine.as_deref() {
-            Some(Routine { order: Some(_), .. }) => return ServerState::Recovering,
-            Some(Routine { order: None, .. }) => return ServerState::Verifying,
+            Some(PlannedVerification { order: Some(_), .. }) => return ServerStatus::Recovering,
+            Some(PlannedVerification { order: None, .. }) => return ServerStatus::Verifying,
             None => {}
         }
         if self.starting.is_some() {
-            return ServerState::Starting;
+            return ServerStatus::Starting;
         }
         match out_of_service() {
-            ServerState::Doubtful if self.doubt_until.is_none() => ServerState::Up,
-            state @ (ServerState::Doubtful
-            | ServerState::Starting
-            | ServerState::Up
-            | ServerState::Ejected
-            | ServerState::Recovering
-            | ServerState::Verifying
-            | ServerState::Maintenance
-            | ServerState::Down
-            | ServerState::Unresolved
-            | ServerState::Absent) => state,
+            ServerStatus::Doubtful if self.doubt_until.is_none() => ServerStatus::Up,
+            state @ (ServerStatus::Doubtful
+            | ServerStatus::Starting
+            | ServerStatus::Up
+            | ServerStatus::Ejected
+            | ServerStatus::Recovering
+            | ServerStatus::Verifying
+            | ServerStatus::Maintenance
+            | ServerStatus::Down
+            | ServerStatus::Unresolved
+            | ServerStatus::Absent) => state,
         }
     }
 
     /// Its last start failed: the process could not be started, or ended before it was ever ready.
     pub(super) fn cannot_start(&self) -> bool {
         let has_failed = match &self.facts.process.down {
-            Some(Down::NotStarted { .. }) => true,
-            Some(Down::Ended(ended)) => ended.ready_for.is_none() && ended.exit.guardian.is_none(),
-            Some(Down::Stopped) | None => false,
+            Some(DownReason::NotStarted { .. }) => true,
+            Some(DownReason::Ended(ended)) => {
+                ended.ready_for.is_none() && ended.exit.guardian.is_none()
+            }
+            Some(DownReason::Stopped) | None => false,
         };
         has_failed && self.held.is_none() && self.vacant.is_none()
     }
@@ -441,7 +443,7 @@ impl Server {
     /// Whether an answer to this order is waited for.
     pub(super) fn awaits_action(&self, id: OrderId) -> bool {
         let by_case = self.case.as_ref().is_some_and(
-            |case| matches!(&case.phase, Phase::Acting { order: Some(order), .. } if *order == id),
+            |case| matches!(&case.phase, CasePhase::Acting { order: Some(order), .. } if *order == id),
         );
         by_case
             || self
@@ -471,9 +473,11 @@ impl Server {
             });
         }
         match self.case.as_ref().map(|case| &case.phase) {
-            None | Some(Phase::Judged) => next,
-            Some(Phase::Examining { until, .. } | Phase::Acting { until, .. }) => next.min(*until),
-            Some(Phase::Verifying {
+            None | Some(CasePhase::Judged) => next,
+            Some(CasePhase::Examining { until, .. } | CasePhase::Acting { until, .. }) => {
+                next.min(*until)
+            }
+            Some(CasePhase::Verifying {
                 verification,
                 retry,
                 ..
@@ -491,7 +495,7 @@ pub(super) fn host_of(address: &str) -> Option<IpAddr> {
     address.parse::<SocketAddr>().ok().map(|one| one.ip())
 }
 
-/// A verification is looked at again whenever time alone could decide it.
+/// A verification is re-evaluated whenever time alone could decide it.
 fn wake_of(verification: &Verification) -> Instant {
     verification
         .wake(verification.judged)

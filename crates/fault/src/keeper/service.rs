@@ -1,53 +1,53 @@
-//! What the keeper holds of one service: its servers, its totals, and who of them is to be compared with whom.
+//! State of one service: its servers, its totals, and which of its servers are peers.
 
 use std::time::Duration;
 
-use evenkeel_core::stat::Pool;
+use evenkeel_core::stat::PooledHistograms;
 use evenkeel_core::{Instant, ServerId};
 
-use crate::analyze::Traffic;
-use crate::common_cause::{Alike, CommonCause, ServerView, Symptom};
-use crate::contract::{ServerState, ServiceSpec, Ticket};
-use crate::detect::{Detection, Latest, LoadWatch, Standing};
+use crate::analyze::ServiceTraffic;
+use crate::common_cause::{CommonCause, JudgedServer, Symptom, SymptomCounts};
+use crate::contract::{OrderTicket, ServerStatus, ServiceSpec};
+use crate::detect::{Detection, RankAmongPeers, RecentTypical, ServiceLoadWatch};
 use crate::maintenance::Maintenance;
-use crate::policy::SlowOptions;
+use crate::policy::SlowServerOptions;
 use crate::recover::Capacity;
 use crate::signal::Routes;
 
-use super::common::{BurnWatch, Common};
-use super::measures::Measures;
+use super::common::{BurnWatch, CommonIncident};
+use super::measures::PublishedOrders;
 use super::poison_watch::PoisonWatch;
-use super::server::Server;
+use super::server::WatchedServer;
 
 /// Over which time routes are counted.
 const ROUTES: Duration = Duration::from_secs(10);
 
 /// One service and its servers.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(super) struct WatchedService {
     pub(super) spec: ServiceSpec,
-    pub(super) servers: Vec<Server>,
-    pub(super) traffic: Traffic,
+    pub(super) servers: Vec<WatchedServer>,
+    pub(super) traffic: ServiceTraffic,
     /// How requests end, by route.
     pub(super) routes: Routes,
     /// How it usually is, to find what burns slowly.
     pub(super) burn: BurnWatch,
-    /// What its requests do to its servers.
+    /// Its poison detection.
     pub(super) poison: PoisonWatch,
     /// How much its servers have to do.
-    pub(super) load: LoadWatch,
-    /// What the balancer was told about it.
-    pub(super) measures: Measures,
+    pub(super) load: ServiceLoadWatch,
+    /// Its state as published to the balancer.
+    pub(super) measures: PublishedOrders,
     /// How many servers show the same, as of the last look.
-    pub(super) alike: Alike,
-    /// When that is looked at again.
+    pub(super) alike: SymptomCounts,
+    /// When that is evaluated next.
     pub(super) alike_at: Instant,
-    /// What was detected in this step and is not judged yet, with the server's index.
+    /// Detections of this step that are not judged yet, with the server's index.
     pub(super) detections: Vec<(u32, Detection)>,
     /// The open incident of the service as a whole.
-    pub(super) common: Option<Box<Common>>,
+    pub(super) common: Option<Box<CommonIncident>>,
     pub(super) slow_at: Instant,
-    /// Until then what gathered while evenkeel stood still is served, and how long that takes says nothing about a server.
+    /// Until then the backlog of a stall of evenkeel is served, and its response times say nothing about a server.
     pub(super) catches_up_until: Instant,
     /// How many of its servers take their full share; kept by the keeper with every change.
     pub(super) serving: usize,
@@ -61,22 +61,22 @@ pub(super) struct Service {
     pub(super) started_again: Option<(Instant, String)>,
     /// At how many of its places somebody is.
     pub(super) present: usize,
-    /// A person has taken the whole service out.
+    /// An operator has taken the whole service out.
     pub(super) maintenance: Option<Box<ServiceMaintenance>>,
-    /// Maintenance of servers from DNS that are not there now, with the index that each had.
+    /// Maintenance of servers from DNS that are currently absent, with the index that each had.
     pub(super) away: Vec<(u32, Maintenance)>,
 }
 
-/// A service that a person has taken out.
+/// A service that an operator has taken out.
 #[derive(Debug)]
 pub(super) struct ServiceMaintenance {
     pub(super) maintenance: Maintenance,
     /// When it ends by itself.
     pub(super) until: Option<Instant>,
-    /// A person ended it, or its time is over: requests wait for the first server that is verified.
+    /// It was ended by an operator, or its time is over: requests wait for the first verified server.
     pub(super) is_ending: bool,
     /// The order that ended it.
-    pub(super) asked: Option<Ticket>,
+    pub(super) asked: Option<OrderTicket>,
 }
 
 /// The server that is tried for all that cannot start.
@@ -100,7 +100,7 @@ impl Canary {
     }
 }
 
-impl Service {
+impl WatchedService {
     pub(super) fn new(spec: ServiceSpec) -> Self {
         let spec_id = spec.id;
         let peers = spec.servers.len().saturating_sub(1);
@@ -109,24 +109,24 @@ impl Service {
                 service: spec.id,
                 index,
             };
-            let mut made = Server::new(id, server, &spec.options, peers);
-            made.vacant = server.address.is_none().then_some(ServerState::Unresolved);
+            let mut made = WatchedServer::new(id, server, &spec.options, peers);
+            made.vacant = server.address.is_none().then_some(ServerStatus::Unresolved);
             made
         });
-        let servers: Vec<Server> = servers.collect();
+        let servers: Vec<WatchedServer> = servers.collect();
         let serving = servers.iter().filter(|server| server.serves()).count();
         let present = servers.iter().filter(|server| server.vacant.is_none());
         let present = present.count();
         Self {
             spec,
             servers,
-            traffic: Traffic::default(),
+            traffic: ServiceTraffic::default(),
             routes: Routes::new(ROUTES),
             burn: BurnWatch::default(),
             poison: PoisonWatch::default(),
-            load: LoadWatch::default(),
-            measures: Measures::new(spec_id),
-            alike: Alike::default(),
+            load: ServiceLoadWatch::default(),
+            measures: PublishedOrders::new(spec_id),
+            alike: SymptomCounts::default(),
             alike_at: Instant::ZERO,
             detections: Vec::new(),
             common: None,
@@ -143,7 +143,7 @@ impl Service {
         }
     }
 
-    /// Whether nothing is detected and repaired here by a person's order.
+    /// Whether detection and repair are suspended by an operator's order.
     pub(super) fn is_suspended(&self) -> bool {
         self.maintenance
             .as_ref()
@@ -151,9 +151,9 @@ impl Service {
     }
 
     pub(super) fn capacity(&self, index: usize) -> Capacity {
-        let own = self.servers.get(index).is_some_and(Server::serves);
+        let own = self.servers.get(index).is_some_and(WatchedServer::serves);
         if self.common.as_ref().is_some_and(|one| one.fails_over()) {
-            return self.capacity_behind(index);
+            return self.later_tier_capacity(index);
         }
         Capacity {
             servers: self.present,
@@ -162,7 +162,7 @@ impl Service {
     }
 
     /// While the first tier fails, only those behind it carry anything.
-    fn capacity_behind(&self, index: usize) -> Capacity {
+    fn later_tier_capacity(&self, index: usize) -> Capacity {
         let servers = self.servers.iter().zip(&self.spec.servers).enumerate();
         let behind = servers.filter(|(_, (server, spec))| spec.tier > 0 && server.vacant.is_none());
         let others = behind.clone();
@@ -173,11 +173,11 @@ impl Service {
         }
     }
 
-    /// Whether the service's own incident is to be looked at.
+    /// Whether the service's own incident is due for evaluation.
     pub(super) fn common_is_due(&self, now: Instant) -> bool {
         self.common
             .as_ref()
-            .is_some_and(|common| now >= common.look_at || common.case.changed)
+            .is_some_and(|common| now >= common.recheck_at || common.case.changed)
     }
 
     /// The server whose incident becomes that of the service: the first of those that the cause explains.
@@ -200,13 +200,17 @@ impl Service {
         })
     }
 
-    /// What is typical of each server now; nothing of one that has a case already or does not serve.
-    pub(super) fn latest(&mut self, now: Instant, options: &SlowOptions) -> Vec<Option<Latest>> {
-        let read = |server: &mut Server| {
+    /// The typical latencies of each server; none for one that has a case already or does not serve.
+    pub(super) fn latest(
+        &mut self,
+        now: Instant,
+        options: &SlowServerOptions,
+    ) -> Vec<Option<RecentTypical>> {
+        let read = |server: &mut WatchedServer| {
             let serves = server.serves() && server.starting.is_none();
             let latencies = server.facts.latencies.as_mut()?;
             latencies.fresh = false;
-            serves.then(|| Latest::read(latencies, now, options))
+            serves.then(|| RecentTypical::read(latencies, now, options))
         };
         self.servers.iter_mut().map(read).collect()
     }
@@ -215,33 +219,33 @@ impl Service {
     pub(super) fn standing(
         &self,
         (index, limit): (usize, Duration),
-        latest: &[Option<Latest>],
+        latest: &[Option<RecentTypical>],
         now: Instant,
-        options: &SlowOptions,
-    ) -> Standing {
+        options: &SlowServerOptions,
+    ) -> RankAmongPeers {
         let minimum = u64::from(options.minimum_attempts.max(1));
-        let (mut own, mut peers) = (Pool::default(), Pool::default());
-        for (place, (server, _)) in self
+        let (mut own, mut peers) = (PooledHistograms::default(), PooledHistograms::default());
+        for (slot, (server, _)) in self
             .servers
             .iter()
             .zip(latest)
             .enumerate()
             .filter(|(_, (_, latest))| latest.is_some())
         {
-            let pool = if place == index { &mut own } else { &mut peers };
+            let pool = if slot == index { &mut own } else { &mut peers };
             if let Some(latencies) = &server.facts.latencies {
                 latencies.pool(now, minimum, pool);
             }
         }
-        Standing {
+        RankAmongPeers {
             excess: own.excess_over(&peers),
             peers_slow: peers.share_above(limit),
         }
     }
 
-    pub(super) fn views(&self, now: Instant) -> Vec<Option<ServerView>> {
+    pub(super) fn views(&self, now: Instant) -> Vec<Option<JudgedServer>> {
         let detect = &self.spec.options.detect;
-        let of = |server: &Server| {
+        let of = |server: &WatchedServer| {
             let takes_part = server.vacant.is_none()
                 && server.held.is_none()
                 && server.starting.is_none()
@@ -249,15 +253,15 @@ impl Service {
                 && server.facts.process.down.is_none()
                 && !server.facts.process.stopped;
             let read = || {
-                let view = ServerView::read(&server.facts, detect, now);
+                let view = JudgedServer::read(&server.facts, detect, now);
                 let case = server.case.as_deref();
                 match case.and_then(|case| case.symptom.map(|symptom| (symptom, case.onset))) {
-                    // What is slow answers all the same.
+                    // A slow server still answers.
                     Some((symptom, since))
                         if view.symptom.is_none()
                             && (!view.is_well || symptom == Symptom::Lags) =>
                     {
-                        ServerView {
+                        JudgedServer {
                             symptom: Some(symptom),
                             since,
                             is_well: false,

@@ -1,4 +1,4 @@
-//! What all services share: the numbers of incidents and orders, chance, and what is remembered of earlier incidents.
+//! State shared by all services: numbers of incidents and orders, randomness, and the memory of earlier incidents.
 
 use std::collections::BTreeMap;
 
@@ -6,21 +6,21 @@ use evenkeel_core::{Epoch, Instant, Random, Recent, ServiceId};
 
 use crate::analyze::{Similar, analysis};
 use crate::contract::Output;
-use crate::incident::{End, Impact, Incident, invariants};
+use crate::incident::{CloseReason, Impact, Incident, invariants};
 use crate::maintenance::stamp;
 use crate::recover::{SuccessRates, Veto};
 
 use super::case::Case;
-use super::names::Names;
+use super::names::RouteNames;
 
-/// What all services share.
+/// State shared by all services.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct KeeperShared {
     pub(super) epoch: Epoch,
     pub(super) random: Random,
     pub(super) orders: u64,
     pub(super) numbers: BTreeMap<String, u32>,
-    pub(super) names: Names,
+    pub(super) names: RouteNames,
     pub(super) recent: Recent<Similar>,
     /// What says that the machine is short of processor time, while it is.
     pub(super) lacks_processor: Option<String>,
@@ -32,7 +32,7 @@ pub(super) struct Shared {
     pub(super) vetoes: BTreeMap<(ServiceId, Veto), u64>,
 }
 
-impl Shared {
+impl KeeperShared {
     /// Hands a record out, consistent.
     pub(super) fn record(&mut self, mut incident: Box<Incident>, out: &mut Vec<Output>) {
         let found = invariants::uphold(&mut incident).len() as u64;
@@ -53,7 +53,7 @@ impl Shared {
         &mut self,
         now: Instant,
         mut case: Case,
-        (end, impact): (End, Impact),
+        (end, impact): (CloseReason, Impact),
         out: &mut Vec<Output>,
     ) {
         case.give_up_actions(now, "the incident was closed before it had ended");

@@ -1,8 +1,9 @@
-//! What the balancer is told about a server and for how long, and what keeps a server out without an incident.
+//! What is published to the balancer about a server and for how long, and what keeps a server out of rotation without
+//! an incident.
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Verdict};
+use evenkeel_core::{EjectionReason, Instant};
 
 use crate::contract::OrderId;
 use crate::maintenance::{Maintenance, TakenOut};
@@ -13,27 +14,30 @@ pub(super) const EXPIRES: Duration = Duration::from_secs(5);
 /// … and renewed this often.
 pub(super) const RENEWED: Duration = Duration::from_secs(1);
 
-/// What the balancer was told about a server.
+/// The state of a server as published to the balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
+pub(super) enum PublishedState {
     /// It is in service.
     Serving,
     /// It takes nothing.
-    Ejected(Verdict),
+    Ejected(EjectionReason),
     /// It takes a trickle.
     Trial,
 }
 
-impl Shown {
+impl PublishedState {
     /// It takes nothing since something speaks against it, which may be wrong.
     pub(super) const fn is_suspicion(self) -> bool {
-        matches!(self, Self::Ejected(Verdict::Suspected | Verdict::Hung))
+        matches!(
+            self,
+            Self::Ejected(EjectionReason::Suspected | EjectionReason::Hung)
+        )
     }
 }
 
-/// A server that a person has taken out.
+/// A server that an operator has taken out.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct OperatorHold {
     pub(super) how: TakenOut,
     /// When it ends by itself.
     pub(super) until: Option<Instant>,
@@ -42,20 +46,20 @@ pub(super) struct Held {
 
 /// Why a server is verified without an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RoutineKind {
-    /// A person ordered a restart while nothing was wrong.
+pub(super) enum PlannedKind {
+    /// An operator ordered a restart while nothing was wrong.
     Restart,
     /// It comes back from maintenance.
     Return,
 }
 
-/// A restart that a person ordered while nothing was wrong, or a return from maintenance.
+/// A restart ordered by an operator while nothing was wrong, or a return from maintenance.
 #[derive(Debug)]
-pub(super) struct Routine {
-    pub(super) kind: RoutineKind,
+pub(super) struct PlannedVerification {
+    pub(super) kind: PlannedKind,
     /// The restart, until it has ended.
     pub(super) order: Option<OrderId>,
-    /// When the restart is given up, if nobody has told of its end by then.
+    /// When the restart is given up, if its end was not reported by then.
     pub(super) until: Instant,
     /// After it.
     pub(super) verification: Verification,

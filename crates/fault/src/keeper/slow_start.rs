@@ -1,13 +1,13 @@
-//! A start that takes long: whether it gets more time before it is begun again.
+//! Slow starts: whether a start gets more time before it is repeated.
 
 use std::time::Duration;
 
-use crate::outlook::Waits;
+use crate::outlook::WaitReason;
 
-use super::Work;
+use super::ServerContext;
 use super::phase::Retry;
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// How much longer a start that is alive may take: each that was too late has given the next one more.
     pub(super) fn start_wait(&self) -> Option<Duration> {
         let process = &self.server.facts.process;
@@ -30,17 +30,17 @@ impl Work<'_> {
     }
 
     /// A start that is alive was not ready in time: it gets more, since another one would begin again.
-    pub(super) fn start_goes_on(&mut self, step: usize, wait: Duration) {
+    pub(super) fn start_continues(&mut self, step: usize, wait: Duration) {
         let now = self.now;
         self.watch(Some(Retry {
             at: now + wait,
             step,
             allowed: false,
-            waits: Waits::SlowStart,
+            waits: WaitReason::SlowStart,
         }));
         if let Some(case) = self.case() {
             let text = format!(
-                "its process lives: it gets {:.0} s more before it is started again (`recover.verify.within` sets how long a start may take)",
+                "its process is alive: it gets {:.0} s more before it is restarted (`recover.verify.within` sets how long a start may take)",
                 wait.as_secs_f64()
             );
             case.note(now, "action", text);

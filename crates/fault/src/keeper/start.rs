@@ -1,4 +1,4 @@
-//! How long a server may take to start, learnt from its earlier starts.
+//! The expected start time of a server, learnt from its earlier starts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use evenkeel_core::Instant;
 
 /// So many starts are remembered.
 const REMEMBERED: usize = 5;
-/// A server gets so many times the longest of them: a start takes longer on a busy machine.
+/// The factor on the longest of them: a start takes longer on a busy machine.
 const TIMES: u32 = 2;
 /// And never more than this, unless the configured time is longer.
 const CAP: Duration = Duration::from_secs(300);
@@ -20,7 +20,7 @@ pub(super) struct StartTimes {
 }
 
 impl StartTimes {
-    /// Its process was started, or somebody's command has done that.
+    /// Its process was started, by evenkeel or by a command.
     pub(super) fn began(&mut self, at: Instant) {
         self.began = Some(at);
     }

@@ -1,4 +1,4 @@
-//! What the keeper holds, and how a server is worked on: all its stages go through here.
+//! The keeper's state, and the access to one server in one step, through which all stages go.
 
 use std::collections::BTreeMap;
 
@@ -9,26 +9,26 @@ use crate::contract::{Output, ServiceSpec};
 use crate::maintenance::MaintenanceRecord;
 use crate::recover::SuccessRates;
 
-use super::names::Names;
+use super::names::RouteNames;
 use super::self_watch::SelfWatch;
-use super::server::Server;
-use super::service::{Canary, Service};
-use super::shared::Shared;
-use super::work::Work;
+use super::server::WatchedServer;
+use super::service::{Canary, WatchedService};
+use super::shared::KeeperShared;
+use super::work::ServerContext;
 
-/// What is due for one server is looked at so many times in one step, at most.
+/// The maximum number of evaluations per server and step.
 pub(super) const ROUNDS: usize = 8;
 /// So many incidents are remembered to find similar ones.
 const REMEMBERED: usize = 1000;
 
-/// What earlier runs of the program left: so that ids stay unique and similar incidents are found.
+/// State of earlier runs of the program, so that ids stay unique and similar incidents are found.
 #[derive(Debug, Clone, Default)]
-pub struct Memory {
+pub struct PersistedState {
     /// Per date (`2026-11-22`) the highest number in use.
     pub numbers: Vec<(String, u32)>,
     /// The latest incidents, oldest first.
     pub recent: Vec<Similar>,
-    /// What a person has taken out of service.
+    /// Whatever an operator has taken out of service.
     pub maintenance: Vec<MaintenanceRecord>,
     /// Which actions have helped.
     pub rates: SuccessRates,
@@ -37,21 +37,26 @@ pub struct Memory {
 /// The keeper of all services.
 #[derive(Debug)]
 pub struct Keeper {
-    pub(super) services: Vec<Service>,
-    pub(super) shared: Shared,
+    pub(super) services: Vec<WatchedService>,
+    pub(super) shared: KeeperShared,
     pub(super) begun: bool,
-    /// When it is looked at again whether several services have one cause.
+    /// When causes shared by several services are evaluated next.
     pub(super) across_at: Instant,
     /// evenkeel itself.
     pub(super) self_watch: SelfWatch,
-    /// What was in maintenance when the program ended, until the first step.
+    /// The maintenance that was active when the program ended, until the first step.
     pub(super) resumed: Vec<MaintenanceRecord>,
 }
 
 impl Keeper {
     /// A keeper of these services. The place of a service in the list is its id.
     #[must_use]
-    pub fn new(services: Vec<ServiceSpec>, epoch: Epoch, seed: u64, memory: Memory) -> Self {
+    pub fn new(
+        services: Vec<ServiceSpec>,
+        epoch: Epoch,
+        seed: u64,
+        memory: PersistedState,
+    ) -> Self {
         let mut recent = Recent::new(REMEMBERED);
         memory
             .recent
@@ -62,12 +67,12 @@ impl Keeper {
             let highest = numbers.entry(date).or_insert(0);
             *highest = number.max(*highest);
         }
-        let shared = Shared {
+        let shared = KeeperShared {
             epoch,
             random: Random::seeded(seed),
             orders: 0,
             numbers,
-            names: Names::default(),
+            names: RouteNames::default(),
             recent,
             lacks_processor: None,
             rates: memory.rates,
@@ -75,7 +80,7 @@ impl Keeper {
             vetoes: BTreeMap::new(),
         };
         Self {
-            services: services.into_iter().map(Service::new).collect(),
+            services: services.into_iter().map(WatchedService::new).collect(),
             shared,
             begun: false,
             across_at: Instant::ZERO,
@@ -84,7 +89,7 @@ impl Keeper {
         }
     }
 
-    pub(super) fn find(&self, is_it: impl Fn(&Server) -> bool) -> Option<ServerId> {
+    pub(super) fn find(&self, is_it: impl Fn(&WatchedServer) -> bool) -> Option<ServerId> {
         let mut servers = self.services.iter().flat_map(|service| &service.servers);
         servers.find(|server| is_it(server)).map(|server| server.id)
     }
@@ -93,12 +98,12 @@ impl Keeper {
         &mut self,
         now: Instant,
         out: &mut Vec<Output>,
-        which: impl Fn(&Server) -> bool,
-        what: impl Fn(&mut Work<'_>),
+        which: impl Fn(&WatchedServer) -> bool,
+        what: impl Fn(&mut ServerContext<'_>),
     ) {
         for service in 0..self.services.len() {
             for index in 0..self.services[service].servers.len() {
-                // What is due may make something else due at once; never for long.
+                // One evaluation may make another due at once; never for long.
                 for _ in 0..ROUNDS {
                     let server = &self.services[service].servers[index];
                     if !which(server) {
@@ -115,7 +120,7 @@ impl Keeper {
         now: Instant,
         id: ServerId,
         out: &mut Vec<Output>,
-        what: impl FnOnce(&mut Work<'_>),
+        what: impl FnOnce(&mut ServerContext<'_>),
     ) {
         let Some(service) = self.services.get_mut(id.service.0 as usize) else {
             return;
@@ -124,7 +129,7 @@ impl Keeper {
         let suspended = service.is_suspended();
         let canary = service.canary.as_ref().map(Canary::index);
         let waits_for_canary = canary.is_some_and(|canary| canary != id.index as usize);
-        let Service {
+        let WatchedService {
             spec,
             servers,
             traffic,
@@ -147,7 +152,7 @@ impl Keeper {
         *failed_starts -= usize::from(server.cannot_start());
         *serving -= usize::from(server.serves());
         *present -= usize::from(server.vacant.is_none());
-        what(&mut Work {
+        what(&mut ServerContext {
             now,
             spec,
             traffic,
@@ -164,7 +169,7 @@ impl Keeper {
             peers: (before, after),
             out,
         });
-        server.tell_repair(now, from, out);
+        server.report_repair(now, from, out);
         *changing += usize::from(server.is_being_changed());
         *failed_starts += usize::from(server.cannot_start());
         *serving += usize::from(server.serves());

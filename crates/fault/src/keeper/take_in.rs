@@ -1,9 +1,9 @@
-//! Takes a signal in: whom it is about, what is remembered of it, and whether anything follows.
+//! Receives a signal: finds its server, updates the history, and decides whether anything follows.
 
 use evenkeel_core::{Instant, Observation, Outcome, ServerId, Signal};
 
 use crate::contract::{Managed, Output};
-use crate::signal::{EndedAttempt, Said};
+use crate::signal::{EndedAttempt, AttemptVerdict};
 
 use super::Keeper;
 
@@ -20,7 +20,7 @@ impl Keeper {
             return;
         }
         if self.is_vacant(id) {
-            // What was under way when the server went.
+            // Actions in progress when the server was removed.
             return;
         }
         let observation = self.self_watch.corrected(at, observation);
@@ -80,7 +80,7 @@ impl Keeper {
         }
         if let Some(common) = &mut service.common {
             let spec = service.spec.servers.get(id.index as usize);
-            if common.hears_of(spec.map_or(0, |spec| spec.tier)) {
+            if common.concerns_tier(spec.map_or(0, |spec| spec.tier)) {
                 common.attempt(at, id.index, &server.name, shape, outcome);
             }
         }
@@ -95,7 +95,7 @@ impl Keeper {
         if let Some(unproven) = server.unproven.as_mut().filter(|_| !is_shared) {
             unproven.attempt(&ended);
         }
-        if said != Said::Failure && server.is_quiet() {
+        if said != AttemptVerdict::Failure && server.is_quiet() {
             return;
         }
         self.with(now, id, out, |work| {

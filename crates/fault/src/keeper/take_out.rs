@@ -1,39 +1,39 @@
-//! Takes a server out of rotation, by a playbook.
+//! Takes a server out of rotation on behalf of a playbook.
 
 use std::time::Duration;
 
-use evenkeel_core::Verdict;
+use evenkeel_core::EjectionReason;
 
 use crate::incident::ActionOutcome;
 use crate::policy::Action;
 
-use super::Work;
-use super::phase::Phase;
-use super::refuse::Next;
-use super::shown::Shown;
+use super::ServerContext;
+use super::phase::CasePhase;
+use super::refuse::AfterAction;
+use super::shown::PublishedState;
 
 /// Attempts in flight get so long to finish when a server is drained.
 const DRAIN: Duration = Duration::from_secs(1);
 
-impl Work<'_> {
-    pub(super) fn take_out(&mut self, step: usize, action: &Action) -> Next {
+impl ServerContext<'_> {
+    pub(super) fn take_out(&mut self, step: usize, action: &Action) -> AfterAction {
         let now = self.now;
         if self.server.facts.process.down.is_some() {
             let is_new = !self.has_done(Action::Eject.word());
-            self.server.eject(now, Verdict::Known, self.out);
+            self.server.eject(now, EjectionReason::Known, self.out);
             if is_new {
                 self.done(action);
             }
-            return Next::On;
+            return AfterAction::On;
         }
-        if !matches!(self.server.shown, Shown::Ejected(_)) {
+        if !matches!(self.server.shown, PublishedState::Ejected(_)) {
             if let Err(why) = self.allowed() {
                 return self.refuse(step, action, &why);
             }
             if let Err(veto) = self.second_check(action) {
-                // What comes behind it may help where it stands.
-                self.tell_veto(action, veto);
-                return Next::On;
+                // The actions after it may help in the current state.
+                self.record_veto(action, veto);
+                return AfterAction::On;
             }
             self.server.eject(now, self.server.suspicion(), self.out);
             if *action == Action::Eject {
@@ -43,15 +43,15 @@ impl Work<'_> {
         if *action == Action::Drain {
             if let Some(case) = self.case() {
                 case.action_began(now, action);
-                case.phase = Phase::Acting {
+                case.phase = CasePhase::Acting {
                     step,
                     order: None,
                     until: now + DRAIN,
                 };
             }
-            return Next::Parked;
+            return AfterAction::Parked;
         }
-        Next::On
+        AfterAction::On
     }
 
     /// Takes it out at once while what comes before it in the playbook is only proposed, if the guard of capacity agrees.

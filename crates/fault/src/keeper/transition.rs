@@ -1,23 +1,23 @@
-//! What an event means for an open case: the one table of transitions.
+//! The transition table: what an event means for an open case.
 //!
-//! [`follows`] decides and changes nothing. What follows is carried out in `happened`; the phase that the case enters by that depends
-//! on the playbook and on its guards, so the effect enters it.
+//! [`follows`] decides and changes nothing. `happened` executes the effects; the phase that the case enters depends on
+//! the playbook and its guards, so the effect enters it.
 
 use evenkeel_core::Instant;
 
 use crate::incident::ActionOutcome;
 use crate::kind::FaultKind;
-use crate::outlook::Waits;
+use crate::outlook::WaitReason;
 use crate::policy::Action;
 use crate::recover::serves_nothing;
-use crate::verify::{Progress, Verification};
+use crate::verify::{Verification, VerifyProgress};
 
 use super::case::Case;
-use super::phase::{Phase, Retry};
+use super::phase::{CasePhase, Retry};
 
-/// What happened to a server with an open case.
+/// An event at a server with an open case.
 #[derive(Debug, Clone)]
-pub(super) enum Event {
+pub(super) enum CaseEvent {
     /// Another detector found something wrong.
     Detected,
     /// Its process has ended, or could not be started: this is what was noticed.
@@ -33,7 +33,7 @@ pub(super) enum Event {
     /// Its probes pass again.
     ProbesPass,
     /// Its verification got so far.
-    Verified(Progress),
+    Verified(VerifyProgress),
     /// Time has passed.
     Tick {
         now: Instant,
@@ -42,7 +42,7 @@ pub(super) enum Event {
     },
 }
 
-/// What follows from an event.
+/// The effect of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Effect {
     Nothing,
@@ -54,7 +54,7 @@ pub(super) enum Effect {
     Diagnose,
     /// The wait at this place of the playbook is over.
     EndWait(usize),
-    /// The order under way was not answered in time.
+    /// The order in progress was not answered in time.
     GiveUpOrder,
     /// The playbook goes on from this place.
     Run(usize),
@@ -68,11 +68,11 @@ pub(super) enum Effect {
         at: Instant,
         why: String,
     },
-    /// What had to wait is asked for again.
+    /// Postponed actions are tried again.
     Retry(Retry),
     /// It gets a trickle of requests.
     Try,
-    /// It is well.
+    /// It is healthy.
     Recover,
     /// It goes back into rotation, and requests are still to prove that it is well.
     Return,
@@ -82,19 +82,19 @@ pub(super) enum Effect {
     WatchOn(String),
 }
 
-/// What an event means for a case, by its phase.
-pub(super) fn follows(case: &Case, event: Event) -> Effect {
+/// The effect of an event on a case, by its phase.
+pub(super) fn follows(case: &Case, event: CaseEvent) -> Effect {
     match &case.phase {
-        Phase::Judged => Effect::Nothing,
-        Phase::Examining { until, .. } => while_examining(*until, &event),
-        Phase::Acting { step, order, until } => {
+        CasePhase::Judged => Effect::Nothing,
+        CasePhase::Examining { until, .. } => while_examining(*until, &event),
+        CasePhase::Acting { step, order, until } => {
             let due = |now: Instant| now >= *until;
             match order {
                 Some(_) => while_ordered(case.steps.get(*step), *step, due, event),
                 None => while_waiting(case, *step, due, &event),
             }
         }
-        Phase::Verifying {
+        CasePhase::Verifying {
             verification,
             retry,
             ..
@@ -102,27 +102,27 @@ pub(super) fn follows(case: &Case, event: Event) -> Effect {
     }
 }
 
-fn while_examining(until: Instant, event: &Event) -> Effect {
+fn while_examining(until: Instant, event: &CaseEvent) -> Effect {
     match event {
-        Event::ProcessDown(_) => Effect::Diagnose,
-        Event::Tick { now, .. } if *now >= until => Effect::Diagnose,
-        Event::Detected
-        | Event::Answered { .. }
-        | Event::ProbesPass
-        | Event::Verified(_)
-        | Event::Tick { .. } => Effect::Nothing,
+        CaseEvent::ProcessDown(_) => Effect::Diagnose,
+        CaseEvent::Tick { now, .. } if *now >= until => Effect::Diagnose,
+        CaseEvent::Detected
+        | CaseEvent::Answered { .. }
+        | CaseEvent::ProbesPass
+        | CaseEvent::Verified(_)
+        | CaseEvent::Tick { .. } => Effect::Nothing,
     }
 }
 
-/// An order is under way. What the end of a process means that it stops or starts is told by the answer to it.
+/// An order is in progress. The meaning of a process exit that it causes is determined by its answer.
 fn while_ordered(
     action: Option<&Action>,
     step: usize,
     due: impl Fn(Instant) -> bool,
-    event: Event,
+    event: CaseEvent,
 ) -> Effect {
     match event {
-        Event::Answered {
+        CaseEvent::Answered {
             at,
             outcome,
             has_failed,
@@ -131,7 +131,7 @@ fn while_ordered(
             let restarts = action.is_none_or(|action| *action == Action::Restart);
             match outcome {
                 ActionOutcome::Done if restarts && has_failed => {
-                    Effect::RepairFailed("the process ended again".to_owned())
+                    Effect::RepairFailed("the process exited again".to_owned())
                 }
                 ActionOutcome::Done if restarts => Effect::Started { at, next: step + 1 },
                 ActionOutcome::Failed if restarts => Effect::NotStarted { at, why },
@@ -143,28 +143,33 @@ fn while_ordered(
                 | ActionOutcome::WouldDo => Effect::Run(step + 1),
             }
         }
-        Event::Tick { now, .. } if due(now) => Effect::GiveUpOrder,
-        Event::Detected
-        | Event::ProcessDown(_)
-        | Event::ProbesPass
-        | Event::Verified(_)
-        | Event::Tick { .. } => Effect::Nothing,
+        CaseEvent::Tick { now, .. } if due(now) => Effect::GiveUpOrder,
+        CaseEvent::Detected
+        | CaseEvent::ProcessDown(_)
+        | CaseEvent::ProbesPass
+        | CaseEvent::Verified(_)
+        | CaseEvent::Tick { .. } => Effect::Nothing,
     }
 }
 
-/// A wait of the playbook is under way, or a drain.
-fn while_waiting(case: &Case, step: usize, due: impl Fn(Instant) -> bool, event: &Event) -> Effect {
+/// A wait of the playbook or a drain is in progress.
+fn while_waiting(
+    case: &Case,
+    step: usize,
+    due: impl Fn(Instant) -> bool,
+    event: &CaseEvent,
+) -> Effect {
     let waits = matches!(case.steps.get(step), Some(Action::Wait(_)));
     match event {
-        Event::ProcessDown(_) => Effect::Diagnose,
+        CaseEvent::ProcessDown(_) => Effect::Diagnose,
         // A server that serves nothing is waited for until its probes pass.
-        Event::ProbesPass if waits && serves_nothing(case.kind) => Effect::EndWait(step),
-        Event::Tick { now, .. } if due(*now) => Effect::EndWait(step),
-        Event::Detected
-        | Event::Answered { .. }
-        | Event::ProbesPass
-        | Event::Verified(_)
-        | Event::Tick { .. } => Effect::Nothing,
+        CaseEvent::ProbesPass if waits && serves_nothing(case.kind) => Effect::EndWait(step),
+        CaseEvent::Tick { now, .. } if due(*now) => Effect::EndWait(step),
+        CaseEvent::Detected
+        | CaseEvent::Answered { .. }
+        | CaseEvent::ProbesPass
+        | CaseEvent::Verified(_)
+        | CaseEvent::Tick { .. } => Effect::Nothing,
     }
 }
 
@@ -173,40 +178,42 @@ fn while_verifying(
     kind: FaultKind,
     verification: &Verification,
     retry: Option<Retry>,
-    event: Event,
+    event: CaseEvent,
 ) -> Effect {
     let ends = verification.rules.ends;
     match event {
         // An open question that new evidence may answer.
-        Event::Detected if !ends && matches!(kind, FaultKind::Unknown | FaultKind::BadProbe) => {
+        CaseEvent::Detected
+            if !ends && matches!(kind, FaultKind::Unknown | FaultKind::BadProbe) =>
+        {
             Effect::Examine
         }
-        Event::ProcessDown(what) if ends => Effect::RepairFailed(what),
-        Event::ProcessDown(_) => Effect::Diagnose,
-        Event::Verified(progress) => after(progress, ends),
-        Event::Tick { now, shows_another } => match retry.filter(|retry| now >= retry.at) {
+        CaseEvent::ProcessDown(what) if ends => Effect::RepairFailed(what),
+        CaseEvent::ProcessDown(_) => Effect::Diagnose,
+        CaseEvent::Verified(progress) => after(progress, ends),
+        CaseEvent::Tick { now, shows_another } => match retry.filter(|retry| now >= retry.at) {
             Some(retry) if is_asked_now(&retry, verification) => Effect::Retry(retry),
             _ if shows_another => Effect::LookAgain,
             _ => after(verification.tick(now), ends),
         },
-        Event::Detected | Event::Answered { .. } | Event::ProbesPass => Effect::Nothing,
+        CaseEvent::Detected | CaseEvent::Answered { .. } | CaseEvent::ProbesPass => Effect::Nothing,
     }
 }
 
 /// A trickle that is going well is not cut off; a trial has had its time.
 fn is_asked_now(retry: &Retry, verification: &Verification) -> bool {
-    let is_vain = retry.waits == Waits::Trial && !verification.shows_good();
+    let is_vain = retry.waits == WaitReason::Trial && !verification.shows_good();
     !verification.in_trickle() || is_vain
 }
 
-fn after(progress: Progress, ends: bool) -> Effect {
+fn after(progress: VerifyProgress, ends: bool) -> Effect {
     match progress {
-        Progress::Pending => Effect::Nothing,
-        Progress::Trickle => Effect::Try,
-        Progress::Passed => Effect::Recover,
-        Progress::Unproven => Effect::Return,
-        Progress::Failed(why) if ends => Effect::RepairFailed(why),
-        Progress::Failed(why) => Effect::WatchOn(why),
+        VerifyProgress::Pending => Effect::Nothing,
+        VerifyProgress::Trickle => Effect::Try,
+        VerifyProgress::Passed => Effect::Recover,
+        VerifyProgress::Unproven => Effect::Return,
+        VerifyProgress::Failed(why) if ends => Effect::RepairFailed(why),
+        VerifyProgress::Failed(why) => Effect::WatchOn(why),
     }
 }
 
@@ -219,7 +226,7 @@ mod tests {
     use crate::contract::OrderId;
     use crate::detect::{Detection, Detector};
     use crate::policy::VerifyOptions;
-    use crate::verify::Rules;
+    use crate::verify::VerifyRules;
 
     use super::*;
 
@@ -227,8 +234,8 @@ mod tests {
     const LATER: Instant = Instant::from_millis(11_000);
     const ORDER: OrderId = OrderId(7);
 
-    /// A case that is about to wait, to restart, and to call a person.
-    fn case(phase: Phase) -> Case {
+    /// A case that is about to wait, to restart, and to escalate.
+    fn case(phase: CasePhase) -> Case {
         let detection = Detection {
             by: Detector::Probe,
             onset: NOW,
@@ -247,8 +254,8 @@ mod tests {
         case
     }
 
-    fn verifying(ends: bool, retry: Option<Retry>) -> Phase {
-        let rules = Rules {
+    fn verifying(ends: bool, retry: Option<Retry>) -> CasePhase {
+        let rules = VerifyRules {
             options: VerifyOptions {
                 probes: 1,
                 every: Duration::from_millis(100),
@@ -261,28 +268,28 @@ mod tests {
             proof: 0,
             slow_limit: None,
         };
-        Phase::Verifying {
+        CasePhase::Verifying {
             verification: Verification::new(rules),
             then: 1,
             retry,
         }
     }
 
-    fn acting(step: usize, order: Option<OrderId>) -> Phase {
-        Phase::Acting {
+    fn acting(step: usize, order: Option<OrderId>) -> CasePhase {
+        CasePhase::Acting {
             step,
             order,
             until: LATER,
         }
     }
 
-    fn phases() -> Vec<(&'static str, Phase)> {
-        let examining = Phase::Examining {
+    fn phases() -> Vec<(&'static str, CasePhase)> {
+        let examining = CasePhase::Examining {
             order: ORDER,
             until: LATER,
         };
         vec![
-            ("judged", Phase::Judged),
+            ("judged", CasePhase::Judged),
             ("examining", examining),
             ("waiting", acting(0, None)),
             ("restarting", acting(1, Some(ORDER))),
@@ -292,8 +299,8 @@ mod tests {
         ]
     }
 
-    fn answered(outcome: ActionOutcome, has_failed: bool) -> Event {
-        Event::Answered {
+    fn answered(outcome: ActionOutcome, has_failed: bool) -> CaseEvent {
+        CaseEvent::Answered {
             at: NOW,
             outcome,
             has_failed,
@@ -301,13 +308,13 @@ mod tests {
         }
     }
 
-    fn tick(now: Instant) -> Event {
+    fn tick(now: Instant) -> CaseEvent {
         let shows_another = false;
-        Event::Tick { now, shows_another }
+        CaseEvent::Tick { now, shows_another }
     }
 
     /// What follows in each phase, in their order; what is not named is nothing.
-    fn row(event: &Event) -> Vec<(&'static str, Effect)> {
+    fn row(event: &CaseEvent) -> Vec<(&'static str, Effect)> {
         phases()
             .into_iter()
             .map(|(name, phase)| (name, follows(&case(phase), event.clone())))
@@ -327,12 +334,12 @@ mod tests {
             at: NOW,
             why: why(),
         };
-        let ended_again = Effect::RepairFailed("the process ended again".to_owned());
+        let ended_again = Effect::RepairFailed("the process exited again".to_owned());
         let command_over = || ("command", Effect::Run(3));
         let table = [
-            (Event::Detected, vec![]),
+            (CaseEvent::Detected, vec![]),
             (
-                Event::ProcessDown(why()),
+                CaseEvent::ProcessDown(why()),
                 vec![
                     ("examining", Effect::Diagnose),
                     ("waiting", Effect::Diagnose),
@@ -340,7 +347,7 @@ mod tests {
                     ("watched", Effect::Diagnose),
                 ],
             ),
-            (Event::ProbesPass, vec![("waiting", Effect::EndWait(0))]),
+            (CaseEvent::ProbesPass, vec![("waiting", Effect::EndWait(0))]),
             (
                 answered(ActionOutcome::Done, false),
                 vec![("restarting", started), command_over()],
@@ -380,19 +387,19 @@ mod tests {
     #[test]
     fn a_verification_tells_only_what_is_being_verified() {
         for (progress, verified, watched) in [
-            (Progress::Trickle, Effect::Try, Effect::Try),
-            (Progress::Passed, Effect::Recover, Effect::Recover),
-            (Progress::Unproven, Effect::Return, Effect::Return),
+            (VerifyProgress::Trickle, Effect::Try, Effect::Try),
+            (VerifyProgress::Passed, Effect::Recover, Effect::Recover),
+            (VerifyProgress::Unproven, Effect::Return, Effect::Return),
             (
-                Progress::Failed(why()),
+                VerifyProgress::Failed(why()),
                 Effect::RepairFailed(why()),
                 Effect::WatchOn(why()),
             ),
         ] {
             let expected = vec![("verifying", verified), ("watched", watched)];
-            assert_eq!(row(&Event::Verified(progress)), expected);
+            assert_eq!(row(&CaseEvent::Verified(progress)), expected);
         }
-        assert_eq!(row(&Event::Verified(Progress::Pending)), vec![]);
+        assert_eq!(row(&CaseEvent::Verified(VerifyProgress::Pending)), vec![]);
     }
 
     #[test]
@@ -404,7 +411,7 @@ mod tests {
         ] {
             let mut case = case(verifying(false, None));
             case.kind = kind;
-            assert_eq!(follows(&case, Event::Detected), expected, "{kind}");
+            assert_eq!(follows(&case, CaseEvent::Detected), expected, "{kind}");
         }
     }
 
@@ -412,7 +419,7 @@ mod tests {
     fn only_a_server_that_serves_nothing_is_waited_for_until_its_probes_pass() {
         let mut slow = case(acting(0, None));
         slow.kind = FaultKind::SlowServer;
-        assert_eq!(follows(&slow, Event::ProbesPass), Effect::Nothing);
+        assert_eq!(follows(&slow, CaseEvent::ProbesPass), Effect::Nothing);
     }
 
     #[test]
@@ -424,15 +431,19 @@ mod tests {
             waits,
         };
         for (waits, succeeded, expected) in [
-            (Waits::BackOff, 0, Effect::Nothing),
-            (Waits::Trial, 0, Effect::Retry(retry(Waits::Trial))),
-            (Waits::Trial, 1, Effect::Nothing),
+            (WaitReason::BackOff, 0, Effect::Nothing),
+            (
+                WaitReason::Trial,
+                0,
+                Effect::Retry(retry(WaitReason::Trial)),
+            ),
+            (WaitReason::Trial, 1, Effect::Nothing),
         ] {
             let mut case = case(verifying(false, Some(retry(waits))));
             let asked = follows(&case, tick(NOW));
             assert_eq!(asked, Effect::Retry(retry(waits)), "nothing is tried yet");
-            if let Phase::Verifying { verification, .. } = &mut case.phase {
-                while verification.probe(NOW, true) != Progress::Trickle {}
+            if let CasePhase::Verifying { verification, .. } = &mut case.phase {
+                while verification.probe(NOW, true) != VerifyProgress::Trickle {}
                 verification.succeeded = succeeded;
             }
             assert_eq!(follows(&case, tick(NOW)), expected, "{waits:?} {succeeded}");
@@ -441,7 +452,7 @@ mod tests {
 
     #[test]
     fn another_fault_is_looked_at_once_nothing_waits() {
-        let shows_another = Event::Tick {
+        let shows_another = CaseEvent::Tick {
             now: NOW,
             shows_another: true,
         };

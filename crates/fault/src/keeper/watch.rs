@@ -1,19 +1,19 @@
-//! Watching for the return of service: a repair is verified, which ends, or a server is watched, which does not.
+//! Watches for recovery: either a repair is verified, which ends, or a server is watched, which does not.
 //!
-//! A watch without an end goes on beside everything that waits (a back-off, an approval, a person): an incident closes
-//! by itself as soon as its server is well again.
+//! An endless watch continues beside everything that waits (a back-off, an approval, an operator): an incident closes
+//! by itself as soon as its server is healthy again.
 
 use std::time::Duration;
 
-use crate::contract::Pace;
-use crate::incident::Status;
+use crate::contract::ProbePace;
+use crate::incident::IncidentStatus;
 use crate::verify::Verification;
 
-use super::Work;
-use super::phase::{Phase, Retry};
-use super::shown::Shown;
+use super::ServerContext;
+use super::phase::{CasePhase, Retry};
+use super::shown::PublishedState;
 
-impl Work<'_> {
+impl ServerContext<'_> {
     /// Verifies what was done; action `then` is next if it did not hold.
     pub(super) fn verify(&mut self, then: usize) {
         let every = self.spec.options.recover.verify.every;
@@ -21,13 +21,13 @@ impl Work<'_> {
         if rules.patient && !rules.in_service {
             rules.from = self.now + self.hold();
         }
-        self.server.set_pace(Pace::Every(every), self.out);
-        self.set_status(Status::Verifying);
+        self.server.set_pace(ProbePace::Every(every), self.out);
+        self.set_status(IncidentStatus::Verifying);
         let now = self.now;
         if let Some(case) = self.case() {
             case.acted = false;
             case.note(now, "verification", "began".to_owned());
-            case.phase = Phase::Verifying {
+            case.phase = CasePhase::Verifying {
                 verification: Verification::new(rules),
                 then,
                 retry: None,
@@ -40,15 +40,15 @@ impl Work<'_> {
         let rules = self.rules(false);
         // Nobody probes what is known not to run and is about to be started.
         let pace = if retry.is_some() && self.server.facts.process.down.is_some() {
-            Pace::Paused
+            ProbePace::Paused
         } else {
-            Pace::Fast
+            ProbePace::Fast
         };
         self.server.set_pace(pace, self.out);
         if let Some(case) = self.case() {
             case.acted = false;
             let then = case.steps.len();
-            case.phase = Phase::Verifying {
+            case.phase = CasePhase::Verifying {
                 verification: Verification::new(rules),
                 then,
                 retry,
@@ -58,7 +58,7 @@ impl Work<'_> {
 
     /// Lets a trickle of requests reach it.
     pub(super) fn try_with_requests(&mut self) {
-        if self.server.shown != Shown::Serving {
+        if self.server.shown != PublishedState::Serving {
             self.server.trial(self.now, self.out);
         }
     }

@@ -1,31 +1,31 @@
-//! One server at work in one step, which the stages of a case are functions of.
+//! The context of one server in one step, on which the stages of a case operate.
 
 use evenkeel_core::Instant;
 
-use crate::analyze::Traffic;
-use crate::common_cause::Alike;
-use crate::contract::{OrderAnswer, OrderId, Output, Pace, ServiceSpec, Ticket};
+use crate::analyze::ServiceTraffic;
+use crate::common_cause::SymptomCounts;
+use crate::contract::{OrderAnswer, OrderId, OrderTicket, Output, ProbePace, ServiceSpec};
 use crate::detect::Detection;
-use crate::incident::{Incident, Status};
+use crate::incident::{Incident, IncidentStatus};
 use crate::policy::Mode;
 use crate::recover::Capacity;
-use crate::verify::{Rules, Verification};
+use crate::verify::{Verification, VerifyRules};
 
 use super::case::Case;
-use super::phase::Phase;
-use super::server::{DOUBT, Server};
-use super::shared::Shared;
-use super::shown::Shown;
+use super::phase::CasePhase;
+use super::server::{DOUBT, WatchedServer};
+use super::shared::KeeperShared;
+use super::shown::PublishedState;
 
 /// One server at work in one step: everything that a decision about it may read or change.
-pub(super) struct Work<'a> {
+pub(super) struct ServerContext<'a> {
     pub(super) now: Instant,
     pub(super) spec: &'a ServiceSpec,
-    pub(super) traffic: &'a Traffic,
-    pub(super) shared: &'a mut Shared,
+    pub(super) traffic: &'a ServiceTraffic,
+    pub(super) shared: &'a mut KeeperShared,
     pub(super) capacity: Capacity,
     /// How many servers of the service show the same.
-    pub(super) alike: Alike,
+    pub(super) alike: SymptomCounts,
     /// How many of its peers are being restarted or stopped.
     pub(super) changing: usize,
     /// How many of its peers cannot start.
@@ -36,15 +36,15 @@ pub(super) struct Work<'a> {
     pub(super) started_again: &'a mut Option<(Instant, String)>,
     /// The whole service is in maintenance.
     pub(super) suspended: bool,
-    /// What is detected at servers without an incident is judged for the whole service first.
+    /// Detections at servers without an incident are judged for the whole service first.
     pub(super) detections: &'a mut Vec<(u32, Detection)>,
-    pub(super) server: &'a mut Server,
+    pub(super) server: &'a mut WatchedServer,
     /// The servers before it and behind it.
-    pub(super) peers: (&'a [Server], &'a [Server]),
+    pub(super) peers: (&'a [WatchedServer], &'a [WatchedServer]),
     pub(super) out: &'a mut Vec<Output>,
 }
 
-impl Work<'_> {
+impl ServerContext<'_> {
     pub(super) fn mode(&self) -> Mode {
         self.spec.options.recover.mode
     }
@@ -54,18 +54,18 @@ impl Work<'_> {
         OrderId(self.shared.orders)
     }
 
-    pub(super) fn rules(&self, ends: bool) -> Rules {
+    pub(super) fn rules(&self, ends: bool) -> VerifyRules {
         let case = self.server.case.as_deref();
         let only_traffic = case.is_some_and(|case| case.only_traffic_tells && !case.repaired);
         let mut options = self.spec.options.recover.verify;
         options.within = self.server.starts.allowance(options.within);
-        Rules {
+        VerifyRules {
             options,
             ends,
             from: self.now,
             patient: only_traffic,
             proof: case.map_or(0, Case::needed_proof),
-            in_service: self.server.shown == Shown::Serving,
+            in_service: self.server.shown == PublishedState::Serving,
             slow_limit: case.and_then(|case| case.slow_limit),
         }
     }
@@ -85,7 +85,7 @@ impl Work<'_> {
         self.mode() == Mode::Off
     }
 
-    /// Whether nothing is detected and repaired here by a person's order.
+    /// Whether detection and repair are suspended by an operator's order.
     pub(super) fn is_held(&self) -> bool {
         self.suspended || self.server.held.is_some()
     }
@@ -96,16 +96,19 @@ impl Work<'_> {
     }
 
     /// Answers an order at once, and with that for good.
-    pub(super) fn reply(&mut self, ticket: Ticket, answer: OrderAnswer) {
+    pub(super) fn reply(&mut self, ticket: OrderTicket, answer: OrderAnswer) {
         self.out.push(Output::Answer { ticket, answer });
     }
 
-    pub(super) fn set_status(&mut self, status: Status) {
+    pub(super) fn set_status(&mut self, status: IncidentStatus) {
         if let Some(case) = self.case() {
-            // A question that a person can answer goes before the word that one is needed.
-            let is_last = matches!(status, Status::Closed | Status::AwaitingApproval);
+            // A decision that an operator can make takes precedence over the mere escalation.
+            let is_last = matches!(
+                status,
+                IncidentStatus::Closed | IncidentStatus::AwaitingApproval
+            );
             let status = if case.escalated && !is_last {
-                Status::Escalated
+                IncidentStatus::Escalated
             } else {
                 status
             };
@@ -113,12 +116,12 @@ impl Work<'_> {
         }
     }
 
-    /// The verification under way, of a case or of a routine restart.
+    /// The verification in progress, of a case or of a planned restart.
     pub(super) fn verification(&mut self) -> Option<&mut Verification> {
         if let Some(case) = self.server.case.as_deref_mut() {
             return match &mut case.phase {
-                Phase::Verifying { verification, .. } => Some(verification),
-                Phase::Judged | Phase::Examining { .. } | Phase::Acting { .. } => None,
+                CasePhase::Verifying { verification, .. } => Some(verification),
+                CasePhase::Judged | CasePhase::Examining { .. } | CasePhase::Acting { .. } => None,
             };
         }
         let routine = self
@@ -133,7 +136,7 @@ impl Work<'_> {
     pub(super) fn doubt(&mut self) {
         self.server.doubt_until = Some(self.now + DOUBT);
         if self.server.is_quiet() {
-            self.server.set_pace(Pace::Fast, self.out);
+            self.server.set_pace(ProbePace::Fast, self.out);
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Whether a certain request brings servers down: it was under way at the unasked ends of at least two processes, and no server
-//! has survived it.
+//! Detects requests that crash servers: a request was in flight at the unexpected exits of at least two processes, and
+//! no server has survived it.
 //!
-//! Many requests are under way when a process ends, most of them by chance. They are told apart so:
+//! Many requests are in flight when a process exits, most of them by coincidence. The culprit is found as follows:
 //!
-//! - What was under way at one end is watched from then on, and cleared as soon as a server survives it.
-//! - A path that makes up a good part of the traffic and has done well is never suspected. One whose route has done well just
-//!   before needs a second victim after it was watched: when several servers end at once, that says nothing of what they were
-//!   asked for.
-//! - Processes that end without it speak against it: if all that is asked for brings servers down, the servers are at fault. Where
-//!   such doubts are, other requests must have succeeded between its victims.
-//! - Of several that were under way at the same ends, the one that had been for the shortest time is taken, and given up for
-//!   another one that explains more ends.
+//! - A request that was in flight at one exit is watched from then on, and cleared as soon as a server survives it.
+//! - A path that makes up a large part of the traffic and usually succeeds is never suspected. One whose route
+//!   succeeded shortly before needs a second victim after the watch began: when several servers exit at once, that says
+//!   nothing about their requests.
+//! - Exits without the request are counter-evidence: if every request crashes servers, the servers are at fault. Where
+//!   such doubts exist, other requests must have succeeded between its victims.
+//! - Of several requests that were in flight at the same exits, the one that had been in flight for the shortest time
+//!   is chosen, and dropped for another one that explains more exits.
 //!
-//! Pure and bounded: what is suspected least is forgotten first.
+//! Pure and bounded: the least suspected request is evicted first.
 
 mod suspect;
 
@@ -23,8 +23,8 @@ use evenkeel_core::{ExactShape, ExactText, Instant, RequestShape};
 
 use crate::signal::RouteTally;
 
-pub use suspect::Level;
-use suspect::{Evidence, Suspect};
+pub use suspect::SuspectLevel;
+use suspect::{BreakEvidence, Suspect};
 
 /// So many victims convict.
 pub const VICTIMS: u32 = 2;
@@ -40,19 +40,19 @@ const NEAR: Duration = Duration::from_secs(1);
 const PROBATION: Duration = Duration::from_secs(24 * 3600);
 /// So many ends of processes are remembered, …
 const ENDS: usize = 64;
-/// … so many routes that do well, …
+/// … this many routes that succeed, …
 const ROUTES: usize = 256;
-/// … and so many broken attempts.
+/// … and this many broken attempts.
 const BROKEN: usize = 256;
 
 /// An attempt that broke without an answer.
 #[derive(Debug, Clone)]
-pub struct Broken {
+pub struct BrokenAttempt {
     /// When.
     pub at: Instant,
     /// The server's index.
     pub server: u32,
-    /// What it asked for.
+    /// The expected value.
     pub shape: ExactShape,
     /// From its start to its end.
     pub age: Duration,
@@ -62,9 +62,9 @@ pub struct Broken {
     pub route: RequestShape,
 }
 
-/// The end of a process that nobody had asked for.
+/// An unexpected process exit.
 #[derive(Debug, Clone, Copy)]
-struct End {
+struct UnexpectedExit {
     number: u64,
     at: Instant,
     server: u32,
@@ -73,16 +73,16 @@ struct End {
     explained: bool,
 }
 
-/// Of all attempts, so many in a hundred make a route popular.
+/// The percentage of all attempts that makes a route popular.
 const POPULAR: u64 = 10;
 
-/// A request that brings servers down.
+/// A request that crashes servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conviction {
     /// Its hash.
     pub hash: u64,
-    /// What the hash is of.
-    pub level: Level,
+    /// The input of the hash.
+    pub level: SuspectLevel,
     /// In words.
     pub text: ExactText,
     /// The servers whose processes ended with it, each once.
@@ -95,7 +95,7 @@ pub struct Conviction {
     pub until: Instant,
     /// It was in quarantine before.
     pub again: bool,
-    /// Others that were taken for it, and are not in quarantine any more.
+    /// Others that were suspected, and are no longer in quarantine.
     pub released: Vec<ExactText>,
 }
 
@@ -108,18 +108,18 @@ pub struct Quarantined {
     pub request: String,
     /// It is about one query only.
     pub with_query: bool,
-    /// Since when.
+    /// When it began.
     pub since: Instant,
     /// Until when.
     pub until: Instant,
 }
 
-/// What is known of the requests of one service.
+/// Suspects and quarantines of one service.
 #[derive(Debug, Clone, Default)]
 pub struct Poison {
     suspects: Vec<Suspect>,
-    ends: VecDeque<End>,
-    broken: VecDeque<(Broken, bool)>,
+    ends: VecDeque<UnexpectedExit>,
+    broken: VecDeque<(BrokenAttempt, bool)>,
     ended: u64,
     /// Requests that succeeded.
     successes: u64,
@@ -128,7 +128,7 @@ pub struct Poison {
     changed: bool,
     /// A quarantine was ended since it is not sure.
     doubted: bool,
-    /// Ends for which a request in quarantine was under way still: the server's index.
+    /// Exits during which a request in quarantine was still in flight: the server's index.
     further: Vec<(u32, Instant)>,
 }
 
@@ -180,12 +180,12 @@ impl Poison {
     }
 
     /// An attempt broke. The process may have ended before, or is about to.
-    pub fn broke(&mut self, broken: Broken) {
+    pub fn broke(&mut self, broken: BrokenAttempt) {
         let mut watched = false;
         self.each(broken.shape, |suspect| {
             watched |= suspect.ended(broken.server);
         });
-        let near = |end: &&End| {
+        let near = |end: &&UnexpectedExit| {
             end.server == broken.server
                 && end.at.since(broken.at).max(broken.at.since(end.at)) <= NEAR
         };
@@ -199,10 +199,10 @@ impl Poison {
         self.broken.push_back((broken, watched));
     }
 
-    /// A process ended that nobody had asked to; `by_itself`: not by a signal from outside.
+    /// A process exited unexpectedly; `by_itself`: not by a signal from outside.
     pub fn ended(&mut self, at: Instant, server: u32, by_itself: bool) {
         self.ended += 1;
-        let end = End {
+        let end = UnexpectedExit {
             number: self.ended,
             at,
             server,
@@ -245,7 +245,7 @@ impl Poison {
 
     /// Nobody listens at a server whose process is not known: it has ended if connections broke just before.
     pub fn refused(&mut self, at: Instant, server: u32) {
-        let broke = |(broken, _): &(Broken, bool)| {
+        let broke = |(broken, _): &(BrokenAttempt, bool)| {
             broken.server == server && at.since(broken.at) <= NEAR && broken.at <= at
         };
         if self.broken.iter().any(broke) {
@@ -253,7 +253,7 @@ impl Poison {
         }
     }
 
-    /// The request that brings servers down, if one has been found since the last time. To be asked until there is none.
+    /// The request that crashes servers, if one has been found since the last call. Call it until there is none.
     pub fn convict(&mut self, now: Instant) -> Option<Conviction> {
         let is_survived = |suspect: &Suspect| {
             let ended = |server| {
@@ -267,10 +267,10 @@ impl Poison {
         self.clear(&survived);
         let guilty = self.suspects.iter().filter(|one| self.is_guilty(one));
         // The narrower of two that explain the same; and what kills does so at once.
-        let place = guilty
+        let slot = guilty
             .max_by_key(|one| (one.weight(), std::cmp::Reverse((one.age(), one.level))))
             .map(|one| one.hash)?;
-        Some(self.refuse(now, place))
+        Some(self.refuse(now, slot))
     }
 
     fn is_guilty(&self, suspect: &Suspect) -> bool {
@@ -279,9 +279,9 @@ impl Poison {
             return false;
         };
         let unexplained = self.ends.iter().filter(|end| !end.explained);
-        let (with, without): (Vec<&End>, Vec<&End>) =
+        let (with, without): (Vec<&UnexpectedExit>, Vec<&UnexpectedExit>) =
             unexplained.partition(|end| suspect.has_victim(end.number));
-        let lately = |end: &&&End| first.at.since(end.at) < LATELY;
+        let lately = |end: &&&UnexpectedExit| first.at.since(end.at) < LATELY;
         let without = without.iter().filter(lately).count();
         let is_doubtful = without > 0 || !suspect.is_sure();
         suspect.refused.is_none()
@@ -293,8 +293,8 @@ impl Poison {
 
     fn refuse(&mut self, now: Instant, hash: u64) -> Conviction {
         self.changed = true;
-        let place = self.suspects.iter().position(|one| one.hash == hash);
-        let suspect = &mut self.suspects[place.expect("it was found there")];
+        let slot = self.suspects.iter().position(|one| one.hash == hash);
+        let suspect = &mut self.suspects[slot.expect("it was found there")];
         let again = suspect.terms > 0;
         suspect.refuse(now);
         let suspect = suspect.clone();
@@ -335,7 +335,7 @@ impl Poison {
         }
     }
 
-    /// What time brings: quarantines end, and what is old is forgotten.
+    /// Handles the passage of time: quarantines end, and old entries are dropped.
     pub fn tick(&mut self, now: Instant) {
         let before = self.suspects.len();
         for suspect in &mut self.suspects {
@@ -378,8 +378,9 @@ impl Poison {
         std::mem::take(&mut self.doubted) && self.quarantined().next().is_none()
     }
 
-    /// Processes that ended with a request in quarantine that had been under way before it, since this was asked.
-    pub fn take_further(&mut self) -> Vec<(u32, Instant)> {
+    /// Processes that have exited since the last call with a request that had been in flight since before its
+    /// quarantine.
+    pub fn take_further_victims(&mut self) -> Vec<(u32, Instant)> {
         std::mem::take(&mut self.further)
     }
 
@@ -389,21 +390,21 @@ impl Poison {
         all.filter(|one| one.refused.is_none()).map(|one| one.hash)
     }
 
-    /// What is in quarantine.
+    /// The requests in quarantine.
     pub fn quarantined(&self) -> impl Iterator<Item = Quarantined> {
         self.suspects.iter().filter_map(|suspect| {
             let (since, until) = suspect.refused?;
             Some(Quarantined {
                 hash: suspect.hash,
                 request: suspect.text.path.clone(),
-                with_query: suspect.level == Level::Target,
+                with_query: suspect.level == SuspectLevel::Target,
                 since,
                 until,
             })
         })
     }
 
-    /// A person ends all quarantines. How many there were.
+    /// Ends all quarantines on an operator's order. Returns their number.
     pub fn lift(&mut self, now: Instant) -> usize {
         let mut lifted = 0;
         for suspect in &mut self.suspects {
@@ -416,9 +417,9 @@ impl Poison {
         lifted
     }
 
-    fn attach(&mut self, broken: &Broken, watched: bool, end: End) {
+    fn attach(&mut self, broken: &BrokenAttempt, watched: bool, end: UnexpectedExit) {
         let (succeeded, is_popular) = self.record(broken.route);
-        let evidence = Evidence {
+        let evidence = BreakEvidence {
             end: end.number,
             at: end.at,
             server: end.server,
@@ -429,10 +430,10 @@ impl Poison {
         let ExactShape { path, target } = broken.shape;
         let is_known = |hash| self.suspects.iter().any(|one| one.hash == hash);
         if is_known(path) || !(is_popular && broken.text.is_route) {
-            self.suspect(path, Level::Path, broken, evidence);
+            self.suspect(path, SuspectLevel::Path, broken, evidence);
         }
         if target != path {
-            self.suspect(target, Level::Target, broken, evidence);
+            self.suspect(target, SuspectLevel::Target, broken, evidence);
         }
     }
 
@@ -445,16 +446,22 @@ impl Poison {
         )
     }
 
-    fn suspect(&mut self, hash: u64, level: Level, broken: &Broken, evidence: Evidence) {
-        let place = self.suspects.iter().position(|one| one.hash == hash);
-        let place = place.unwrap_or_else(|| {
+    fn suspect(
+        &mut self,
+        hash: u64,
+        level: SuspectLevel,
+        broken: &BrokenAttempt,
+        evidence: BreakEvidence,
+    ) {
+        let slot = self.suspects.iter().position(|one| one.hash == hash);
+        let slot = slot.unwrap_or_else(|| {
             self.changed = true;
             self.make_room();
             let suspect = Suspect::new(hash, level, broken.text.clone(), evidence.at);
             self.suspects.push(suspect);
             self.suspects.len() - 1
         });
-        let suspect = &mut self.suspects[place];
+        let suspect = &mut self.suspects[slot];
         suspect.add(evidence);
         if suspect.refused.is_some() {
             self.further.push((evidence.server, evidence.at));
@@ -464,7 +471,7 @@ impl Poison {
         }
     }
 
-    /// Forgets what is suspected least: what has the fewest victims, and had been under way for longest.
+    /// Evicts the least suspected request: the one with the fewest victims that had been in flight the longest.
     fn make_room(&mut self) {
         if self.suspects.len() < SUSPECTS {
             return;
@@ -474,8 +481,8 @@ impl Poison {
             let is_known = one.refused.is_some() || one.terms > 0;
             (is_known, one.weight(), std::cmp::Reverse(one.age()))
         });
-        if let Some((place, _)) = least {
-            self.suspects.swap_remove(place);
+        if let Some((slot, _)) = least {
+            self.suspects.swap_remove(slot);
         }
     }
 

@@ -1,4 +1,4 @@
-//! One request that is suspected to bring servers down: the ends of processes at which it was under way, and what speaks for it.
+//! One suspected request: the exits at which it was in flight, and the evidence for and against it.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use evenkeel_core::{ExactText, Instant};
 
 /// So many victims are remembered of one suspect: the first ones.
 const VICTIMS: usize = 8;
-/// So many attempts under way.
+/// The number of attempts in flight.
 const UNDER_WAY: usize = 32;
-/// For each success there must be more victims than so many.
+/// The number of victims that each success outweighs.
 const VICTIMS_PER_SUCCESS: u32 = 4;
 /// So many other requests that succeed between its victims tell that it is alone.
 const OTHERS: u64 = 10;
-/// After a quarantine so many successes clear it.
+/// The number of successes that clear it after a quarantine.
 const CLEARED: u32 = 3;
 /// An attempt that has lasted so long on a living server has not killed it, …
 const SURVIVED: Duration = Duration::from_secs(1);
@@ -24,33 +24,34 @@ const FIRST_TERM: Duration = Duration::from_secs(600);
 /// But after this at the latest.
 const LONGEST_TERM: Duration = Duration::from_secs(24 * 3600);
 
-/// What a suspect is told by.
+/// How a suspect is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
+pub enum SuspectLevel {
     /// Method, path and query.
     Target,
     /// Method and path, with whatever query.
     Path,
 }
 
-/// An end of a process that it was under way at.
+/// A process exit during which it was in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Victim {
     /// The number of the end.
     pub(super) end: u64,
     pub(super) server: u32,
     pub(super) at: Instant,
-    /// How long the attempt that began last had been under way.
+    /// How long the latest attempt had been in flight.
     age: Duration,
     /// So many requests of the service had succeeded by then.
     pub(super) successes: u64,
-    /// Counts beside others. An end at which many requests are under way by chance says nothing of one that is known to do well.
+    /// Counts beside others. An exit during which many requests are in flight by chance says nothing about one that is
+    /// known to succeed.
     counts: bool,
 }
 
-/// What is known of an attempt that broke when a process ended.
+/// The evidence from an attempt that broke when a process exited.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Evidence {
+pub(super) struct BreakEvidence {
     pub(super) end: u64,
     pub(super) at: Instant,
     pub(super) server: u32,
@@ -63,7 +64,7 @@ pub(super) struct Evidence {
 #[derive(Debug, Clone)]
 pub(super) struct Suspect {
     pub(super) hash: u64,
-    pub(super) level: Level,
+    pub(super) level: SuspectLevel,
     pub(super) text: ExactText,
     pub(super) victims: Vec<Victim>,
     pub(super) successes: u32,
@@ -71,13 +72,13 @@ pub(super) struct Suspect {
     pub(super) last: Instant,
     /// Quarantines so far.
     pub(super) terms: u32,
-    /// Since when and until when it is in quarantine.
+    /// The start and the end of its quarantine.
     pub(super) refused: Option<(Instant, Instant)>,
     under_way: Vec<(u32, Instant)>,
 }
 
 impl Suspect {
-    pub(super) fn new(hash: u64, level: Level, text: ExactText, at: Instant) -> Self {
+    pub(super) fn new(hash: u64, level: SuspectLevel, text: ExactText, at: Instant) -> Self {
         Self {
             hash,
             level,
@@ -101,10 +102,8 @@ impl Suspect {
 
     /// An attempt that began at `began` or later has ended. Whether it was watched from its start.
     pub(super) fn ended(&mut self, server: u32) -> bool {
-        let place = self.under_way.iter().position(|(one, _)| *one == server);
-        place
-            .map(|place| self.under_way.swap_remove(place))
-            .is_some()
+        let slot = self.under_way.iter().position(|(one, _)| *one == server);
+        slot.map(|slot| self.under_way.swap_remove(slot)).is_some()
     }
 
     /// Whether a process that lives has survived it for long enough.
@@ -116,9 +115,9 @@ impl Suspect {
         })
     }
 
-    /// It was under way when a process ended.
-    pub(super) fn add(&mut self, evidence: Evidence) {
-        let Evidence {
+    /// It was in flight when a process exited.
+    pub(super) fn add(&mut self, evidence: BreakEvidence) {
+        let BreakEvidence {
             end,
             at,
             server,
@@ -147,7 +146,7 @@ impl Suspect {
         self.successes = self.successes.saturating_add(1);
         self.last = self.last.max(at);
         if self.refused.is_some() {
-            // What was under way when the quarantine began.
+            // Requests in flight when the quarantine began.
             return false;
         }
         if self.terms > 0 {
@@ -163,7 +162,7 @@ impl Suspect {
         u32::from(!self.victims.is_empty()) + u32::try_from(others).unwrap_or(u32::MAX)
     }
 
-    /// The shortest time that an attempt had been under way when its server ended.
+    /// The shortest time that an attempt had been in flight when its server exited.
     pub(super) fn age(&self) -> Duration {
         let ages = self.victims.iter().map(|victim| victim.age);
         ages.min().unwrap_or(Duration::MAX)

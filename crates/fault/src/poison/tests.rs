@@ -1,4 +1,4 @@
-//! Tables and short stories of the judge: who is convicted, who is not, and for how long.
+//! Tables and short scenarios: which request is convicted, which is not, and for how long.
 
 use evenkeel_core::Outcome;
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -20,13 +20,13 @@ fn shape(target: &str) -> ExactShape {
     ExactShape::of_head(&Keys::default(), head(target).as_bytes())
 }
 
-/// A request was under way for 2 ms on `server` when its connection broke.
+/// A request had been in flight for 2 ms on `server` when its connection broke.
 fn broke(poison: &mut Poison, millis: u64, server: u32, target: &str) {
     broke_after(poison, millis, server, target, 2);
 }
 
 fn broke_after(poison: &mut Poison, millis: u64, server: u32, target: &str, age: u64) {
-    poison.broke(Broken {
+    poison.broke(BrokenAttempt {
         at: at(millis),
         server,
         shape: shape(target),
@@ -51,15 +51,15 @@ fn traffic(poison: &mut Poison, targets: &[(&str, u32)]) {
 fn convicted(poison: &mut Poison, millis: u64) -> Option<String> {
     let conviction = poison.convict(at(millis))?;
     let query = match conviction.level {
-        Level::Target => " with its query",
-        Level::Path => "",
+        SuspectLevel::Target => " with its query",
+        SuspectLevel::Path => "",
     };
     Some(conviction.text.path + query)
 }
 
 /// One step of a story.
 enum Step {
-    /// At this time these are under way on a server whose process ends.
+    /// The requests in flight on a server whose process exits at this time.
     Dies(u64, u32, &'static [&'static str]),
     /// The same, and they were watched.
     DiesWatched(u64, u32, &'static [&'static str]),
@@ -72,7 +72,7 @@ enum Step {
 }
 use Step::{Begins, Dies, DiesWatched, Others, Survives};
 
-/// What happened, and which request is convicted at its end; before that, none is.
+/// A scenario, and the request that is convicted at its end; before that, none is.
 const TABLE: &[(&str, &[Step], Option<&str>)] = &[
     ("one victim only", &[Dies(0, 0, &["/crash"])], None),
     (
@@ -161,7 +161,7 @@ const TABLE: &[(&str, &[Step], Option<&str>)] = &[
         None,
     ),
     (
-        "what comes when all that is asked for brings servers down",
+        "what follows when every request crashes servers",
         &[
             Dies(0, 0, &["/a"]),
             Dies(100, 1, &["/b"]),
@@ -195,7 +195,7 @@ const TABLE: &[(&str, &[Step], Option<&str>)] = &[
 ];
 
 #[test]
-fn who_is_convicted() {
+fn convictions() {
     for (name, steps, expected) in TABLE {
         let mut poison = Poison::default();
         traffic(&mut poison, &[("/", 900), ("/rare", 5), ("/orders/1", 50)]);
@@ -310,10 +310,10 @@ fn a_quarantine_ends_and_begins_again_with_the_next_victim_for_twice_as_long() {
     let term = Duration::from_secs(600);
     assert_eq!(first.until, at(5) + term);
     assert!(!first.again);
-    // What had been under way before it is told of, and changes nothing.
+    // Requests in flight since before it are reported, and change nothing.
     broke(&mut poison, 20, 2, "/crash");
     poison.ended(at(20), 2, true);
-    assert_eq!(poison.take_further(), [(2, at(20))]);
+    assert_eq!(poison.take_further_victims(), [(2, at(20))]);
     assert_eq!(poison.convict(at(20)), None);
     assert_eq!(poison.wake(), Some(first.until));
     poison.tick(first.until);
@@ -348,5 +348,5 @@ fn what_is_known_is_bounded_and_what_kills_stays() {
     assert_eq!(poison.quarantined().count(), 1);
     poison.tick(at(5) + WINDOW * 3);
     assert!(poison.ends.is_empty() && poison.routes.is_empty());
-    assert_eq!(poison.lift(at(2)), 0, "its term is over");
+    assert_eq!(poison.lift(at(2)), 0, "its time is over");
 }

@@ -1,7 +1,7 @@
-//! The guard of capacity: never take more out of service than leaves the share that must keep serving.
+//! The capacity guard: never take more servers out of service than `keep_serving` allows.
 //!
-//! Acting on a server that serves nothing costs no capacity, so that the only server of a service may be restarted when
-//! it is dead.
+//! Acting on a server that serves nothing costs no capacity, so the only server of a service may be restarted when it
+//! is dead.
 
 use crate::kind::FaultKind;
 

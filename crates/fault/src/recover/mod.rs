@@ -1,4 +1,4 @@
-//! Recovery: which actions a fault gets, what forbids them, and the second check of what was decided.
+//! Recovery: the actions for a fault, what forbids them, and the second check of each decision.
 
 mod playbooks;
 mod guard;
@@ -8,7 +8,9 @@ mod success;
 
 pub use guard::{Capacity, serves_nothing};
 pub(crate) use guard::{KEEP_SERVING, UNMANAGED};
-pub use plan::{Author, Checked, Lately, Plan, ServerFacts, ServiceFacts, Veto, check};
+pub use plan::{
+    ActionPlan, Author, CheckedPlan, RecentActions, ServerFacts, ServiceFacts, Veto, check,
+};
 pub use playbooks::{Situation, playbook};
-pub use repairs::{Allowance, Change, Repairs};
-pub use success::{SuccessRate, SuccessRates, Tries, put_off};
+pub use repairs::{Allowance, Repairs, ServerChange};
+pub use success::{ActionTries, SuccessRate, SuccessRates, demote_costly};

@@ -1,8 +1,8 @@
-//! A plan: one action that costs something, decided and not yet carried out. And its second check.
+//! A plan, which is one costly action that has been decided but not executed, and its second check.
 //!
-//! The check is a second opinion: it is given the plan and plain facts about the service, knows nothing of how the decision was
-//! made, and shares no code with it. Only a plan that it lets through can be carried out. The guards of the decision know more and
-//! refuse earlier; what is refused here is a mistake of theirs, or something that they do not look at.
+//! The check is a second opinion: it gets the plan and plain facts about the service, knows nothing about how the
+//! decision was made, and shares no code with it. Only a plan that passes can be executed. The guards of the decision
+//! know more and refuse earlier; whatever is refused here is a bug in them, or something that they do not consider.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,47 +12,47 @@ use evenkeel_core::{Instant, ServerId};
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode, RecoverOptions};
 
-/// At most so many actions on one server are remembered.
+/// The maximum number of remembered actions per server.
 const REMEMBERED: usize = 1024;
 
 /// One action, decided and not yet carried out.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub struct ActionPlan {
     /// The server.
     pub server: ServerId,
-    /// What is to be done to it.
+    /// The action.
     pub action: Action,
     /// For which fault.
     pub fault: FaultKind,
-    /// Who wants it.
+    /// The author of the plan.
     pub author: Author,
 }
 
-/// Who wants a plan carried out.
+/// The author of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Author {
     /// evenkeel.
     Evenkeel,
-    /// evenkeel, and a person has approved it.
+    /// evenkeel, approved by an operator.
     Approved,
-    /// A person: the order's own guards have been asked, and nothing else holds it up.
+    /// An operator: the order's own guards have been checked, and nothing else delays it.
     Person,
 }
 
 /// A plan that the second check has let through. Nothing else makes one.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked(Plan);
+pub struct CheckedPlan(ActionPlan);
 
-impl Checked {
+impl CheckedPlan {
     /// The plan.
     #[must_use]
-    pub const fn plan(&self) -> &Plan {
+    pub const fn plan(&self) -> &ActionPlan {
         &self.0
     }
 
     /// The plan, to be carried out.
     #[must_use]
-    pub fn into_plan(self) -> Plan {
+    pub fn into_plan(self) -> ActionPlan {
         self.0
     }
 }
@@ -60,9 +60,9 @@ impl Checked {
 /// Why a plan is not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Veto {
-    /// The mode asks a person, or nobody.
+    /// The mode requires approval, or forbids actions.
     Mode,
-    /// A person has the server or the service in maintenance.
+    /// The server or the service is in maintenance.
     Maintenance,
     /// Too few servers would be left, or none that answers anything.
     Capacity,
@@ -103,20 +103,20 @@ impl Veto {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Mode => "`recover.mode` does not allow it",
-            Self::Maintenance => "a person has it in maintenance",
+            Self::Maintenance => "it is in maintenance",
             Self::Capacity => {
-                "too few servers that answer would be left in rotation (`recover.keep_serving`)"
+                "too few responding servers would be left in rotation (`recover.keep_serving`)"
             }
-            Self::Tier => "it is the last backup that answers, and no primary server does",
-            Self::AtOnce => "as many servers as `recover.at_once` allows are being changed",
+            Self::Tier => "it is the last backup that responds, and no primary server does",
+            Self::AtOnce => "`recover.at_once` servers are already being changed",
             Self::RateLimit => {
-                "more actions on this server than `recover.limit` and `recover.backoff` can allow"
+                "more actions on this server than `recover.limit` and `recover.backoff` allow"
             }
         }
     }
 }
 
-/// What the check is told of one server.
+/// The facts about one server for the check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerFacts {
     /// There is a server at this place.
@@ -127,7 +127,7 @@ pub struct ServerFacts {
     pub runs: bool,
     /// Whether it answers something, be it with errors, as far as is known.
     pub answers: Option<bool>,
-    /// Nothing speaks against it, or most of what it answers is well.
+    /// There is no evidence against it, or most of its answers are successes.
     pub does_well: bool,
     /// It was running and is being changed: a costly action on it was let through, and its incident is not over.
     pub is_changing: bool,
@@ -135,31 +135,31 @@ pub struct ServerFacts {
     pub tier: u8,
 }
 
-/// What the check is told of the service.
+/// The facts about the service for the check.
 #[derive(Debug)]
 pub struct ServiceFacts<'a> {
     /// Its options.
     pub recover: &'a RecoverOptions,
-    /// A person has the server or the service in maintenance.
+    /// The server or the service is in maintenance.
     pub in_maintenance: bool,
     /// The server that the plan is about.
     pub own: ServerFacts,
     /// All others.
     pub others: Vec<ServerFacts>,
-    /// What was done to the server lately.
-    pub lately: &'a Lately,
+    /// Recent actions on the server.
+    pub lately: &'a RecentActions,
 }
 
 /// Actions on one server that were let through.
 #[derive(Debug, Clone, Default)]
-pub struct Lately {
+pub struct RecentActions {
     /// When, and whether its process ran.
     actions: VecDeque<(Instant, bool)>,
     /// The incident in which its running process was changed last.
     changed_in: Option<String>,
 }
 
-impl Lately {
+impl RecentActions {
     /// A plan for it was let through.
     pub fn note(&mut self, now: Instant, runs: bool, incident: &str) {
         if self.actions.len() == REMEMBERED {
@@ -188,9 +188,13 @@ impl Lately {
 ///
 /// # Errors
 /// The first rule that is against it.
-pub fn check(now: Instant, plan: Plan, facts: &ServiceFacts<'_>) -> Result<Checked, Veto> {
+pub fn check(
+    now: Instant,
+    plan: ActionPlan,
+    facts: &ServiceFacts<'_>,
+) -> Result<CheckedPlan, Veto> {
     if plan.author == Author::Person {
-        return Ok(Checked(plan));
+        return Ok(CheckedPlan(plan));
     }
     let is_costly = is_costly(&plan.action);
     let rules = [
@@ -206,7 +210,7 @@ pub fn check(now: Instant, plan: Plan, facts: &ServiceFacts<'_>) -> Result<Check
     ];
     match rules.into_iter().find(|(_, forbids)| *forbids) {
         Some((veto, _)) => Err(veto),
-        None => Ok(Checked(plan)),
+        None => Ok(CheckedPlan(plan)),
     }
 }
 
@@ -224,7 +228,7 @@ const fn is_costly(action: &Action) -> bool {
     }
 }
 
-fn mode_forbids(plan: &Plan, is_costly: bool, facts: &ServiceFacts<'_>) -> bool {
+fn mode_forbids(plan: &ActionPlan, is_costly: bool, facts: &ServiceFacts<'_>) -> bool {
     match facts.recover.mode {
         Mode::Automatic => false,
         Mode::Ask => is_costly && plan.author != Author::Approved,
@@ -234,7 +238,7 @@ fn mode_forbids(plan: &Plan, is_costly: bool, facts: &ServiceFacts<'_>) -> bool 
 }
 
 /// Whether the requests that it takes now would have too few others to go to.
-fn capacity_forbids(plan: &Plan, facts: &ServiceFacts<'_>) -> bool {
+fn capacity_forbids(plan: &ActionPlan, facts: &ServiceFacts<'_>) -> bool {
     let own = facts.own;
     let takes_it_away = match plan.action {
         Action::Eject | Action::Drain | Action::FailOver | Action::Restart | Action::Stop => true,
@@ -254,9 +258,8 @@ fn capacity_forbids(plan: &Plan, facts: &ServiceFacts<'_>) -> bool {
     let is_present = |one: &&ServerFacts| one.is_present;
     let all = 1 + facts.others.iter().filter(is_present).count();
     let left = in_rotation.clone().count();
-    // What is not known speaks for the server itself, and for no other.
-    // A repair may help a server that answers with nothing but errors, even if it is the only one. Out of rotation it would only be
-    // missed.
+    // Missing knowledge counts in favour of the server itself, and of no other. A repair may help a server that answers
+    // with nothing but errors, even if it is the only one; taking it out of rotation would not.
     let is_repair = matches!(plan.action, Action::Restart | Action::Stop);
     let is_last =
         own.answers != Some(false) && !in_rotation.clone().any(|one| one.answers == Some(true));
@@ -379,9 +382,9 @@ mod tests {
         own: ServerFacts,
         others: &[ServerFacts],
     ) -> Option<Veto> {
-        let lately = Lately::default();
+        let lately = RecentActions::default();
         let recover = recover(mode);
-        let plan = Plan {
+        let plan = ActionPlan {
             server: ServerId::new(0, 0),
             action,
             fault: FaultKind::ErrorBurst,
@@ -452,7 +455,7 @@ mod tests {
             (BACKUP, &[DEAD, BACKUP, BACKUP], None),
             (BACKUP, &[ERRS], None),
             (hung_backup, &[DEAD], None),
-            // Who carries nothing well may be repaired, as in the first tier.
+            // A server without successes may be repaired, as in the first tier.
             (erring_backup, &[DEAD, OUT], None),
             (ERRS, &[BACKUP], None),
         ] {
@@ -476,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_and_who_wants_it() {
+    fn modes_by_author() {
         for (mode, author, action, expected) in [
             (
                 Mode::Ask,
@@ -506,12 +509,12 @@ mod tests {
     #[test]
     fn more_than_limit_and_back_off_can_allow_is_too_often() {
         for (own, most) in [(HANGS, 15), (DEAD, 23)] {
-            let mut lately = Lately::default();
+            let mut lately = RecentActions::default();
             let recover = recover(Mode::Automatic);
             let mut passed = 0;
             for n in 0..100 {
                 let now = Instant::from_millis(n * 1_000);
-                let plan = Plan {
+                let plan = ActionPlan {
                     server: ServerId::new(0, 0),
                     action: Action::Restart,
                     fault: FaultKind::CrashLoop,
@@ -539,7 +542,7 @@ mod tests {
 
     #[test]
     fn a_change_lasts_as_long_as_its_incident() {
-        let mut lately = Lately::default();
+        let mut lately = RecentActions::default();
         lately.note(Instant::ZERO, false, "one");
         assert!(!lately.is_changing(Some("one")));
         lately.note(Instant::ZERO, true, "one");
@@ -549,7 +552,7 @@ mod tests {
 
     #[test]
     fn nothing_is_done_in_maintenance() {
-        let (recover, lately) = (recover(Mode::Automatic), Lately::default());
+        let (recover, lately) = (recover(Mode::Automatic), RecentActions::default());
         let facts = ServiceFacts {
             recover: &recover,
             in_maintenance: true,
@@ -557,7 +560,7 @@ mod tests {
             others: vec![WELL],
             lately: &lately,
         };
-        let plan = Plan {
+        let plan = ActionPlan {
             server: ServerId::new(0, 0),
             action: Action::Restart,
             fault: FaultKind::ProcessCrashed,

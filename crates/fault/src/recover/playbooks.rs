@@ -1,8 +1,8 @@
-//! Which actions for which fault: the user's playbooks first, then the built-in ones.
+//! The actions for a fault: the user's playbooks first, then the built-in ones.
 //!
-//! A playbook is climbed in rungs. A rung ends before the next restart, stop or escalation, and its repair is verified
-//! before the next rung begins; if it holds, the rest is not done. When all rungs failed, the playbook begins again at
-//! its restart, if it has one, within the limit and the back-off.
+//! A playbook is executed in rungs. A rung ends before the next restart, stop or escalation, and its repair is verified
+//! before the next rung begins; if it holds, the rest is skipped. When all rungs have failed, the playbook repeats from
+//! its restart, if it has one, within the limit and with back-off.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::contract::Managed;
 use crate::kind::FaultKind;
 use crate::policy::{Action, Playbook};
 
-/// How long the port of a server that evenkeel does not run itself may be closed while somebody else restarts it.
+/// How long the port of a server that evenkeel does not run may be closed while another supervisor restarts it.
 const OUTSIDE_RESTART: Duration = Duration::from_secs(5);
 
-/// What a built-in playbook depends on beside the kind of fault.
+/// What a built-in playbook depends on besides the kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Situation {
     /// How restart reaches the server.
@@ -26,7 +26,7 @@ pub struct Situation {
     pub start_wait: Option<Duration>,
     /// Whether the service can go back to the version that ran before.
     pub rolls_back: bool,
-    /// Its process listens, but not where it is asked for: another start of it would do the same.
+    /// Its process listens, but at another address: another start would not change that.
     pub listens_elsewhere: bool,
 }
 
@@ -76,8 +76,9 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
             Some(wait) if restart => vec![Action::Eject, Action::Wait(wait), Action::Restart],
             Some(_) | None => vec![Action::Eject, Action::Restart],
         },
-        // It may be about to listen: a look after a while costs little. A child is started by nobody else; others may be
-        // restarted by a person or a supervisor of their own at this very moment, and two copies would be worse.
+        // It may be about to listen: checking again after a while costs little. Only evenkeel starts a child; other
+        // servers may be restarted by an operator or another supervisor at this very moment, and two copies would be
+        // worse.
         FaultKind::NotListening if restart => {
             let grace = match situation.managed {
                 Managed::Child => second,
@@ -85,7 +86,7 @@ fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
             };
             vec![Action::Eject, Action::Wait(grace), Action::Restart]
         }
-        // Only a person can end the stranger; whether it has gone is tried now and then.
+        // Only an operator can stop the foreign process; evenkeel retries now and then.
         FaultKind::PortTaken if restart => vec![Action::Eject, Action::Escalate, Action::Restart],
         FaultKind::PortTaken => vec![Action::Eject, Action::Escalate],
         // The new version is tried first: what it lacked may have come meanwhile.

@@ -1,9 +1,9 @@
-//! What was done to one server before: how often, how long ago, and therefore when the next is allowed.
+//! Earlier actions on one server: how many, how long ago, and therefore when the next is allowed.
 //!
 //! Two bounds: back-off between restarts, and a limit on all actions that change a server. Reaching the limit does not
-//! mean giving up for ever: one slow retry per `backoff.cap` goes on, or a normal one as soon as the limit's window
-//! has room, whichever comes first. A start of a dead process that was verified does not count against the limit, which is
-//! there for repairs that do not help.
+//! mean giving up: one slow retry per `backoff.cap` continues, or a normal one as soon as the limit's window has room,
+//! whichever comes first. A verified start of a dead process does not count towards the limit, which exists for repairs
+//! that do not help.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use evenkeel_core::Instant;
 
 use crate::policy::{ActionLimit, RestartBackoff};
 
-/// At most so many actions are remembered, whatever the limit says.
+/// The maximum number of remembered actions, whatever the limit.
 const REMEMBERED: usize = 1024;
 /// A first ejection without a repair lasts this long, the n-th n times as long.
 const HOLD: Duration = Duration::from_secs(30);
@@ -32,9 +32,9 @@ pub enum Allowance {
     Limited(Instant),
 }
 
-/// What is done to a server.
+/// A change of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum ServerChange {
     /// Its process, which had ended, is started.
     Start,
     /// Its process, which runs, is replaced.
@@ -43,10 +43,10 @@ pub enum Change {
     Other,
 }
 
-/// What was done to one server.
+/// Earlier actions on one server.
 #[derive(Debug, Clone, Default)]
 pub struct Repairs {
-    actions: VecDeque<(Instant, Change)>,
+    actions: VecDeque<(Instant, ServerChange)>,
     restarts: u32,
     last_restart: Option<Instant>,
     holds: u32,
@@ -55,22 +55,22 @@ pub struct Repairs {
 
 impl Repairs {
     /// An action that changes the server begins.
-    pub fn note(&mut self, now: Instant, change: Change, backoff: &RestartBackoff) {
+    pub fn note(&mut self, now: Instant, change: ServerChange, backoff: &RestartBackoff) {
         if self.actions.len() == REMEMBERED {
             self.actions.pop_front();
         }
         self.actions.push_back((now, change));
-        if change != Change::Other {
+        if change != ServerChange::Other {
             self.forgive(now, backoff);
             self.restarts = self.restarts.saturating_add(1);
             self.last_restart = Some(now);
         }
     }
 
-    /// What was done last was verified. If it was the start of a dead process, it does not count against the limit any more; for
-    /// the back-off it does, so that a process that ends again and again is started ever more slowly.
+    /// The latest action was verified. If it was the start of a dead process, it no longer counts towards the limit,
+    /// but still towards the back-off, so that a process that exits repeatedly is started more and more slowly.
     pub fn verified(&mut self) {
-        if let Some((_, Change::Start)) = self.actions.back() {
+        if let Some((_, ServerChange::Start)) = self.actions.back() {
             self.actions.pop_back();
         }
     }
@@ -134,11 +134,11 @@ impl Repairs {
 
     /// When the window will have room for one more.
     fn room_at(&self, limit: ActionLimit) -> Instant {
-        let Some(place) = self.actions.len().checked_sub(limit.actions as usize) else {
+        let Some(slot) = self.actions.len().checked_sub(limit.actions as usize) else {
             return Instant::ZERO;
         };
         self.actions
-            .get(place)
+            .get(slot)
             .map_or(Instant::NEVER, |(at, _)| *at + limit.within)
     }
 
@@ -191,7 +191,7 @@ mod tests {
             repairs.restart(Instant::ZERO, LIMIT, &BACKOFF),
             Allowance::Now
         );
-        repairs.note(Instant::ZERO, Change::Restart, &BACKOFF);
+        repairs.note(Instant::ZERO, ServerChange::Restart, &BACKOFF);
         let soon = Instant::from_millis(1);
         assert_eq!(
             repairs.restart(soon, LIMIT, &BACKOFF),
@@ -205,7 +205,7 @@ mod tests {
     fn at_the_limit_one_slow_retry_per_cap_or_when_the_window_has_room() {
         let mut repairs = Repairs::default();
         for n in 0..5 {
-            repairs.note(Instant::from_millis(n), Change::Restart, &BACKOFF);
+            repairs.note(Instant::from_millis(n), ServerChange::Restart, &BACKOFF);
         }
         let now = Instant::from_millis(10);
         assert_eq!(
@@ -226,14 +226,14 @@ mod tests {
     fn verified_starts_of_the_dead_do_not_count_and_where_not_rationed_only_the_back_off_does() {
         let mut repairs = Repairs::default();
         for n in 0..20 {
-            repairs.note(Instant::from_millis(n), Change::Start, &BACKOFF);
+            repairs.note(Instant::from_millis(n), ServerChange::Start, &BACKOFF);
             repairs.verified();
         }
         let now = Instant::from_millis(30);
         assert!(repairs.within_limit(now, LIMIT));
         // Of a process that ran, each counts, verified or not.
         for n in 20..25 {
-            repairs.note(Instant::from_millis(n), Change::Restart, &BACKOFF);
+            repairs.note(Instant::from_millis(n), ServerChange::Restart, &BACKOFF);
             repairs.verified();
         }
         assert!(!repairs.within_limit(now, LIMIT));

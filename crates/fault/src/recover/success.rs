@@ -1,8 +1,8 @@
-//! How often a costly action has helped: by service, kind of fault and action, read from incidents that are over.
+//! Success rates of costly actions, by service, kind of fault and action, read from closed incidents.
 //!
-//! A playbook says what usually helps; here it is asked whether it has helped at this service. What has failed again and again is
-//! not the first thing that is tried any more. Only the latest tries count, so that a service which has changed is not judged by
-//! what it was.
+//! A playbook says what usually helps; this says whether it has helped at this service. An action that has failed
+//! repeatedly is no longer the first one to be tried. Only the latest tries count, so that a service which has changed
+//! is not judged by its past.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -17,19 +17,19 @@ const REMEMBERED: usize = 20;
 const LEAST: u32 = 3;
 /// An action whose estimate is below this seldom helps.
 const SELDOM: f64 = 0.25;
-/// Before an action that seldom helps a person is told, and gets so long.
+/// How long an operator has, after a notification, before an action that seldom helps is taken.
 const FOR_A_PERSON: Duration = Duration::from_secs(60);
 
 /// How often an action was tried, and how often that was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Tries {
+pub struct ActionTries {
     /// Tries whose end is known.
     pub tried: u32,
     /// Of these, those after which the server was verified to be well.
     pub verified: u32,
 }
 
-impl Tries {
+impl ActionTries {
     /// The share of tries that help, from 0 to 1: as if there had been one more success and one more failure, so that few tries
     /// say little.
     #[must_use]
@@ -52,10 +52,10 @@ pub struct SuccessRate {
     /// The action's word.
     pub action: String,
     /// How often.
-    pub tries: Tries,
+    pub tries: ActionTries,
 }
 
-/// What has helped, at all services.
+/// The success rates of all services.
 #[derive(Debug, Clone, Default)]
 pub struct SuccessRates {
     /// By service, kind and action: whether each of the latest tries was verified.
@@ -80,9 +80,11 @@ impl SuccessRates {
 
     /// Of one action.
     #[must_use]
-    pub fn of(&self, service: &str, fault: FaultKind, action: &Action) -> Tries {
+    pub fn of(&self, service: &str, fault: FaultKind, action: &Action) -> ActionTries {
         let key = (service.to_owned(), fault, action.word().to_owned());
-        self.tries.get(&key).map_or_else(Tries::default, counted)
+        self.tries
+            .get(&key)
+            .map_or_else(ActionTries::default, counted)
     }
 
     /// All of one service, by kind and action.
@@ -99,15 +101,15 @@ impl SuccessRates {
     }
 }
 
-fn counted(tries: &VecDeque<bool>) -> Tries {
+fn counted(tries: &VecDeque<bool>) -> ActionTries {
     let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    Tries {
+    ActionTries {
         tried: count(tries.len()),
         verified: count(tries.iter().filter(|verified| **verified).count()),
     }
 }
 
-/// The kind that was acted on: what brought a server down is no reason for a restart; how it ended is.
+/// The kind that was acted on: the request that crashed a server is no reason for a restart; the exit is.
 fn fault_of(incident: &Incident) -> Option<FaultKind> {
     let mut kinds = incident.diagnosis.iter().map(|finding| finding.fault);
     kinds.find(|kind| *kind != FaultKind::PoisonRequest)
@@ -129,9 +131,9 @@ fn tries_of(incident: &Incident) -> impl Iterator<Item = (&str, bool)> {
     let tries: Vec<&ActionRecord> = incident.actions.iter().filter(is_try).collect();
     let last = tries.len().saturating_sub(1);
     let outcome = incident.verification.as_ref();
-    let is_known = |place: usize, action: &ActionRecord| {
-        // What a roll-back is worth is shown by the start behind it.
-        let is_last = place == last || place + 1 == last && action.action == "roll-back";
+    let is_known = |slot: usize, action: &ActionRecord| {
+        // The success of a roll-back is that of the start that follows it.
+        let is_last = slot == last || slot + 1 == last && action.action == "roll-back";
         if !is_last || action.outcome != Some(ActionOutcome::Done) {
             return Some(false);
         }
@@ -147,18 +149,21 @@ fn tries_of(incident: &Incident) -> impl Iterator<Item = (&str, bool)> {
     };
     let known = tries.into_iter().enumerate();
     let known: Vec<(&str, bool)> = known
-        .filter_map(|(place, action)| Some((action.action.as_str(), is_known(place, action)?)))
+        .filter_map(|(slot, action)| Some((action.action.as_str(), is_known(slot, action)?)))
         .collect();
     known.into_iter()
 }
 
-/// The playbook with its first costly action put off, if that seldom helps: behind the others, or, if there are none, until a person
-/// was told and has had a minute. Commands stay where they are: they may be there to tell somebody.
+/// The playbook with its first costly action demoted, if that seldom helps: behind the others, or, if there are none,
+/// until an operator was notified and has had a minute. Commands keep their position: they may be notifications.
 #[must_use]
-pub fn put_off(steps: &[Action], seldom_helps: impl Fn(&Action) -> bool) -> Option<Vec<Action>> {
+pub fn demote_costly(
+    steps: &[Action],
+    seldom_helps: impl Fn(&Action) -> bool,
+) -> Option<Vec<Action>> {
     let is_costly = |action: &Action| matches!(action, Action::Restart | Action::Stop);
-    let place = steps.iter().position(is_costly)?;
-    let (before, action, behind) = (&steps[..place], &steps[place], &steps[place + 1..]);
+    let slot = steps.iter().position(is_costly)?;
+    let (before, action, behind) = (&steps[..slot], &steps[slot], &steps[slot + 1..]);
     if !seldom_helps(action) {
         return None;
     }
@@ -194,7 +199,7 @@ mod tests {
             (20, 4, true),
             (20, 5, false),
         ] {
-            let tries = Tries { tried, verified };
+            let tries = ActionTries { tried, verified };
             assert_eq!(tries.seldom_helps(), seldom, "{tries:?}");
         }
     }
@@ -253,7 +258,7 @@ mod tests {
             let tries = rates.of("shop", FaultKind::ErrorBurst, &Action::Restart);
             assert_eq!(
                 tries,
-                Tries { tried, verified },
+                ActionTries { tried, verified },
                 "{actions:?} {verification}"
             );
             let all = rates.of_service("shop");
@@ -277,7 +282,7 @@ mod tests {
         }
         assert_eq!(
             of(&rates),
-            Tries {
+            ActionTries {
                 tried: 20,
                 verified: 0
             }
@@ -288,7 +293,7 @@ mod tests {
         }
         assert_eq!(
             of(&rates),
-            Tries {
+            ActionTries {
                 tried: 20,
                 verified: 20
             }
@@ -337,8 +342,8 @@ mod tests {
                 Some(vec![command.clone(), escalate, wait, restart, command]),
             ),
         ] {
-            assert_eq!(put_off(&steps, restart_seldom), expected, "{steps:?}");
+            assert_eq!(demote_costly(&steps, restart_seldom), expected, "{steps:?}");
         }
-        assert_eq!(put_off(&[eject, Action::Restart], |_| false), None);
+        assert_eq!(demote_costly(&[eject, Action::Restart], |_| false), None);
     }
 }

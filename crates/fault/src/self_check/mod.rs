@@ -1,14 +1,14 @@
-//! Is it me? What evenkeel's own process and machine lack, judged before any server is blamed for it.
+//! The self-check: shortages of evenkeel's own process and machine, evaluated before any server is blamed for them.
 //!
-//! Two questions are answered here, both pure: what is wrong with evenkeel itself now ([`SelfCheck::troubles`]), and what an
-//! observation of a server is worth if evenkeel itself stood still while it was made ([`SelfCheck::corrected`]). Its own trouble
-//! becomes an incident of its own, and evidence against nobody.
+//! It answers two questions, both purely: what is wrong with evenkeel itself now ([`SelfCheck::troubles`]), and how to
+//! correct an observation of a server that was made while evenkeel itself was stalled ([`SelfCheck::corrected`]). Its
+//! own faults become an incident of their own, and evidence against no server.
 
 mod processor;
 
 use std::time::Duration;
 
-use evenkeel_core::stat::Window;
+use evenkeel_core::stat::SlidingWindow;
 use evenkeel_core::{Instant, Observation, Outcome, ProbeOutcome, Recent};
 
 use crate::kind::FaultKind;
@@ -20,7 +20,7 @@ pub const SELF: &str = "evenkeel";
 
 /// Over which time what was lacking is counted …
 const WINDOW: Duration = Duration::from_secs(10);
-/// … and so many times is no accident.
+/// … and this many times is no accident.
 const ENOUGH: u64 = 3;
 /// From this share of a limit on, it is about to be reached.
 const NEARLY: f64 = 0.95;
@@ -36,14 +36,14 @@ const STALLS: Duration = Duration::from_secs(6);
 const STALLS_WITHIN: Duration = Duration::from_secs(30);
 /// So many stalls are remembered.
 const STALLS_KEPT: usize = 32;
-/// An observation is void if evenkeel stood still for this part of it or more.
+/// An observation is void if evenkeel was stalled for at least this part of it.
 const VOID_PART: u32 = 4;
 /// A clock that is set by less is being kept, not set.
 const CLOCK_STEP: u64 = 5_000;
 
 /// How often something was lacking since the start of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Lacked {
+pub struct ExhaustionCounts {
     /// Descriptors: EMFILE, ENFILE.
     pub descriptors: u64,
     /// Local ports: EADDRNOTAVAIL, EADDRINUSE, EAGAIN of connect.
@@ -67,19 +67,19 @@ impl Usage {
     }
 }
 
-/// What evenkeel reads of itself now and then.
+/// A periodic reading of evenkeel's own resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SelfReading {
-    /// What was lacking to accept or open connections.
-    pub lacked: Lacked,
+    /// Resources that were exhausted when connections were accepted or opened.
+    pub lacked: ExhaustionCounts,
     /// Descriptors of this process, if they can be counted.
     pub descriptors: Option<Usage>,
     /// Bytes of memory of the control group that it runs in, if that has a limit.
     pub memory: Option<Usage>,
     /// No network interface but the loopback is up.
     pub cut_off: bool,
-    /// Names that the resolver was asked for and did not answer, of how many.
-    pub names: Option<Names>,
+    /// The unanswered names, and the number of queried ones.
+    pub names: Option<ResolverHealth>,
     /// The part of the last ten seconds in which something that could run waited for a processor, in thousandths: of its control group
     /// where that is known, else of the machine.
     pub cpu_wait_permille: Option<u16>,
@@ -87,23 +87,23 @@ pub struct SelfReading {
 
 /// How the resolver does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Names {
+pub struct ResolverHealth {
     /// Names whose last question was not answered.
     pub unanswered: u32,
-    /// Names that are asked for.
+    /// The number of queried names.
     pub asked: u32,
 }
 
-/// What can be wrong with evenkeel itself.
+/// Faults of evenkeel itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub enum SelfFault {
     /// Its descriptors are used up.
     Descriptors,
     /// The local ports of its connections are used up.
     Ports,
     /// Its memory is.
     Memory,
-    /// It stood still: stopped, starved of processor time, or its machine was paused.
+    /// It was stalled: stopped, starved of CPU time, or its machine was paused.
     Stalled,
     /// Its resolver answers no question.
     Resolver,
@@ -113,8 +113,8 @@ pub enum Cause {
     Clock,
 }
 
-impl Cause {
-    /// The kind of fault that it is told as.
+impl SelfFault {
+    /// The kind of fault that it is reported as.
     #[must_use]
     pub const fn kind(self) -> FaultKind {
         match self {
@@ -127,7 +127,7 @@ impl Cause {
         }
     }
 
-    /// Whether only a person can end it, should it last.
+    /// Whether only an operator can end it, if it persists.
     #[must_use]
     pub const fn lasts(self) -> bool {
         !matches!(self, Self::Stalled | Self::Clock)
@@ -138,7 +138,7 @@ impl Cause {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// What.
-    pub cause: Cause,
+    pub cause: SelfFault,
     /// Its first sign.
     pub since: Instant,
     /// Why, in words with their numbers.
@@ -147,22 +147,22 @@ pub struct Trouble {
 
 /// One resource that connections may lack.
 #[derive(Debug, Clone)]
-struct Lack {
-    cause: Cause,
+struct ExhaustionWatch {
+    cause: SelfFault,
     what: &'static str,
-    recent: Window,
+    recent: SlidingWindow,
     /// The total when none had been lacking for a window.
     before: u64,
     total: u64,
     since: Instant,
 }
 
-impl Lack {
-    fn new((cause, what): (Cause, &'static str)) -> Self {
+impl ExhaustionWatch {
+    fn new((cause, what): (SelfFault, &'static str)) -> Self {
         Self {
             cause,
             what,
-            recent: Window::new(WINDOW),
+            recent: SlidingWindow::new(WINDOW),
             before: 0,
             total: 0,
             since: Instant::ZERO,
@@ -186,7 +186,7 @@ impl Lack {
             cause: self.cause,
             since: self.since,
             evidence: format!(
-                "{} connections could not be accepted or opened for want of {}",
+                "{} connections could not be accepted or opened for lack of {}",
                 self.total - self.before,
                 self.what
             ),
@@ -194,20 +194,20 @@ impl Lack {
     }
 }
 
-/// What is remembered of evenkeel itself.
+/// The state of the self-check.
 #[derive(Debug, Clone)]
 pub struct SelfCheck {
     reading: SelfReading,
     has_read: bool,
-    lacks: [Lack; 3],
+    lacks: [ExhaustionWatch; 3],
     /// Probes that could not be sent.
-    unsent_probes: Window,
+    unsent_probes: SlidingWindow,
     unsent_since: Instant,
     processor: Processor,
     /// When each ended, and how long it was.
     stalls: Recent<(Instant, Duration)>,
     clock: Option<(Instant, i64)>,
-    /// Since when each limit is nearly reached, the network is gone, or the resolver does not answer.
+    /// When each limit was nearly reached, the network was lost, or the resolver stopped answering.
     since: [Option<Instant>; 4],
 }
 
@@ -217,12 +217,12 @@ impl Default for SelfCheck {
             reading: SelfReading::default(),
             has_read: false,
             lacks: [
-                (Cause::Descriptors, "descriptors (EMFILE, ENFILE)"),
-                (Cause::Ports, "a free local port (EADDRNOTAVAIL)"),
-                (Cause::Memory, "memory (ENOMEM, ENOBUFS)"),
+                (SelfFault::Descriptors, "descriptors (EMFILE, ENFILE)"),
+                (SelfFault::Ports, "a free local port (EADDRNOTAVAIL)"),
+                (SelfFault::Memory, "memory (ENOMEM, ENOBUFS)"),
             ]
-            .map(Lack::new),
-            unsent_probes: Window::new(WINDOW),
+            .map(ExhaustionWatch::new),
+            unsent_probes: SlidingWindow::new(WINDOW),
             unsent_since: Instant::ZERO,
             processor: Processor::default(),
             stalls: Recent::new(STALLS_KEPT),
@@ -270,7 +270,7 @@ impl SelfCheck {
         self.unsent_probes.add(at, true);
     }
 
-    /// Its own timers were late: it stood still until `until`, for so long.
+    /// Its own timers were late: it was stalled until `until`, for so long.
     pub fn stalled(&mut self, until: Instant, lasted: Duration) {
         if lasted >= STALL {
             self.stalls.push((until, lasted));
@@ -291,7 +291,7 @@ impl SelfCheck {
         }
     }
 
-    /// How long it stood still between two moments.
+    /// How long it was stalled between two moments.
     #[must_use]
     pub fn stalled_within(&self, from: Instant, to: Instant) -> Duration {
         let overlap = |(until, lasted): &(Instant, Duration)| {
@@ -303,8 +303,8 @@ impl SelfCheck {
         all.min(to.since(from))
     }
 
-    /// What an observation that ended at `at` says of its server, with evenkeel's own stalls taken out of it: who did not answer
-    /// while nobody was there to hear it is no worse for that.
+    /// An observation that ended at `at`, corrected for evenkeel's own stalls: a server is not blamed for a timeout
+    /// while evenkeel could not have received its answer.
     #[must_use]
     pub fn corrected(&self, at: Instant, observation: Observation) -> Observation {
         let latency = match &observation {
@@ -353,8 +353,8 @@ impl SelfCheck {
         }
     }
 
-    /// What is wrong with evenkeel itself at `now`, the gravest first. `unreachable` says whether no server can be reached and one at
-    /// least was tried: without it a machine without a network may have nothing but servers of its own.
+    /// Faults of evenkeel itself at `now`, the most severe first. `unreachable` says whether no server can be reached
+    /// although at least one was tried: otherwise a machine without a network may simply have local servers only.
     pub fn troubles(&mut self, now: Instant, unreachable: impl FnOnce() -> bool) -> Vec<Trouble> {
         let mut troubles = Vec::new();
         for lack in &mut self.lacks {
@@ -369,27 +369,27 @@ impl SelfCheck {
             let evidence =
                 "no network interface but the loopback is up, and no server can be reached";
             troubles.push(Trouble {
-                cause: Cause::Network,
+                cause: SelfFault::Network,
                 since,
                 evidence: evidence.to_owned(),
             });
         }
         if let (Some(since), Some(names)) = (unanswered, self.reading.names) {
             troubles.push(Trouble {
-                cause: Cause::Resolver,
+                cause: SelfFault::Resolver,
                 since,
                 evidence: format!(
-                    "the resolver answers for none of the {} names that are asked for",
+                    "the resolver answers none of the {} queried names",
                     names.asked
                 ),
             });
         }
         if let Some((at, by)) = self.clock.filter(|(at, _)| now.since(*at) < WINDOW) {
             troubles.push(Trouble {
-                cause: Cause::Clock,
+                cause: SelfFault::Clock,
                 since: at,
                 evidence: format!(
-                    "the machine's clock was set {} by {:.1} s",
+                    "the system clock was set {} by {:.1} s",
                     if by < 0 { "back" } else { "forward" },
                     by.unsigned_abs() as f64 / 1e3
                 ),
@@ -415,13 +415,13 @@ impl SelfCheck {
         let reading = self.reading;
         let uses = [
             (
-                Cause::Descriptors,
+                SelfFault::Descriptors,
                 descriptors,
                 reading.descriptors,
                 "descriptors are open",
             ),
             (
-                Cause::Memory,
+                SelfFault::Memory,
                 memory,
                 reading.memory,
                 "bytes of memory are in use by its control group",
@@ -445,12 +445,12 @@ impl SelfCheck {
             return;
         }
         let text = format!(
-            "{unsent} probes could not be sent for want of descriptors, local ports or memory"
+            "{unsent} probes could not be sent for lack of file descriptors, local ports or memory"
         );
         match troubles.first_mut() {
             Some(known) => known.evidence += &format!("; {text}"),
             None => troubles.push(Trouble {
-                cause: Cause::Descriptors,
+                cause: SelfFault::Descriptors,
                 since: self.unsent_since,
                 evidence: text,
             }),
@@ -474,10 +474,10 @@ impl SelfCheck {
             .filter(|(until, _)| now.since(*until) < WINDOW);
         let is_grave = latest.any(|(_, lasted)| *lasted >= LONG_STALL || all >= STALLS);
         is_grave.then(|| Trouble {
-            cause: Cause::Stalled,
+            cause: SelfFault::Stalled,
             since,
             evidence: format!(
-                "its own timers were late, by up to {:.1} s: it was stopped, its machine was paused, or it got no processor time",
+                "its own timers were late, by up to {:.1} s: it was stopped, its machine was paused, or it got no CPU time",
                 longest.as_secs_f64()
             ),
         })

@@ -1,4 +1,4 @@
-//! What is evenkeel's own trouble, and what an observation is worth during it: by tables.
+//! Tables of evenkeel's own faults, and how observations made during them are corrected.
 
 use evenkeel_core::RequestShape;
 
@@ -8,14 +8,14 @@ const fn at(millis: u64) -> Instant {
     Instant::from_millis(millis)
 }
 
-fn causes(check: &mut SelfCheck, now: u64) -> Vec<Cause> {
+fn causes(check: &mut SelfCheck, now: u64) -> Vec<SelfFault> {
     let troubles = check.troubles(at(now), || true);
     troubles.iter().map(|trouble| trouble.cause).collect()
 }
 
 fn lacked(descriptors: u64, ports: u64, memory: u64) -> SelfReading {
     SelfReading {
-        lacked: Lacked {
+        lacked: ExhaustionCounts {
             descriptors,
             ports,
             memory,
@@ -27,9 +27,9 @@ fn lacked(descriptors: u64, ports: u64, memory: u64) -> SelfReading {
 #[test]
 fn what_was_lacking_is_told_by_its_cause_and_is_over_after_the_window() {
     for (reading, cause) in [
-        (lacked(3, 0, 0), Cause::Descriptors),
-        (lacked(0, 3, 0), Cause::Ports),
-        (lacked(0, 0, 300), Cause::Memory),
+        (lacked(3, 0, 0), SelfFault::Descriptors),
+        (lacked(0, 3, 0), SelfFault::Ports),
+        (lacked(0, 0, 300), SelfFault::Memory),
     ] {
         let mut check = SelfCheck::default();
         check.read(at(0), lacked(0, 0, 0));
@@ -52,7 +52,7 @@ fn what_was_lacking_is_told_by_its_cause_and_is_over_after_the_window() {
 fn a_limit_that_is_nearly_reached_is_told_before_it_is() {
     for (used, limit, expected) in [
         (94, 100, &[][..]),
-        (95, 100, &[Cause::Descriptors][..]),
+        (95, 100, &[SelfFault::Descriptors][..]),
         (1 << 40, u64::MAX, &[]),
     ] {
         let mut check = SelfCheck::default();
@@ -87,10 +87,10 @@ fn a_long_stall_or_many_are_told_and_short_ones_are_not() {
     for (stalls, expected) in [
         (&[(1_000, 499)][..], &[][..]),
         (&[(4_000, 2_900)], &[]),
-        (&[(4_000, 3_000)], &[Cause::Stalled]),
+        (&[(4_000, 3_000)], &[SelfFault::Stalled]),
         (
             &[(4_000, 2_000), (8_000, 2_000), (12_000, 2_000)],
-            &[Cause::Stalled],
+            &[SelfFault::Stalled],
         ),
         // Two threads tell of one.
         (&[(4_000, 2_900), (4_000, 2_800)], &[]),
@@ -119,15 +119,15 @@ fn the_network_the_resolver_and_the_clock() {
         [],
         "its servers may be on this machine"
     );
-    assert_eq!(causes(&mut check, 0), [Cause::Network]);
+    assert_eq!(causes(&mut check, 0), [SelfFault::Network]);
     for (unanswered, asked, expected) in [
         (0, 2, &[][..]),
         (1, 2, &[]),
-        (2, 2, &[Cause::Resolver]),
+        (2, 2, &[SelfFault::Resolver]),
         // That may be the fault of the name.
         (1, 1, &[]),
     ] {
-        let names = Some(Names { unanswered, asked });
+        let names = Some(ResolverHealth { unanswered, asked });
         check.read(
             at(0),
             SelfReading {
@@ -141,7 +141,7 @@ fn the_network_the_resolver_and_the_clock() {
     check.clock_set(at(0), -4_999);
     assert_eq!(causes(&mut check, 0), []);
     check.clock_set(at(0), -3_600_000);
-    assert_eq!(causes(&mut check, 9_000), [Cause::Clock]);
+    assert_eq!(causes(&mut check, 9_000), [SelfFault::Clock]);
     assert_eq!(causes(&mut check, 10_000), []);
 }
 
@@ -152,7 +152,7 @@ fn probes_that_could_not_be_sent_tell_of_it_where_there_are_no_requests() {
         assert_eq!(causes(&mut check, second * 1_000), []);
         check.unsent_probe(at(second * 1_000));
     }
-    assert_eq!(causes(&mut check, 3_000), [Cause::Descriptors]);
+    assert_eq!(causes(&mut check, 3_000), [SelfFault::Descriptors]);
     assert!(check.is_busy(at(3_000)) && !check.is_busy(at(60_000)));
 }
 

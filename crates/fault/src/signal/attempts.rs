@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::stat::{Tally, Window};
+use evenkeel_core::stat::{Tally, SlidingWindow};
 use evenkeel_core::{Instant, Outcome, Recent, RequestShape};
 
 /// How many failures are remembered one by one.
@@ -22,9 +22,9 @@ const KNOWN: u32 = 20;
 /// So many times the usual time between two successes without one is silence.
 const SILENT: u32 = 10;
 
-/// What an attempt says about the server.
+/// What an attempt says about its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum AttemptVerdict {
     /// Nothing: the client gave up, the pooled connection was old, or evenkeel itself lacked something.
     Nothing,
     /// It serves.
@@ -75,7 +75,7 @@ impl Candidate {
 
 /// Outcomes of one server's attempts.
 #[derive(Debug, Clone)]
-pub struct Attempts {
+pub struct AttemptHistory {
     /// Failures in a row until now.
     pub failed_in_row: u32,
     /// When the first of them was.
@@ -84,7 +84,7 @@ pub struct Attempts {
     pub succeeded: u64,
     /// All failures ever.
     pub failed: u64,
-    window: Window,
+    window: SlidingWindow,
     length: Duration,
     failures: Recent<Failure>,
     /// The oldest first. From each to the next the share of failures is greater than from the one before to it.
@@ -120,7 +120,7 @@ impl Successes {
     }
 }
 
-impl Attempts {
+impl AttemptHistory {
     /// Counts over the last `window`.
     #[must_use]
     pub fn new(window: Duration) -> Self {
@@ -129,7 +129,7 @@ impl Attempts {
             row_began: Instant::ZERO,
             succeeded: 0,
             failed: 0,
-            window: Window::new(window),
+            window: SlidingWindow::new(window),
             length: window,
             failures: Recent::new(REMEMBERED),
             candidates: Vec::new(),
@@ -138,20 +138,20 @@ impl Attempts {
     }
 
     /// Takes in one.
-    pub fn take(&mut self, ended: EndedAttempt) -> Said {
+    pub fn take(&mut self, ended: EndedAttempt) -> AttemptVerdict {
         let EndedAttempt { at, outcome, .. } = ended;
         if outcome.is_failure() {
             self.take_failure(ended);
-            return Said::Failure;
+            return AttemptVerdict::Failure;
         }
         if !outcome.is_success() {
-            return Said::Nothing;
+            return AttemptVerdict::Nothing;
         }
         self.failed_in_row = 0;
         self.succeeded += 1;
         self.successes.take(at);
         self.window.add(at, false);
-        Said::Success
+        AttemptVerdict::Success
     }
 
     fn take_failure(&mut self, ended: EndedAttempt) {
@@ -370,15 +370,15 @@ fn likelihood(failed: f64, all: f64) -> f64 {
 mod tests {
     use super::*;
 
-    struct Server {
-        attempts: Attempts,
+    struct WatchedServer {
+        attempts: AttemptHistory,
         now: u64,
     }
 
-    impl Server {
+    impl WatchedServer {
         fn new() -> Self {
             Self {
-                attempts: Attempts::new(Duration::from_secs(10)),
+                attempts: AttemptHistory::new(Duration::from_secs(10)),
                 now: 1_000,
             }
         }
@@ -416,12 +416,12 @@ mod tests {
 
     #[test]
     fn an_earlier_failure_is_not_the_onset() {
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         server.succeed(100, 10).fail(1, 10).succeed(50, 10);
         let began = server.now + 10;
         assert_eq!(server.fail(5, 10).onset(), began);
         // Of every three one fails, and of the hundred before one did.
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         server.succeed(100, 10).fail(1, 10).succeed(100, 10);
         let began = server.now + 10;
         for _ in 0..20 {
@@ -433,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_failure_by_chance_is_no_change() {
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         (0..30).for_each(|_| {
             server.succeed(99, 10).fail(1, 10);
         });
@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn more_failures_than_are_remembered_have_an_onset_all_the_same() {
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         server.fail(1, 10).succeed(200, 10);
         let began = server.now + 10;
         for _ in 0..100 {
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_row_is_bound_in_time() {
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         server.succeed(3, 1_000).fail(1, 1_000);
         let began = server.now + 1_200_000;
         assert_eq!(server.fail(1, 1_200_000).onset(), began);
@@ -464,7 +464,7 @@ mod tests {
     #[test]
     fn few_candidates_are_kept_whatever_comes() {
         let mut random = evenkeel_core::Random::seeded(1);
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         for round in 0..20_000 {
             if random.below(20_000) < round {
                 server.fail(1, 1);
@@ -478,12 +478,12 @@ mod tests {
 
     #[test]
     fn what_is_not_answered_is_so_from_its_beginning_on() {
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         let began = server.succeed(100, 10).now;
         server.ends(Outcome::AttemptTimeout, 495, 500);
         assert_eq!(server.onset(), began + 5);
         // Others were answered meanwhile.
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         let began = server.succeed(100, 10).now;
         server.ends(Outcome::AttemptTimeout, 5_000, 500);
         assert_eq!(server.onset(), began);
@@ -491,7 +491,7 @@ mod tests {
 
     #[test]
     fn a_process_that_ends_breaks_off_what_it_has() {
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         server.ends(Outcome::Reset { sent: true }, 5, 100);
         server.fail(1, 900);
         server.ends(Outcome::Reset { sent: true }, 5, 10);
@@ -503,13 +503,13 @@ mod tests {
 
     #[test]
     fn silence_is_known_by_how_often_successes_come() {
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         server.succeed(100, 10);
         let last = server.now;
         let at = |millis| Instant::from_millis(last + millis);
         assert_eq!(server.attempts.silent_since(at(90)), None);
         assert_eq!(server.attempts.silent_since(at(200)), Some(at(10)));
-        let mut server = Server::new();
+        let mut server = WatchedServer::new();
         server.succeed(5, 10);
         assert_eq!(server.attempts.silent_since(at(200)), None);
     }

@@ -1,8 +1,8 @@
-//! How fast a server answers, by real attempts and by probes, kept apart so that like is compared with like.
+//! Latencies of a server, from attempts and from probes, kept apart so that like is compared with like.
 
 use std::time::Duration;
 
-use evenkeel_core::stat::{CoarseHistogram, Pool, median};
+use evenkeel_core::stat::{CoarseHistogram, PooledHistograms, median};
 use evenkeel_core::{Instant, Recent};
 
 /// How many probes are remembered.
@@ -10,14 +10,14 @@ const PROBES: usize = 64;
 
 /// A typical latency and how many it was taken from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Typical {
+pub struct TypicalLatency {
     /// The median.
     pub median: Duration,
     /// Of so many.
     pub count: u64,
 }
 
-/// What is slow for a server, as its peers are now, and since when all its answers have been so.
+/// The latency that counts as slow for a server, given its peers, and the start of its current series of slow answers.
 #[derive(Debug, Clone, Copy)]
 pub struct SlowRow {
     /// An answer that took longer is slow.
@@ -46,18 +46,18 @@ pub struct Latencies {
     half: u64,
     /// When the next half window begins, in nanoseconds.
     next: u64,
-    probes: Recent<Passed>,
+    probes: Recent<PassedProbe>,
 }
 
 /// A probe that passed, in 8 bytes, since there may be ten thousand servers.
 #[derive(Debug, Clone, Copy)]
-struct Passed {
+struct PassedProbe {
     /// When, in milliseconds since the clock started: enough for 49 days, after which it begins anew.
     millis: u32,
     seconds: f32,
 }
 
-impl Passed {
+impl PassedProbe {
     fn new(at: Instant, latency: Duration) -> Self {
         Self {
             millis: millis(at),
@@ -111,8 +111,8 @@ impl Latencies {
         }
     }
 
-    /// An attempt was given up for a quicker one. It would have taken longer still, so it counts if it was slow by then:
-    /// else nobody would ever see a server hang whose attempts are all hedged.
+    /// An attempt was abandoned in favour of a faster one. It would have taken longer still, so it counts if it was
+    /// already slow: otherwise a server whose attempts are all hedged would never be seen to hang.
     pub fn given_up(&mut self, at: Instant, waited: Duration) {
         if waited > self.slow_attempts.limit {
             self.attempt(at, waited);
@@ -133,27 +133,27 @@ impl Latencies {
         self.slow_probes.take(at, latency);
         let window = self.window;
         self.probes.forget_while(|probe| probe.is_older(at, window));
-        self.probes.push(Passed::new(at, latency));
+        self.probes.push(PassedProbe::new(at, latency));
     }
 
-    /// What is typical of attempts. The half window that is being filled is enough if it is a fifth of a window old and
-    /// holds at least `minimum`: then a change shows sooner.
-    pub fn attempts(&mut self, now: Instant, minimum: u64) -> Typical {
+    /// The typical latency of attempts. The current half window suffices if it is a fifth of a window old and holds at
+    /// least `minimum`, so that a change shows sooner.
+    pub fn attempts(&mut self, now: Instant, minimum: u64) -> TypicalLatency {
         self.turn(now);
         let before = self.before(now, minimum);
-        Typical {
+        TypicalLatency {
             median: self.now.median_with(before),
             count: self.now.count() + before.count(),
         }
     }
 
-    /// Adds the attempts that [`Self::attempts`] looked at.
-    pub fn pool(&self, now: Instant, minimum: u64, pool: &mut Pool) {
+    /// Adds the attempts that [`Self::attempts`] evaluated.
+    pub fn pool(&self, now: Instant, minimum: u64, pool: &mut PooledHistograms) {
         pool.add(&self.now);
         pool.add(self.before(now, minimum));
     }
 
-    /// What counts of the half window before this one.
+    /// The part of the previous half window that still counts.
     fn before(&self, now: Instant, minimum: u64) -> &CoarseHistogram {
         const NOTHING: &CoarseHistogram = &CoarseHistogram::EMPTY;
         let age = Duration::from_nanos(now.as_nanos() % self.half_nanos());
@@ -164,16 +164,16 @@ impl Latencies {
         }
     }
 
-    /// What is typical of probes.
+    /// The typical latency of probes.
     #[must_use]
-    pub fn probes(&self, now: Instant) -> Typical {
+    pub fn probes(&self, now: Instant) -> TypicalLatency {
         let recent = self
             .probes
             .iter()
             .filter(|probe| !probe.is_older(now, self.window));
         let seconds: Vec<f64> = recent.map(|probe| f64::from(probe.seconds)).collect();
         let median = Duration::from_secs_f64(median(&seconds).unwrap_or(0.0));
-        Typical {
+        TypicalLatency {
             median,
             count: seconds.len() as u64,
         }

@@ -1,6 +1,7 @@
-//! What is remembered of one server's signals: the facts that detectors and diagnoses read.
+//! The history of one server: what its signals leave behind for detectors and diagnoses.
 //!
-//! Remembering is apart from judging, so that a signal is taken in once, cheaply, and every judge sees the same numbers.
+//! Recording is separate from judging, so that a signal is recorded once, cheaply, and every judge sees the same
+//! numbers.
 
 mod attempts;
 mod probes;
@@ -8,11 +9,11 @@ mod process;
 mod routes;
 mod latencies;
 
-pub use attempts::{Attempts, EndedAttempt, Said};
-pub use latencies::{Latencies, SlowRow, Typical};
-pub use probes::Probes;
-pub use process::{Down, Ended, Process};
-pub use routes::{RouteTally, Routes, ServerSet, covers};
+pub use attempts::{AttemptHistory, EndedAttempt, AttemptVerdict};
+pub use latencies::{Latencies, SlowRow, TypicalLatency};
+pub use probes::ProbeHistory;
+pub use process::{DownReason, ProcessEnd, ProcessHistory};
+pub use routes::{RouteTally, Routes, FailedServers, covers};
 
 use std::time::Duration;
 
@@ -22,13 +23,13 @@ use crate::policy::{DetectOptions, ProbeKind};
 
 /// All that is remembered of one server.
 #[derive(Debug, Clone)]
-pub struct Facts {
+pub struct ServerHistory {
     /// Outcomes of attempts.
-    pub attempts: Attempts,
+    pub attempts: AttemptHistory,
     /// Results of probes.
-    pub probes: Probes,
+    pub probes: ProbeHistory,
     /// The supervised process.
-    pub process: Process,
+    pub process: ProcessHistory,
     /// How fast it answers; only if slowness is looked for.
     pub latencies: Option<Latencies>,
     /// Probes only connect, which the kernel does for a process that does not run.
@@ -36,7 +37,7 @@ pub struct Facts {
     since: Instant,
 }
 
-impl Facts {
+impl ServerHistory {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(options: &DetectOptions, peers: usize) -> Self {
@@ -44,9 +45,9 @@ impl Facts {
             .failure_ratio
             .map_or(Duration::from_secs(10), |ratio| ratio.window);
         Self {
-            attempts: Attempts::new(window),
-            probes: Probes::default(),
-            process: Process::default(),
+            attempts: AttemptHistory::new(window),
+            probes: ProbeHistory::default(),
+            process: ProcessHistory::default(),
             latencies: options
                 .slow
                 .filter(|_| peers > 0)
@@ -57,7 +58,7 @@ impl Facts {
     }
 
     /// Takes in the end of an attempt. Does not allocate for a success.
-    pub fn attempt(&mut self, ended: EndedAttempt) -> Said {
+    pub fn attempt(&mut self, ended: EndedAttempt) -> AttemptVerdict {
         let EndedAttempt {
             at,
             outcome,
@@ -65,7 +66,7 @@ impl Facts {
             shape: _,
         } = ended;
         if self.is_old(at, latency) {
-            return Said::Nothing;
+            return AttemptVerdict::Nothing;
         }
         if let Some(latencies) = &mut self.latencies {
             match outcome {
@@ -88,7 +89,7 @@ impl Facts {
             }
         }
         let said = self.attempts.take(ended);
-        if said == Said::Success {
+        if said == AttemptVerdict::Success {
             self.process.is_ready(at, true);
         }
         said

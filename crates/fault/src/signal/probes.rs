@@ -1,14 +1,14 @@
-//! Results of probes: the row of failures or passes that the last one belongs to.
+//! Probe results: the series of failures or passes that includes the latest one.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, ProbeOutcome};
 
-use super::Attempts;
+use super::AttemptHistory;
 
 /// Results of one server's probes.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Probes {
+pub struct ProbeHistory {
     /// Failures in a row until now.
     pub failed_in_row: u32,
     /// When the first of them was.
@@ -27,14 +27,14 @@ pub struct Probes {
     pub failed_before: u64,
 }
 
-impl Probes {
+impl ProbeHistory {
     /// Takes in one result.
     pub fn take(
         &mut self,
         at: Instant,
         outcome: ProbeOutcome,
         latency: Duration,
-        attempts: &Attempts,
+        attempts: &AttemptHistory,
     ) {
         self.last = Some(outcome);
         if outcome.passed() {
@@ -45,7 +45,7 @@ impl Probes {
         }
         if self.failed_in_row == 0 {
             self.row_began = at;
-            self.row_since = if self.nobody_answers() {
+            self.row_since = if self.no_server_responds() {
                 at.before(latency).max(attempts.last_success()).min(at)
             } else {
                 at
@@ -57,9 +57,9 @@ impl Probes {
         self.failed_in_row = self.failed_in_row.saturating_add(1);
     }
 
-    /// Whether the last one failed because nobody listens or answers, and not because of what was answered.
+    /// Whether the last one failed because nothing listens or answers, and not because of the answer.
     #[must_use]
-    pub const fn nobody_answers(&self) -> bool {
+    pub const fn no_server_responds(&self) -> bool {
         match self.last {
             Some(
                 ProbeOutcome::Refused

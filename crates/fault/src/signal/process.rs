@@ -12,7 +12,7 @@ const REMEMBERED: usize = 16;
 
 /// One end of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct ProcessEnd {
     /// When.
     pub at: Instant,
     /// How.
@@ -21,7 +21,7 @@ pub struct Ended {
     pub ready_for: Option<Duration>,
 }
 
-impl Ended {
+impl ProcessEnd {
     /// Whether its command seems to have put the server into the background, and has ended well: what answered was not its process.
     #[must_use]
     pub fn handed_over(&self) -> bool {
@@ -35,16 +35,16 @@ fn handed_over(exit: &Exit) -> bool {
 
 /// Why no process runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Down {
+pub enum DownReason {
     /// It ended by itself.
-    Ended(Ended),
+    Ended(ProcessEnd),
     /// It could not be started.
     NotStarted {
         /// When that was tried.
         at: Instant,
         /// In words.
         reason: String,
-        /// What of its program was changed before.
+        /// The change of its program before this start.
         changed: Option<ProgramChange>,
     },
     /// It was stopped on purpose.
@@ -53,7 +53,7 @@ pub enum Down {
 
 /// One server's process.
 #[derive(Debug, Clone)]
-pub struct Process {
+pub struct ProcessHistory {
     /// Its process id while it runs, if it was ever reported.
     pub pid: Option<u32>,
     /// When it was started, if that was reported.
@@ -62,20 +62,20 @@ pub struct Process {
     pub changed: Option<Box<ProgramChange>>,
     /// It was as fast as its peers since it was started.
     pub was_fast: bool,
-    /// What had succeeded on the server when it was started.
+    /// The successes on the server before it was started.
     pub served_before: u64,
-    /// Since when it has been ready: passed a probe or answered an attempt after its start.
+    /// When it became ready: it passed a probe or answered an attempt after its start.
     pub ready: Option<Instant>,
     /// Why none runs.
-    pub down: Option<Down>,
-    /// It was found stopped by somebody (state T) when it was last looked at.
+    pub down: Option<DownReason>,
+    /// It was stopped (state T) at the latest examination.
     pub stopped: bool,
     /// Some process of it was ready once.
     pub was_ready: bool,
-    ended: Recent<Ended>,
+    ended: Recent<ProcessEnd>,
 }
 
-impl Default for Process {
+impl Default for ProcessHistory {
     fn default() -> Self {
         Self {
             pid: None,
@@ -99,7 +99,7 @@ const WARM_UP_REQUESTS: u64 = 500;
 /// … unless it was started longer ago.
 const LONGEST_WARM_UP: Duration = Duration::from_secs(600);
 
-impl Process {
+impl ProcessHistory {
     /// How long it has been warming up, if it is: it has been slow since its start. What it has cached, compiled or connected is
     /// lost with every start.
     #[must_use]
@@ -125,18 +125,21 @@ impl Process {
     pub fn lost(&mut self) {
         self.pid = None;
         self.ready = None;
-        self.down = Some(Down::Stopped);
+        self.down = Some(DownReason::Stopped);
     }
 
     /// It is about to be replaced: how it ended before is no longer why it does not run.
     pub fn replaced(&mut self) {
-        self.down = Some(Down::Stopped);
+        self.down = Some(DownReason::Stopped);
     }
 
     /// Whether it ended by itself or could not be started.
     #[must_use]
     pub const fn has_failed(&self) -> bool {
-        matches!(self.down, Some(Down::Ended(_) | Down::NotStarted { .. }))
+        matches!(
+            self.down,
+            Some(DownReason::Ended(_) | DownReason::NotStarted { .. })
+        )
     }
 
     /// It serves; it has answered, if `answers`, and not only taken a connection.
@@ -152,7 +155,7 @@ impl Process {
     pub fn exited(&mut self, at: Instant, exit: Exit) {
         let asked = exit.asked;
         let ready = self.ready.filter(|_| !handed_over(&exit));
-        let ended = Ended {
+        let ended = ProcessEnd {
             at,
             exit,
             ready_for: ready.map(|ready| at.since(ready)),
@@ -160,10 +163,10 @@ impl Process {
         self.pid = None;
         self.ready = None;
         if asked {
-            self.down = Some(Down::Stopped);
+            self.down = Some(DownReason::Stopped);
         } else {
             self.ended.push(ended.clone());
-            self.down = Some(Down::Ended(ended));
+            self.down = Some(DownReason::Ended(ended));
         }
     }
 
@@ -172,15 +175,15 @@ impl Process {
         let StartFailure { reason, changed } = failure;
         self.pid = None;
         self.ready = None;
-        self.down = Some(Down::NotStarted {
+        self.down = Some(DownReason::NotStarted {
             at,
             reason,
             changed,
         });
     }
 
-    /// The ends that nobody asked for, since `from`, oldest first.
-    pub fn ended_since(&self, from: Instant) -> impl Iterator<Item = &Ended> {
+    /// The unexpected exits since `from`, oldest first.
+    pub fn ended_since(&self, from: Instant) -> impl Iterator<Item = &ProcessEnd> {
         self.ended.iter().filter(move |ended| ended.at >= from)
     }
 }

@@ -1,13 +1,13 @@
-//! Outcomes of a service's attempts by route, over all its servers: so that a route that fails everywhere is told from a
-//! server that fails.
+//! Outcomes by route over all servers of a service, so that a route that fails everywhere is told apart from a server
+//! that fails.
 //!
-//! Bounded: of more routes than fit, those that were asked for least are forgotten first.
+//! Bounded: the least requested routes are evicted first.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, RequestShape};
 
-/// So many routes are told apart.
+/// The maximum number of distinguished routes.
 const ROUTES: usize = 64;
 
 /// Whether a request of this shape is of the kind of one of these: of the same method and route.
@@ -18,9 +18,9 @@ pub fn covers(kinds: &[RequestShape], shape: RequestShape) -> bool {
 
 /// A set of servers, exact for services of up to 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ServerSet(u64);
+pub struct FailedServers(u64);
 
-impl ServerSet {
+impl FailedServers {
     /// Adds one.
     pub const fn insert(&mut self, index: u32) {
         self.0 |= 1 << (index % 64);
@@ -65,9 +65,9 @@ pub struct RouteTally {
     /// Not answered in time.
     pub hung: u32,
     /// On which servers it succeeded.
-    pub well_on: ServerSet,
+    pub well_on: FailedServers,
     /// On which servers it failed.
-    pub failed_on: ServerSet,
+    pub failed_on: FailedServers,
     /// When it failed first, of what is counted here.
     pub since: Instant,
 }
@@ -81,8 +81,8 @@ impl RouteTally {
             errors: 0,
             broken: 0,
             hung: 0,
-            well_on: ServerSet(0),
-            failed_on: ServerSet(0),
+            well_on: FailedServers(0),
+            failed_on: FailedServers(0),
             since: Instant::NEVER,
         }
     }
@@ -110,7 +110,7 @@ impl RouteTally {
             }
             Outcome::Reset { .. } | Outcome::BadResponse | Outcome::Truncated => &mut self.broken,
             Outcome::AttemptTimeout => &mut self.hung,
-            // Nothing of the request reached the server, or it is nobody's fault.
+            // Nothing of the request reached the server, or nobody is to blame.
             Outcome::ConnectRefused
             | Outcome::ConnectTimeout
             | Outcome::Unreachable
@@ -170,15 +170,15 @@ impl Routes {
             return;
         }
         self.turn(at);
-        let place = self
+        let slot = self
             .now
             .iter()
             .position(|tally| tally.shape.route == shape.route)
             .unwrap_or_else(|| self.make_room(shape));
-        self.now[place].take(at, server, outcome);
+        self.now[slot].take(at, server, outcome);
     }
 
-    /// What is counted now, the routes that failed most often first.
+    /// The current tallies, most failures first.
     pub fn tallies(&mut self, now: Instant) -> Vec<RouteTally> {
         self.turn(now);
         let mut all = self.now.clone();
@@ -207,10 +207,10 @@ impl Routes {
             self.now.push(RouteTally::new(shape));
             return self.now.len() - 1;
         }
-        let least = (0..self.now.len()).min_by_key(|&place| self.now[place].total());
-        let place = least.unwrap_or(0);
-        self.now[place] = RouteTally::new(shape);
-        place
+        let least = (0..self.now.len()).min_by_key(|&slot| self.now[slot].total());
+        let slot = least.unwrap_or(0);
+        self.now[slot] = RouteTally::new(shape);
+        slot
     }
 
     fn turn(&mut self, at: Instant) {

@@ -1,19 +1,20 @@
-//! The share of a service's answers that fail, held against the share that usually does.
+//! Compares the share of a service's answers that fail with the usual share.
 //!
-//! Failures are counted in slots of 10 s. Three windows (1, 2 and 10 minutes) are looked at, as burn-rate alerts do (Google, *The
-//! Site Reliability Workbook*, 2018, chapter 5): short ones find what is grave quickly, the long one what is thin. A window tells of
-//! a slow burn if all of this holds:
+//! Failures are counted in slots of 10 s. Three windows (1, 2 and 10 minutes) are evaluated, as in burn-rate alerts
+//! (Google, *The Site Reliability Workbook*, 2018, chapter 5): short ones detect severe failures quickly, the long one
+//! sparse ones. A window indicates a slow burn if all of this holds:
 //!
-//! - its share of failures is three times the usual one or more, and two points above it at least: less is not worth an incident;
-//! - it is no chance: by the bound of Chernoff and Hoeffding (Hoeffding 1963, theorem 1), a service that fails with probability *p*
-//!   shows a share *q* > *p* of failures among *n* answers with probability exp(−*n*·D(*q*‖*p*)) at most, where
-//!   D(*q*‖*p*) = *q* ln(*q*/*p*) + (1−*q*) ln((1−*q*)/(1−*p*)). With *p* one and a half times the usual share and half a point more, it
-//!   must be below one in ten millions: there are 8,640 looks a day;
-//! - it is spread: at least half of the slots that have answers, and three, show it. A burst of failures at one moment, however
-//!   many, is none.
+//! - its share of failures is at least three times the usual one, and at least two percentage points above it: less is
+//!   not worth an incident;
+//! - it is not chance: by the bound of Chernoff and Hoeffding (Hoeffding 1963, theorem 1), a service that fails with
+//!   probability *p* shows a share *q* > *p* of failures among *n* answers with probability at most
+//!   exp(−*n*·D(*q*‖*p*)), where D(*q*‖*p*) = *q* ln(*q*/*p*) + (1−*q*) ln((1−*q*)/(1−*p*)). With *p* one and a half
+//!   times the usual share plus half a point, it must be below one in ten million: there are 8,640 evaluations per day;
+//! - it is spread out: at least half of the slots that have answers, and at least three, show it. A burst of failures
+//!   at one moment, however large, is not a slow burn.
 //!
-//! The usual share is a mean over hours that forgets with a half-life of one hour; it learns from slots of ten minutes ago, so that
-//! what begins now does not count as usual, and not from what was an incident.
+//! The usual share is a mean over hours with a half-life of one hour. It learns from slots that are ten minutes old, so
+//! that a new failure does not count as usual, and not from incidents.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ const SLOT: Duration = Duration::from_secs(10);
 const SLOTS: usize = 60;
 /// The windows, in slots.
 const WINDOWS: [usize; 3] = [6, 12, SLOTS];
-/// It is over when the last slots, so many, are as usual.
+/// It is over when this many latest slots are as usual.
 const OVER: usize = 3;
 /// Fewer failures tell nothing.
 const LEAST: u32 = 10;
@@ -36,13 +37,13 @@ const TIMES: f64 = 3.0;
 const ABOVE: f64 = 0.02;
 /// The logarithm of one in ten millions.
 const CHANCE: f64 = 16.1;
-/// What a slot keeps of its weight until the next: one half in an hour.
+/// The decay of a slot's weight until the next slot: a half-life of one hour.
 const DECAY: f64 = 0.998_076;
 /// Before anything is known: two failures among 200 answers.
 const PRIOR: (f64, f64) = (200.0, 2.0);
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Slot {
+struct TimeSlot {
     total: u32,
     failed: u32,
 }
@@ -80,7 +81,7 @@ impl Burn {
 /// How a service's answers end, over the last ten minutes and usually.
 #[derive(Debug, Clone)]
 pub struct ErrorShare {
-    slots: [Slot; SLOTS],
+    slots: [TimeSlot; SLOTS],
     newest: u64,
     /// When the slot after the newest begins, in nanoseconds.
     next: u64,
@@ -90,7 +91,7 @@ pub struct ErrorShare {
 impl Default for ErrorShare {
     fn default() -> Self {
         Self {
-            slots: [Slot::default(); SLOTS],
+            slots: [TimeSlot::default(); SLOTS],
             newest: 0,
             next: 0,
             usual: PRIOR,
@@ -139,10 +140,10 @@ impl ErrorShare {
 
     /// Forgets the slots: what they hold was an incident, and is not usual.
     pub fn forget(&mut self) {
-        self.slots = [Slot::default(); SLOTS];
+        self.slots = [TimeSlot::default(); SLOTS];
     }
 
-    /// A person says that this is how it is.
+    /// An operator confirms the current state as normal.
     pub fn accept(&mut self) {
         let (total, failed) = self.sum(SLOTS);
         self.usual = (PRIOR.0 + f64::from(total), PRIOR.1 + f64::from(failed));
@@ -157,11 +158,11 @@ impl ErrorShare {
         if !is_much || f64::from(total) * divergence(share, at_worst) < CHANCE {
             return None;
         }
-        let is_bad = |slot: &Slot| {
+        let is_bad = |slot: &TimeSlot| {
             let limit = (usual * 2.0).max(usual + ABOVE / 2.0);
             slot.failed > 0 && f64::from(slot.failed) >= f64::from(slot.total) * limit
         };
-        let slots: Vec<(u64, Slot)> = self.latest(length).collect();
+        let slots: Vec<(u64, TimeSlot)> = self.latest(length).collect();
         let used = slots.iter().filter(|(_, slot)| slot.total > 0).count();
         let bad: Vec<u64> = slots
             .iter()
@@ -189,7 +190,7 @@ impl ErrorShare {
     }
 
     /// The last slots with their numbers, the newest first.
-    fn latest(&self, length: usize) -> impl Iterator<Item = (u64, Slot)> {
+    fn latest(&self, length: usize) -> impl Iterator<Item = (u64, TimeSlot)> {
         let numbers =
             (0..length.min(SLOTS) as u64).filter_map(|back| self.newest.checked_sub(back));
         numbers.map(|number| (number, self.slots[(number % SLOTS as u64) as usize]))
@@ -203,8 +204,8 @@ impl ErrorShare {
         let number = at.as_nanos() / SLOT_NANOS;
         let steps = number.saturating_sub(self.newest).min(SLOTS as u64);
         for step in 1..=steps {
-            let place = (number - steps + step) % SLOTS as u64;
-            let slot = std::mem::take(&mut self.slots[place as usize]);
+            let slot = (number - steps + step) % SLOTS as u64;
+            let slot = std::mem::take(&mut self.slots[slot as usize]);
             let (total, failed) = &mut self.usual;
             *total = total.mul_add(DECAY, f64::from(slot.total));
             *failed = failed.mul_add(DECAY, f64::from(slot.failed));
@@ -237,7 +238,8 @@ mod tests {
         Instant::from_millis(second * 1_000)
     }
 
-    /// So many answers a second, of which so many of a thousand fail, for so many seconds; when it was told of first.
+    /// A rate of answers per second, with this many failures in a thousand, for this many seconds; returns the time of
+    /// the first report.
     fn feed(
         errors: &mut ErrorShare,
         random: &mut Random,

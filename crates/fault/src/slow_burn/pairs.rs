@@ -1,8 +1,9 @@
-//! Routes that fail on one server while that serves all else, and while others serve the route: a few failures among many
-//! answers, which no limit of the server finds.
+//! Routes that fail on one server while it serves all others, and while other servers serve the route: a few failures
+//! among many answers, below every limit of the server.
 //!
-//! Only pairs that have failed are remembered, so that where nothing fails nothing is looked up. A pair is told of when five of its
-//! requests and nine in ten have failed since its first failure: with one failure in a hundred, chance does it once in 10¹⁰.
+//! Only pairs that have failed are remembered, so nothing is looked up while nothing fails. A pair is reported when at
+//! least five of its requests, and nine in ten, have failed since its first failure: with one failure in a hundred,
+//! chance does that once in 10¹⁰.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const ON_OTHERS: u32 = 3;
 
 /// A route on one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pair {
+pub struct ServerRoute {
     /// The server's place.
     pub server: u32,
     /// The route.
@@ -39,24 +40,24 @@ pub struct Pair {
 
 /// All pairs of a service.
 #[derive(Debug, Clone, Default)]
-pub struct Pairs {
-    all: Vec<Pair>,
+pub struct ServerRoutes {
+    all: Vec<ServerRoute>,
 }
 
-impl Pairs {
+impl ServerRoutes {
     /// Takes in the end of an attempt.
     pub fn take(&mut self, at: Instant, server: u32, shape: RequestShape, outcome: Outcome) {
         let failed = outcome.is_failure();
         if !shape.is_known() || !failed && (self.all.is_empty() || !outcome.is_success()) {
             return;
         }
-        let is_it = |pair: &Pair| pair.server == server && pair.shape.route == shape.route;
-        let place = match self.all.iter().position(is_it) {
-            Some(place) => place,
+        let is_it = |pair: &ServerRoute| pair.server == server && pair.shape.route == shape.route;
+        let slot = match self.all.iter().position(is_it) {
+            Some(slot) => slot,
             None if failed => self.insert(at, server, shape),
             None => return,
         };
-        let pair = &mut self.all[place];
+        let pair = &mut self.all[slot];
         if failed {
             pair.failed = pair.failed.saturating_add(1);
             pair.hung += u32::from(outcome == Outcome::AttemptTimeout);
@@ -64,15 +65,15 @@ impl Pairs {
         } else {
             pair.succeeded = pair.succeeded.saturating_add(1);
             if pair.succeeded > pair.failed {
-                self.all.swap_remove(place);
+                self.all.swap_remove(slot);
             }
         }
     }
 
     /// A pair that fails, if one does, where `routes` are the latest tallies of all servers.
-    pub fn judge(&mut self, now: Instant, routes: &[RouteTally]) -> Option<Pair> {
+    pub fn judge(&mut self, now: Instant, routes: &[RouteTally]) -> Option<ServerRoute> {
         self.all.retain(|pair| now.since(pair.latest) < FORGOTTEN);
-        let fails = |pair: &&Pair| {
+        let fails = |pair: &&ServerRoute| {
             let route = routes
                 .iter()
                 .find(|one| one.shape.route == pair.shape.route);
@@ -92,7 +93,7 @@ impl Pairs {
     }
 
     fn insert(&mut self, at: Instant, server: u32, shape: RequestShape) -> usize {
-        let pair = Pair {
+        let pair = ServerRoute {
             server,
             shape,
             failed: 0,
@@ -105,10 +106,10 @@ impl Pairs {
             self.all.push(pair);
             return self.all.len() - 1;
         }
-        let oldest = (0..self.all.len()).min_by_key(|&place| self.all[place].latest);
-        let place = oldest.unwrap_or(0);
-        self.all[place] = pair;
-        place
+        let oldest = (0..self.all.len()).min_by_key(|&slot| self.all[slot].latest);
+        let slot = oldest.unwrap_or(0);
+        self.all[slot] = pair;
+        slot
     }
 }
 
@@ -121,7 +122,10 @@ mod tests {
     const WELL: Outcome = Outcome::Answered(200);
 
     fn told(script: &[(u32, Outcome)]) -> Option<(u32, u32)> {
-        let (mut pairs, mut routes) = (Pairs::default(), Routes::new(Duration::from_secs(10)));
+        let (mut pairs, mut routes) = (
+            ServerRoutes::default(),
+            Routes::new(Duration::from_secs(10)),
+        );
         let shape = RequestShape::of(b"POST", b"/orders");
         let now = Instant::from_millis(100);
         for (server, outcome) in script {
@@ -154,7 +158,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_is_bounded_and_forgotten() {
-        let mut pairs = Pairs::default();
+        let mut pairs = ServerRoutes::default();
         for n in 0..1_000_u32 {
             let name = format!("/{}", char::from(b'a' + u8::try_from(n % 26).unwrap()));
             let shape = RequestShape::of(b"GET", name.as_bytes());

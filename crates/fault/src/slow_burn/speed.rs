@@ -1,7 +1,9 @@
-//! Servers that have become slow together: each held against how fast it usually is, and against a peer that still is.
+//! Servers that have become slow together: each is compared with its usual speed, and with a peer that is as fast as
+//! ever.
 //!
-//! Two slow servers of three hide from a comparison with the median of their peers. Their own past shows them. A change of what is
-//! asked for would change all of them: therefore a peer must be as fast as ever at the same moment.
+//! Two slow servers of three are hidden from a comparison with the median of their peers, but not from one with their
+//! own past. A change of the workload would slow down all of them; therefore a peer must be as fast as ever at the same
+//! moment.
 
 use std::time::Duration;
 
@@ -9,22 +11,22 @@ use std::time::Duration;
 const NOTICEABLE: Duration = Duration::from_millis(10);
 /// Fewer attempts in the window tell nothing.
 const MINIMUM: u64 = 10;
-/// A peer that is within so many times its usual is as fast as ever.
+/// A peer within this multiple of its usual latency is as fast as ever.
 const AS_EVER: f64 = 1.5;
-/// What is learnt from one look, of one every ten seconds: half in about ten minutes.
+/// The weight of one evaluation, of one every ten seconds: a half-life of about ten minutes.
 const LEARNT: f64 = 0.01;
 /// So many looks must have been taken before anything counts as usual.
 const LOOKS: u32 = 6;
 
 /// How fast a server usually is.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Usual {
+pub struct UsualSpeed {
     seconds: f64,
     looks: u32,
 }
 
-impl Usual {
-    /// Takes in a median of so many attempts. What is out of the ordinary is not learnt.
+impl UsualSpeed {
+    /// Records a median of this many attempts. Outliers are not learnt.
     pub fn learn(&mut self, median: Duration, count: u64, times: f64) {
         let median = median.as_secs_f64();
         if count < MINIMUM {
@@ -54,7 +56,7 @@ pub struct Speed {
     /// Of so many attempts.
     pub count: u64,
     /// How fast it usually is.
-    pub usual: Usual,
+    pub usual: UsualSpeed,
 }
 
 impl Speed {
@@ -71,9 +73,9 @@ impl Speed {
 /// than usual and than a peer that is as fast as ever.
 #[must_use]
 pub fn slow_together(servers: &[Option<Speed>], times: f64) -> Option<Vec<usize>> {
-    let known = servers.iter().enumerate().filter_map(|(place, speed)| {
+    let known = servers.iter().enumerate().filter_map(|(slot, speed)| {
         let speed = speed.filter(|speed| speed.count >= MINIMUM)?;
-        Some((place, speed.median, speed.usual.median()?))
+        Some((slot, speed.median, speed.usual.median()?))
     });
     let known: Vec<(usize, Duration, Duration)> = known.collect();
     let as_ever = known
@@ -87,7 +89,7 @@ pub fn slow_together(servers: &[Option<Speed>], times: f64) -> Option<Vec<usize>
     let slow: Vec<usize> = known
         .iter()
         .filter(is_slow)
-        .map(|(place, _, _)| *place)
+        .map(|(slot, _, _)| *slot)
         .collect();
     (slow.len() >= 2 && slow.len() * 2 >= known.len()).then_some(slow)
 }
@@ -97,7 +99,7 @@ mod tests {
     use super::*;
 
     fn server(now: u64, usual: u64, count: u64) -> Option<Speed> {
-        let mut known = Usual::default();
+        let mut known = UsualSpeed::default();
         for _ in 0..LOOKS {
             known.learn(Duration::from_millis(usual), 100, 3.0);
         }
@@ -115,7 +117,7 @@ mod tests {
                 vec![server(100, 5, 50), server(90, 5, 50), server(5, 5, 50)],
                 Some(vec![0, 1]),
             ),
-            // Nobody to compare with: what is asked for may have changed.
+            // No peer to compare with: the workload may have changed.
             (
                 vec![server(100, 5, 50), server(90, 5, 50), server(80, 5, 50)],
                 None,
@@ -155,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_usual_is_learnt_slowly_and_not_from_what_is_not() {
-        let mut usual = Usual::default();
+        let mut usual = UsualSpeed::default();
         assert_eq!(usual.median(), None);
         for _ in 0..LOOKS {
             usual.learn(Duration::from_millis(10), 100, 3.0);

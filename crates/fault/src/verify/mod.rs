@@ -12,7 +12,7 @@ use evenkeel_core::{Instant, Outcome};
 
 use crate::detect::Detector;
 use crate::policy::VerifyOptions;
-use crate::signal::Facts;
+use crate::signal::ServerHistory;
 
 /// The part of its normal share that a server gets in the trickle.
 pub const TRICKLE_SHARE: f64 = 0.1;
@@ -35,9 +35,9 @@ const PROOF: Duration = Duration::from_secs(2);
 /// A server that stayed in service must do well for this long.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// What a verification depends on.
+/// The inputs of a verification.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rules {
+pub struct VerifyRules {
     /// The user's options.
     pub options: VerifyOptions,
     /// Whether it ends as failed when its time is over, or goes on for ever.
@@ -56,7 +56,7 @@ pub struct Rules {
 
 /// How it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
+pub enum VerifyProgress {
     /// On.
     Pending,
     /// Enough probes passed: let the trickle begin.
@@ -75,7 +75,7 @@ pub enum Progress {
 /// `ln 0.05 / ln(1 − share)`, from 5 to 30 (J. A. Hanley and A. Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249,
 /// 1983).
 #[must_use]
-pub fn proof(by: Detector, facts: &Facts, now: Instant) -> u32 {
+pub fn proof(by: Detector, facts: &ServerHistory, now: Instant) -> u32 {
     match by {
         Detector::FailureRatio => {
             let tally = facts.attempts.tally(now);
@@ -105,8 +105,8 @@ pub const fn is_proof(needed: u32, succeeded: u32, failed: u32) -> bool {
 /// One verification.
 #[derive(Debug, Clone)]
 pub struct Verification {
-    /// What it depends on.
-    pub rules: Rules,
+    /// Its inputs.
+    pub rules: VerifyRules,
     /// Probes that passed in a row.
     pub probes: u32,
     /// Requests that succeeded in the trickle; where requests have to prove it, those of the kind that failed.
@@ -124,7 +124,7 @@ pub struct Verification {
 impl Verification {
     /// Begins one.
     #[must_use]
-    pub const fn new(rules: Rules) -> Self {
+    pub const fn new(rules: VerifyRules) -> Self {
         Self {
             rules,
             probes: 0,
@@ -139,7 +139,7 @@ impl Verification {
 
     /// Begins again, with nothing counted before `from`.
     pub fn again(&mut self, from: Instant) {
-        *self = Self::new(Rules { from, ..self.rules });
+        *self = Self::new(VerifyRules { from, ..self.rules });
     }
 
     /// Whether real requests are being tried.
@@ -168,23 +168,25 @@ impl Verification {
     }
 
     /// A probe ended.
-    pub fn probe(&mut self, at: Instant, passed: bool) -> Progress {
+    pub fn probe(&mut self, at: Instant, passed: bool) -> VerifyProgress {
         if at < self.rules.from {
-            return Progress::Pending;
+            return VerifyProgress::Pending;
         }
         if !passed {
             self.probes = 0;
             return match self.trickle_since {
-                Some(_) => Progress::Failed("a probe failed while it took a trickle".to_owned()),
-                None => Progress::Pending,
+                Some(_) => VerifyProgress::Failed(
+                    "a probe failed during its trial with real requests".to_owned(),
+                ),
+                None => VerifyProgress::Pending,
             };
         }
         self.probes = self.probes.saturating_add(1);
         if self.trickle_since.is_none() && self.probes >= self.rules.options.probes.max(1) {
             self.trickle_since = Some(at);
-            return Progress::Trickle;
+            return VerifyProgress::Trickle;
         }
-        Progress::Pending
+        VerifyProgress::Pending
     }
 
     /// An attempt ended, `is_kind` if it was of the kind that failed.
@@ -194,13 +196,13 @@ impl Verification {
         outcome: Outcome,
         latency: Duration,
         is_kind: bool,
-    ) -> Progress {
+    ) -> VerifyProgress {
         // What began before the trickle says how it was before.
         let Some(since) = self
             .trickle_since
             .filter(|since| at.before(latency) >= *since)
         else {
-            return Progress::Pending;
+            return VerifyProgress::Pending;
         };
         let failed = outcome.is_failure();
         if !is_kind && self.rules.proof > 0 {
@@ -220,18 +222,18 @@ impl Verification {
 
     /// Time has passed.
     #[must_use]
-    pub fn tick(&self, now: Instant) -> Progress {
+    pub fn tick(&self, now: Instant) -> VerifyProgress {
         match self.trickle_since {
             Some(since) => self.judge(now, since),
             None if self.deadline().is_some_and(|deadline| now >= deadline) => {
-                Progress::Failed(format!(
+                VerifyProgress::Failed(format!(
                     "{} of {} probes passed within {} ms",
                     self.probes,
                     self.rules.options.probes.max(1),
                     self.rules.options.within.as_millis()
                 ))
             }
-            None => Progress::Pending,
+            None => VerifyProgress::Pending,
         }
     }
 
@@ -254,7 +256,7 @@ impl Verification {
             .then(|| self.rules.from + self.rules.options.within)
     }
 
-    fn judge(&self, now: Instant, since: Instant) -> Progress {
+    fn judge(&self, now: Instant, since: Instant) -> VerifyProgress {
         let (ok, failed) = (self.succeeded, self.failed);
         let (others, others_failed) = self.others;
         let too_many = |failed: u32, all: u32| failed * 5 > all;
@@ -274,24 +276,24 @@ impl Verification {
         let is_early = enough && !self.rules.in_service;
         let is_over = is_early || passed >= short && failed == 0 || passed >= long;
         if !is_over {
-            return Progress::Pending;
+            return VerifyProgress::Pending;
         }
         if self.slow * 2 > ok {
-            return Progress::Failed(format!(
+            return VerifyProgress::Failed(format!(
                 "{} of {ok} requests of the trickle were slow",
                 self.slow
             ));
         }
         match proof {
             0 if too_many(failed, ok + failed) => self.fails(),
-            0 => Progress::Passed,
-            _ if enough => Progress::Passed,
+            0 => VerifyProgress::Passed,
+            _ if enough => VerifyProgress::Passed,
             _ if failed >= 2 => self.fails(),
-            _ => Progress::Unproven,
+            _ => VerifyProgress::Unproven,
         }
     }
 
-    fn fails(&self) -> Progress {
+    fn fails(&self) -> VerifyProgress {
         let (ok, failed) = (self.succeeded, self.failed);
         let (others, others_failed) = self.others;
         let (failed, all) = if others_failed > failed {
@@ -299,7 +301,7 @@ impl Verification {
         } else {
             (failed, ok + failed)
         };
-        Progress::Failed(format!("{failed} of {all} requests of the trickle failed"))
+        VerifyProgress::Failed(format!("{failed} of {all} requests of the trickle failed"))
     }
 }
 

@@ -1,10 +1,10 @@
-//! The options of stories and storms, which change what they are about.
+//! Options shared by stories and storms.
 
 use std::time::Duration;
 
 use evenkeel_fault::policy::{
     ActionLimit, DetectOptions, FaultOptions, Mode, Objective, ProbeKind, ProbeOptions,
-    RatioOptions, RecoverOptions, RestartBackoff, SlowOptions, VerifyOptions,
+    RatioOptions, RecoverOptions, RestartBackoff, SlowServerOptions, VerifyOptions,
 };
 
 /// The defaults of the product, with an HTTP probe.
@@ -30,7 +30,7 @@ pub(crate) fn options() -> FaultOptions {
                 window: ms(10_000),
                 minimum_attempts: 20,
             }),
-            slow: Some(SlowOptions {
+            slow: Some(SlowServerOptions {
                 times_peers: 3.0,
                 window: ms(10_000),
                 minimum_attempts: 20,

@@ -1,8 +1,9 @@
-//! A route that hangs on all servers fails fast: a few trials hold places at servers, everything else of it is answered at once.
+//! A route that hangs on all servers fails fast: a few trials reach servers, all other requests of the route are
+//! answered at once.
 
 use evenkeel_core::Random;
 use evenkeel_fault::contract::Managed;
-use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::incident::{ActionOutcome, IncidentStatus};
 use evenkeel_fault::policy::Mode;
 use evenkeel_fault::{FaultKind, Incident};
 
@@ -66,7 +67,7 @@ fn a_route_that_hangs_is_closed_but_for_trials_and_opens_by_itself() {
         world.run(20_000);
         assert_eq!(world.closing.refused, out, "seed {seed}: it is open");
         let incident = of_route(&world).expect("it is known");
-        assert_eq!(incident.status, Status::Closed, "seed {seed}");
+        assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
         let verification = incident.verification.as_ref().expect("verified");
         assert_eq!(verification.outcome, "passed", "seed {seed}");
         assert!(
@@ -111,7 +112,7 @@ fn a_route_that_answers_again_with_errors_is_open() {
         world.run(10_000);
         assert_eq!(world.closing.refused, out, "seed {seed}");
         let incident = of_route(&world).expect("it is known");
-        assert_ne!(incident.status, Status::Closed, "seed {seed}");
+        assert_ne!(incident.status, IncidentStatus::Closed, "seed {seed}");
     }
 }
 
@@ -125,7 +126,10 @@ fn a_route_that_is_well_again_at_once_was_the_route_and_nothing_else() {
         world.run(300 + seed * 20);
         world.broken = None;
         world.run(20_000);
-        assert_eq!(of_route(&world).map(|one| one.status), Some(Status::Closed));
+        assert_eq!(
+            of_route(&world).map(|one| one.status),
+            Some(IncidentStatus::Closed)
+        );
         let others = world.incidents.values();
         let others = others.filter(|one| kind(one) == FaultKind::DependencyFailure);
         assert_eq!(others.count(), 0, "seed {seed}: {:#?}", world.incidents);

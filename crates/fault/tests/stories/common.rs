@@ -1,8 +1,8 @@
-//! One cause for several servers: nothing is ejected or restarted for it, and one incident says what it is.
+//! One cause for several servers: nothing is ejected or restarted, and one incident names the cause.
 
 use evenkeel_core::{ProgramChange, Random, ServerId, ServiceId};
 use evenkeel_fault::contract::{Managed, OperatorOrder};
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::Mode;
 use evenkeel_fault::{FaultKind, Incident, Output};
@@ -12,7 +12,7 @@ use super::world::{Condition, World, ms, options};
 
 fn open(world: &World) -> Vec<&Incident> {
     let all = world.incidents.values();
-    all.filter(|incident| incident.status != Status::Closed)
+    all.filter(|incident| incident.status != IncidentStatus::Closed)
         .collect()
 }
 
@@ -22,7 +22,7 @@ fn common(world: &World) -> &Incident {
     let mut own = world
         .incidents
         .values()
-        .filter(|incident| incident.end != Some(End::Merged));
+        .filter(|incident| incident.end != Some(CloseReason::Merged));
     let incident = own.next().expect("an incident");
     assert_eq!(own.next(), None, "{:#?}", world.incidents);
     incident
@@ -192,7 +192,7 @@ fn an_outage_of_the_whole_service_is_seen_behind_a_broken_route() {
         (0..3).for_each(|index| world.heal(index));
         world.run(20_000);
         let incident = common(&world);
-        assert_eq!(incident.status, Status::Escalated, "seed {seed}");
+        assert_eq!(incident.status, IncidentStatus::Escalated, "seed {seed}");
         assert_eq!(kind(incident), FaultKind::BrokenRoute, "seed {seed}");
         world.broken = None;
         world.run(20_000);
@@ -341,7 +341,7 @@ fn a_person_can_close_it_and_maintenance_ends_it() {
     }];
     for (order, end) in orders
         .into_iter()
-        .zip([End::ClosedByPerson, End::Maintenance])
+        .zip([CloseReason::ClosedByPerson, CloseReason::Maintenance])
     {
         let mut world = world_of(1, Managed::Child);
         break_all(&mut world, Condition::Errors(100));

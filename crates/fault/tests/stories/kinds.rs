@@ -1,8 +1,8 @@
-//! One story per kind of fault: what is broken, what the incident says, that the server comes back.
+//! One story per kind of fault: what breaks, what the incident says, and that the server comes back.
 
 use evenkeel_fault::FaultKind;
-use evenkeel_fault::contract::{Managed, ServerState};
-use evenkeel_fault::incident::{ActionOutcome, Incident, Status};
+use evenkeel_fault::contract::{Managed, ServerStatus};
+use evenkeel_fault::incident::{ActionOutcome, Incident, IncidentStatus};
 use evenkeel_fault::policy::ProbeKind;
 
 use super::world::{Condition, World, ms, options};
@@ -16,7 +16,7 @@ fn closed(world: &World) -> bool {
         && world
             .incidents
             .values()
-            .all(|incident| incident.status == Status::Closed)
+            .all(|incident| incident.status == IncidentStatus::Closed)
 }
 
 pub(super) fn actions(incident: &Incident) -> Vec<(&str, &str)> {
@@ -40,7 +40,7 @@ pub(super) fn evidence(incident: &Incident) -> String {
 fn a_killed_child_is_back_within_one_and_a_half_seconds() {
     let mut world = World::new(3, Managed::Child, options());
     world.run(5_000);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     world.break_server(1, Condition::Dead);
     let took = world.until(1_500, closed);
     assert!(took < ms(1_000), "{took:?}");
@@ -65,7 +65,7 @@ fn a_killed_child_is_back_within_one_and_a_half_seconds() {
         "{}",
         incident.id
     );
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     assert!(world.in_service(1));
     println!("{}", serde_json::to_string_pretty(incident).expect("JSON"));
 }
@@ -77,7 +77,7 @@ fn story(managed: Managed, condition: Condition, within: u64) -> World {
     assert!(world.incidents.is_empty(), "{:#?}", world.incidents);
     world.break_server(1, condition);
     world.until(within, closed);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     assert!(world.in_service(1));
     let incident = world.only();
     assert_eq!(incident.servers, ["two"]);
@@ -111,7 +111,7 @@ fn a_hung_server_that_evenkeel_does_not_run_is_kept_out_until_it_answers() {
         world
             .incidents
             .values()
-            .any(|incident| incident.status == Status::Escalated)
+            .any(|incident| incident.status == IncidentStatus::Escalated)
     });
     assert!(!world.in_service(1));
     assert_eq!(
@@ -190,7 +190,7 @@ fn an_error_burst_of_an_unmanaged_server_is_tried_again_after_a_hold() {
     world.run(30_000);
     assert!(world.sent(1) > sent, "a trickle was tried");
     assert!(!world.in_service(1));
-    assert_eq!(world.only().status, Status::Escalated);
+    assert_eq!(world.only().status, IncidentStatus::Escalated);
     world.heal(1);
     world.until(150_000, closed);
     assert!(world.in_service(1));
@@ -209,7 +209,7 @@ fn a_hung_server_that_only_its_requests_show_is_not_taken_for_repaired() {
         assert!(!closed(&world), "{:#?}", world.incidents);
     }
     assert_eq!(kind(world.only()), FaultKind::ProcessHung);
-    assert_eq!(world.only().status, Status::Escalated);
+    assert_eq!(world.only().status, IncidentStatus::Escalated);
     world.heal(1);
     world.until(90_000, closed);
     assert!(world.in_service(1));
@@ -276,7 +276,7 @@ fn a_black_hole_is_unreachable_and_comes_back_by_itself() {
         world
             .incidents
             .values()
-            .any(|incident| incident.status == Status::Escalated)
+            .any(|incident| incident.status == IncidentStatus::Escalated)
     });
     assert!(!world.in_service(1));
     world.heal(1);
@@ -334,11 +334,11 @@ fn a_start_failure_is_escalated_and_cured_once_the_cause_is_gone() {
         world
             .incidents
             .values()
-            .any(|incident| incident.status == Status::Escalated)
+            .any(|incident| incident.status == IncidentStatus::Escalated)
     });
     assert_eq!(kind(world.only()), FaultKind::CannotStart);
     assert_eq!(world.restarts.len(), 3);
-    assert_eq!(world.state(1), ServerState::Down);
+    assert_eq!(world.state(1), ServerStatus::Down);
     world.run(10_000);
     assert!(!world.in_service(1));
     assert!(
@@ -370,7 +370,7 @@ fn a_process_that_ends_before_it_is_ready_cannot_start() {
         world
             .incidents
             .values()
-            .any(|incident| incident.status == Status::Escalated)
+            .any(|incident| incident.status == IncidentStatus::Escalated)
     });
     assert_eq!(kind(world.only()), FaultKind::CannotStart);
     assert_eq!(world.restarts.len(), 5);
@@ -389,7 +389,7 @@ fn a_crash_loop_is_escalated_and_cured_once_the_cause_is_gone() {
         world
             .incidents
             .values()
-            .any(|incident| incident.status == Status::Escalated)
+            .any(|incident| incident.status == IncidentStatus::Escalated)
     });
     assert_eq!(
         kind(world.only()),
@@ -474,6 +474,6 @@ fn a_process_that_may_open_no_more_descriptors_is_restarted_and_not_taken_for_a_
         assert!(words.contains("1024 descriptors open, of 1024"), "{words}");
         assert!(words.contains("on kept ones"), "{words}");
         assert_eq!(world.restarts.len(), 1, "seed {seed}");
-        assert_eq!(incident.status, Status::Closed, "seed {seed}");
+        assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
     }
 }

@@ -1,4 +1,4 @@
-//! Stories: something is broken in a small world, and what the keeper makes of it is read in its incidents.
+//! Stories: something breaks in a simulated service, and the resulting incidents are checked.
 
 mod world;
 mod common;

@@ -1,9 +1,9 @@
-//! What a person takes out of service is left alone until they give it back, and is verified then.
+//! Whatever an operator takes out of service is left alone until it is restored, and is verified then.
 
 use evenkeel_core::{ServerId, ServiceId};
-use evenkeel_fault::Memory;
-use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::PersistedState;
+use evenkeel_fault::contract::{Managed, OperatorOrder, ServerStatus};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::Mode;
 
@@ -35,7 +35,7 @@ fn forced() -> OrderTerms {
     }
 }
 
-/// The person who holds a server may stop it: nothing is restarted, nothing is an incident.
+/// The operator of a server in maintenance may stop it: nothing is restarted, and there is no incident.
 #[test]
 fn a_server_that_is_held_and_then_stopped_is_left_alone() {
     let terms = OrderTerms::default;
@@ -50,7 +50,7 @@ fn a_server_that_is_held_and_then_stopped_is_left_alone() {
             assert_eq!(world.answers(), ["done"]);
             world.break_server(1, Condition::Dead);
             world.run(120_000);
-            assert_eq!(world.state(1), ServerState::Maintenance);
+            assert_eq!(world.state(1), ServerStatus::Maintenance);
             assert!(!world.in_service(1));
             assert!(world.restarts.is_empty() && world.incidents.is_empty());
         }
@@ -65,11 +65,11 @@ fn a_restore_verifies_the_server_before_it_serves() {
     let sent = world.sent(1);
     world.order(OperatorOrder::Restore(TWO));
     assert_eq!(world.answers(), ["accepted"]);
-    assert_eq!(world.state(1), ServerState::Verifying);
+    assert_eq!(world.state(1), ServerStatus::Verifying);
     assert!(!world.in_service(1), "no request before a probe has passed");
     world.until(5_000, |world| world.answers().len() == 2);
     assert_eq!(world.answers(), ["accepted", "done"]);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     world.run(1_000);
     assert!(world.sent(1) > sent);
     assert!(world.incidents.is_empty() && world.kept().is_empty());
@@ -99,10 +99,12 @@ fn a_server_that_is_ill_when_it_is_given_back_becomes_an_incident() {
     world.until(30_000, |world| world.answers().len() == 2);
     assert_eq!(world.answers(), ["accepted", "failed"]);
     assert!(!world.in_service(1));
-    assert_ne!(world.only().status, Status::Closed);
+    assert_ne!(world.only().status, IncidentStatus::Closed);
     world.heal(1);
-    world.until(20_000, |world| world.only().status == Status::Closed);
-    assert!(world.in_service(1), "its maintenance is over");
+    world.until(20_000, |world| {
+        world.only().status == IncidentStatus::Closed
+    });
+    assert!(world.in_service(1), "its maintenance ended");
 }
 
 #[test]
@@ -115,8 +117,8 @@ fn an_open_incident_is_handed_over_and_is_in_no_mean() {
     world.run(10_000);
     world.order(OperatorOrder::Drain(TWO, OrderTerms::default()));
     let incident = world.only().clone();
-    assert_eq!(incident.status, Status::Closed);
-    assert_eq!(incident.end, Some(End::Maintenance));
+    assert_eq!(incident.status, IncidentStatus::Closed);
+    assert_eq!(incident.end, Some(CloseReason::Maintenance));
     assert_eq!(incident.durations_ms.time_to_restore(), None);
     world.run(60_000);
     assert_eq!(world.only(), &incident, "nothing more is said of it");
@@ -127,11 +129,11 @@ fn maintenance_with_a_time_ends_by_itself_with_a_verification() {
     let mut world = world();
     world.order(OperatorOrder::Eject(TWO, lasting(30_000)));
     world.run(29_900);
-    assert_eq!(world.state(1), ServerState::Maintenance);
+    assert_eq!(world.state(1), ServerStatus::Maintenance);
     world.run(150);
-    assert_eq!(world.state(1), ServerState::Verifying);
+    assert_eq!(world.state(1), ServerStatus::Verifying);
     world.run(3_000);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     assert!(world.kept().is_empty());
 }
 
@@ -142,19 +144,19 @@ fn maintenance_goes_on_when_the_program_starts_again() {
     before.order(OperatorOrder::MaintenanceOn(SHOP, OrderTerms::default()));
     let kept = before.kept();
     assert_eq!(kept.len(), 2);
-    let memory = Memory {
+    let memory = PersistedState {
         maintenance: kept,
-        ..Memory::default()
+        ..PersistedState::default()
     };
     // The clock of the second run begins at the same time of the calendar: 65 s are left.
     let mut after = World::with_memory(3, Managed::Child, options(), memory);
     assert!(!after.gate);
     assert!(!after.in_service(1));
     after.run(64_000);
-    assert_eq!(after.state(1), ServerState::Maintenance);
+    assert_eq!(after.state(1), ServerStatus::Maintenance);
     assert!(!after.gate && after.incidents.is_empty());
     after.run(4_000);
-    assert_eq!(after.state(1), ServerState::Up, "its time was over");
+    assert_eq!(after.state(1), ServerStatus::Up, "its time was over");
     after.order(OperatorOrder::MaintenanceOff(SHOP, OrderTerms::default()));
     after.until(5_000, |world| world.gate);
 }
@@ -174,7 +176,7 @@ fn what_would_leave_nothing_in_service_is_refused_unless_forced() {
     ] {
         world.order(order);
         assert_eq!(world.answers(), ["refused"]);
-        assert_eq!(world.state(1), ServerState::Up);
+        assert_eq!(world.state(1), ServerStatus::Up);
     }
     world.order(OperatorOrder::Drain(TWO, forced()));
     assert_eq!(world.answers(), ["done"]);
@@ -189,11 +191,11 @@ fn a_restart_in_maintenance_leaves_the_server_there() {
     world.run(5_000);
     assert_eq!(world.answers(), ["accepted", "done"]);
     assert_eq!(world.restarts.len(), 1);
-    assert_eq!(world.state(1), ServerState::Maintenance);
+    assert_eq!(world.state(1), ServerStatus::Maintenance);
     assert!(!world.in_service(1));
 }
 
-/// Servers run on and are probed, and nothing that happens to them is repaired; the end waits for one that is well.
+/// Servers keep running and are probed, and nothing is repaired; the end waits for a healthy one.
 #[test]
 fn a_service_in_maintenance_is_left_alone_until_one_server_is_verified() {
     let mut world = world();
@@ -237,7 +239,7 @@ fn a_well_service_comes_back_within_a_few_probes() {
     let took = world.until(2_000, |world| world.gate);
     assert!(took < ms(1_000), "{took:?}");
     world.run(5_000);
-    assert!((0..3).all(|index| world.state(index) == ServerState::Up));
+    assert!((0..3).all(|index| world.state(index) == ServerStatus::Up));
     assert!(world.incidents.is_empty());
     world.order(OperatorOrder::MaintenanceOff(SHOP, OrderTerms::default()));
     assert_eq!(world.answers(), ["refused"], "it is over already");

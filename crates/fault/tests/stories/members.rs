@@ -1,10 +1,10 @@
-//! Servers that come from DNS: what is known of one is not held against the next one at its place.
+//! Servers from DNS: nothing known about one counts against the next one in its slot.
 
 use std::net::SocketAddr;
 
 use evenkeel_core::{Directive, Observation, ServerId, Signal};
-use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::contract::{Managed, OperatorOrder, ServerStatus};
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::{Input, Output};
 
@@ -31,21 +31,21 @@ fn a_server_that_goes_takes_its_incident_with_it() {
     world.until(10_000, |world| !world.in_service(1));
     moved(&mut world, 1, None);
     world.heal(1);
-    assert_eq!(world.state(1), ServerState::Absent);
+    assert_eq!(world.state(1), ServerStatus::Absent);
     let incident = world.only();
-    assert_eq!(incident.status, Status::Closed);
+    assert_eq!(incident.status, IncidentStatus::Closed);
     let told = incident.timeline.iter();
     let mut told = told.filter(|entry| entry.text.contains("not there any more"));
     assert!(told.next().is_some(), "{incident:#?}");
 
-    // What was under way about it changes nothing, and orders are for nobody.
+    // Running actions for it have no effect, and its orders are void.
     let before = world.outputs.len();
     world.order(OperatorOrder::Drain(
         ServerId::new(0, 1),
         OrderTerms::default(),
     ));
     world.run(10_000);
-    assert_eq!(world.state(1), ServerState::Absent);
+    assert_eq!(world.state(1), ServerStatus::Absent);
     assert_eq!(world.incidents.len(), 1);
     let about_it = |output: &Output| matches!(output, Output::Directive(directive) if directive.server().index == 1);
     let directives = world.outputs[before..].iter();
@@ -53,10 +53,10 @@ fn a_server_that_goes_takes_its_incident_with_it() {
 
     // The next one is a new server.
     moved(&mut world, 1, Some(elsewhere()));
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     assert!(world.in_service(1));
     world.run(5_000);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     assert_eq!(world.incidents.len(), 1);
 }
 
@@ -68,9 +68,9 @@ fn another_address_is_another_server() {
         ServerId::new(0, 2),
         OrderTerms::default(),
     ));
-    assert_eq!(world.state(2), ServerState::Maintenance);
+    assert_eq!(world.state(2), ServerStatus::Maintenance);
     moved(&mut world, 2, Some(elsewhere()));
-    assert_eq!(world.state(2), ServerState::Up);
+    assert_eq!(world.state(2), ServerStatus::Up);
     let last = world.outputs.iter().rev();
     let mut directives = last.filter_map(|(_, output)| match output {
         Output::Directive(directive) => Some(directive),

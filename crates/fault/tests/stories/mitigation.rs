@@ -1,9 +1,10 @@
-//! `fail-over`, `shed` and `fall-back` of a user's playbook: what they are for, what ends them, and what they never do.
+//! `fail-over`, `shed` and `fall-back` of a user's playbook: when they are used, what ends them, and what they never
+//! do.
 
 use std::time::Duration;
 
 use evenkeel_fault::contract::Managed;
-use evenkeel_fault::incident::{ActionOutcome, Status};
+use evenkeel_fault::incident::{ActionOutcome, IncidentStatus};
 use evenkeel_fault::policy::{Action, FaultOptions, Mode, Playbook};
 use evenkeel_fault::{FaultKind, Incident};
 
@@ -48,7 +49,7 @@ fn failed(world: &mut World, millis: u64) -> f64 {
 
 fn is_closed(world: &World) -> bool {
     let mut all = world.incidents.values();
-    !world.incidents.is_empty() && all.all(|one| one.status == Status::Closed)
+    !world.incidents.is_empty() && all.all(|one| one.status == IncidentStatus::Closed)
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! Modes are about costly actions: with `ask` and `dry-run` a server that fails leaves the rotation and comes back as with `automatic`.
+//! Modes concern costly actions only: with `ask` and `dry-run` a failing server leaves the rotation and returns as with
+//! `automatic`.
 
 use evenkeel_core::{Directive, Random, ServerId};
-use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
-use evenkeel_fault::incident::{ActionOutcome, End, Status};
+use evenkeel_fault::contract::{Managed, OperatorOrder, ServerStatus};
+use evenkeel_fault::incident::{ActionOutcome, CloseReason, IncidentStatus};
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::{Action, Mode, Playbook};
 use evenkeel_fault::{FaultKind, Incident, Output};
@@ -47,7 +48,7 @@ fn ordered(world: &World) -> usize {
 
 fn all_closed(world: &World) -> bool {
     let mut all = world.incidents.values();
-    all.all(|incident| incident.status == Status::Closed)
+    all.all(|incident| incident.status == IncidentStatus::Closed)
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn it_stays_out_while_it_fails_and_is_back_when_it_is_well_by_itself() {
                 assert_eq!(failed, 0, "{told}");
                 // Now and then it is tried.
                 assert!((world.sent(1) - sent) * 5 <= requests, "{told}");
-                let asked = world.only().status == Status::AwaitingApproval;
+                let asked = world.only().status == IncidentStatus::AwaitingApproval;
                 assert_eq!(asked, mode == Mode::Ask, "{told}: {:#?}", world.only());
                 let written = outcomes(world.only());
                 let restart = ("restart", Some(ActionOutcome::WouldDo));
@@ -115,7 +116,7 @@ fn it_stays_out_while_it_fails_and_is_back_when_it_is_well_by_itself() {
                 world.heal(1);
                 world.until(400_000, |world| world.in_service(1) && all_closed(world));
                 let incident = world.only();
-                assert_eq!(incident.end, Some(End::Recovered), "{told}");
+                assert_eq!(incident.end, Some(CloseReason::Recovered), "{told}");
                 let verification = incident.verification.as_ref().expect("verified");
                 assert_eq!(verification.repaired_by, None, "{told}");
                 assert_eq!(ordered(&world), 0, "{told}");
@@ -130,7 +131,7 @@ fn a_dead_process_is_out_and_started_when_a_person_says_so() {
         let mut world = world_of(1, mode);
         world.break_server(1, Condition::Dead);
         world.run(20_000);
-        assert_eq!(world.state(1), ServerState::Down);
+        assert_eq!(world.state(1), ServerStatus::Down);
         assert_eq!(ordered(&world), 0, "{mode:?}");
         let id = world.only().id.clone();
         world.order(match mode {
@@ -196,7 +197,7 @@ fn the_guard_of_capacity_holds_in_every_mode() {
             ("drain", Some(ActionOutcome::Refused)),
             "{mode:?}"
         );
-        let escalated = world.only().status == Status::Escalated;
+        let escalated = world.only().status == IncidentStatus::Escalated;
         assert_eq!(escalated, mode != Mode::DryRun, "{mode:?}");
     }
 }
@@ -245,18 +246,24 @@ fn a_no_is_kept_while_the_same_is_proposed_again() {
     world.run(5_000);
     let id = world.only().id.clone();
     world.order(OperatorOrder::Reject(id));
-    assert_eq!(world.only().status, Status::Open);
+    assert_eq!(world.only().status, IncidentStatus::Open);
     // Somebody starts it, and it ends again.
     let server = ServerId::new(0, 1);
     world.reborn(1, Condition::Stillborn);
     world.order(OperatorOrder::Restart(server, OrderTerms::default()));
     world.run(20_000);
     assert_eq!(world.restarts.len(), 1);
-    assert_eq!(world.state(1), ServerState::Down);
-    assert_eq!(world.only().status, Status::Open, "{:#?}", world.only());
+    assert_eq!(world.state(1), ServerStatus::Down);
+    assert_eq!(
+        world.only().status,
+        IncidentStatus::Open,
+        "{:#?}",
+        world.only()
+    );
 }
 
-/// So that requests may wait for it: told before the ejection, so that nobody finds it out and knows of no repair.
+/// Lets requests wait for it: published before the ejection, so that no request finds it out of service without knowing
+/// of the repair.
 #[test]
 fn a_repair_is_told_to_the_balancer_while_it_lasts_and_only_where_there_is_one() {
     for (mode, managed, is_told) in [

@@ -1,8 +1,8 @@
-//! Recovery is never worse than none: each trouble in two worlds that are alike but for the mode.
+//! Recovery is never worse than none: each fault in two simulations that differ only in the mode.
 
 use evenkeel_core::Random;
 use evenkeel_fault::contract::Managed;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::policy::Mode;
 
 use super::world::{Condition, World, ms, options};
@@ -186,7 +186,9 @@ fn after_any_troubles_all_serve_again() {
         world.run(10_000);
         assert_eq!(world.totals.failed, before.failed, "seed {seed}");
         let open = world.incidents.values();
-        let open: Vec<_> = open.filter(|one| one.status != Status::Closed).collect();
+        let open: Vec<_> = open
+            .filter(|one| one.status != IncidentStatus::Closed)
+            .collect();
         assert!(open.is_empty(), "seed {seed}: {open:#?}");
     }
 }

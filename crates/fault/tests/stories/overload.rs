@@ -1,17 +1,17 @@
-//! Five times the load on servers that work on four requests at once: a model of them, of their clients and of the proxy, with the
-//! keeper, the limit's algorithm and the queue as they are.
+//! Five times the load on servers that handle four requests at once: a model of the servers, their clients and the
+//! proxy, with the real keeper, limit algorithm and queue.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use evenkeel_core::{
     Directive, Epoch, Instant, LimitHint, Observation, Outcome, ProbeOutcome, Random, RequestShape,
-    ServerId, ServiceId, Signal, Wall,
+    ServerId, ServiceId, Signal, WallTime,
 };
 use evenkeel_fault::contract::{Managed, ServerLoad, ServerSpec, ServiceSpec, Totals};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::policy::Mode;
-use evenkeel_fault::{FaultKind, Incident, Input, Keeper, Memory, Output};
+use evenkeel_fault::{FaultKind, Incident, Input, Keeper, PersistedState, Output};
 use evenkeel_tolerate::limit::{AdaptiveLimit, Gradient2Options, WindowOptions};
 use evenkeel_tolerate::queue::{BurstQueue, PushResult, Ticket};
 use evenkeel_tolerate::{Class, LimitOptions, QueueOptions, ShedOptions};
@@ -30,14 +30,14 @@ const CAPACITY: f64 = 600.0;
 struct Request {
     came: Instant,
     class: Class,
-    /// When it was sent to a server, and how many were under way there then.
+    /// When it was sent to a server, and how many requests were in flight there.
     sent: Instant,
     in_flight: u32,
     gone: bool,
 }
 
 #[derive(Default)]
-struct Server {
+struct WatchedServer {
     /// A server does not notice that a client has gone.
     backlog: VecDeque<Request>,
     working: Vec<(Instant, Request)>,
@@ -56,7 +56,7 @@ struct Shop {
     keeper: Keeper,
     now: Instant,
     random: Random,
-    servers: Vec<Server>,
+    servers: Vec<WatchedServer>,
     queue: BurstQueue<Request>,
     /// Those that wait there: when their clients give up.
     tickets: VecDeque<(Instant, Ticket)>,
@@ -95,12 +95,12 @@ impl Shop {
             is_unlimited: true,
             servers: servers.collect(),
         };
-        let epoch = Epoch(Wall(1_795_341_600_000));
+        let epoch = Epoch(WallTime(1_795_341_600_000));
         Self {
-            keeper: Keeper::new(vec![service], epoch, 7, Memory::default()),
+            keeper: Keeper::new(vec![service], epoch, 7, PersistedState::default()),
             now: Instant::ZERO,
             random: Random::seeded(seed),
-            servers: (0..3).map(|_| Server::default()).collect(),
+            servers: (0..3).map(|_| WatchedServer::default()).collect(),
             queue: BurstQueue::new(QueueOptions::default()),
             tickets: VecDeque::new(),
             patience: PATIENCE,
@@ -189,7 +189,7 @@ impl Shop {
         self.refused.push(self.now - request.came);
     }
 
-    /// Sends it to the server with the least under way that has room.
+    /// Sends it to the server with the fewest requests in flight that has capacity.
     fn place(&mut self, mut request: Request) -> bool {
         self.turn += 1;
         let turn = self.turn;
@@ -220,7 +220,7 @@ impl Shop {
         }
         for (_, request) in done {
             if request.gone {
-                // Work for nobody.
+                // A result without a receiver.
                 continue;
             }
             let latency = now - request.sent;
@@ -451,7 +451,7 @@ fn assert_over(shop: &mut Shop, seed: u64) {
     );
     let incident = shop.incidents.values().next().expect("one");
     assert_eq!(kind(incident), FaultKind::Overload, "seed {seed}");
-    assert_eq!(incident.status, Status::Closed, "seed {seed}");
+    assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
     assert_eq!(incident.detected_by, "load", "seed {seed}");
     let shed = incident
         .actions

@@ -1,17 +1,17 @@
-//! evenkeel's own trouble: an incident of its own, and no server is ejected or restarted for it.
+//! Faults of evenkeel itself: an incident of its own, and no server is ejected or restarted.
 
 use std::time::Duration;
 
 use evenkeel_core::{Observation, Outcome, ProbeOutcome, RequestShape, ServerId, Signal};
 use evenkeel_fault::contract::{Managed, OperatorOrder};
-use evenkeel_fault::incident::{End, Status};
-use evenkeel_fault::self_check::{Lacked, SELF, SelfReading};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
+use evenkeel_fault::self_check::{ExhaustionCounts, SELF, SelfReading};
 use evenkeel_fault::{FaultKind, Input};
 
 use super::kinds::kind;
 use super::world::{Condition, World, ms, options};
 
-/// evenkeel stands still for so long: nothing is heard meanwhile, and whatever was under way is too late.
+/// evenkeel is stalled for this long: nothing is received meanwhile, and everything in flight is late.
 fn stand_still(world: &mut World, millis: u64) {
     let lasted = ms(millis);
     world.now += lasted;
@@ -68,7 +68,7 @@ fn nobody_is_blamed_for_what_was_not_heard_while_evenkeel_stood_still() {
         );
         assert_eq!(
             (incident.status, incident.end),
-            (Status::Closed, Some(End::Recovered))
+            (IncidentStatus::Closed, Some(CloseReason::Recovered))
         );
         assert!(
             incident.actions.is_empty(),
@@ -146,9 +146,9 @@ fn the_wait_for_a_hang_is_not_over_because_evenkeel_stood_still() {
 }
 
 fn lacking(descriptors: u64) -> Input {
-    let lacked = Lacked {
+    let lacked = ExhaustionCounts {
         descriptors,
-        ..Lacked::default()
+        ..ExhaustionCounts::default()
     };
     Input::SelfReading(Box::new(SelfReading {
         lacked,
@@ -190,7 +190,7 @@ fn descriptors_that_are_used_up_are_one_incident_of_evenkeel() {
     let incident = world.only();
     assert_eq!(kind(incident), FaultKind::DescriptorExhaustion);
     assert_eq!(incident.service, SELF);
-    assert_eq!(incident.status, Status::Escalated, "it has lasted");
+    assert_eq!(incident.status, IncidentStatus::Escalated, "it has lasted");
     let evidence = incident.diagnosis[0].evidence.join("; ");
     assert!(
         evidence.contains("EMFILE") && evidence.contains("probes"),
@@ -201,7 +201,7 @@ fn descriptors_that_are_used_up_are_one_incident_of_evenkeel() {
         world.feed(vec![lacking(total)]);
     }
     let incident = world.only();
-    assert_eq!(incident.status, Status::Closed);
+    assert_eq!(incident.status, IncidentStatus::Closed);
     let held = incident.verification.as_ref().expect("verified");
     assert_eq!(held.outcome, "passed");
     assert!(world.restarts.is_empty());
@@ -224,7 +224,7 @@ fn a_person_may_close_it_and_a_few_are_no_incident() {
     assert_eq!(world.answers(), ["refused"]);
     world.order(OperatorOrder::Close(id));
     assert_eq!(world.answers(), ["done"]);
-    assert_eq!(world.only().end, Some(End::ClosedByPerson));
+    assert_eq!(world.only().end, Some(CloseReason::ClosedByPerson));
 }
 
 /// Runs on for so many seconds while something waits for a processor in this part of the time.

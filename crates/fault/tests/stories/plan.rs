@@ -1,9 +1,9 @@
-//! The second check: what the guards of the decision would have let through.
+//! The second check: plans that the guards of the decision would have let through.
 
 use evenkeel_fault::Incident;
 use evenkeel_fault::contract::Managed;
-use evenkeel_fault::incident::Status;
-use evenkeel_fault::outlook::Waits;
+use evenkeel_fault::incident::IncidentStatus;
+use evenkeel_fault::outlook::WaitReason;
 use evenkeel_fault::recover::Veto;
 
 use super::kinds::actions;
@@ -39,7 +39,7 @@ fn the_last_server_that_answers_anything_is_not_ejected() {
         assert_eq!(told(world.only()), 1, "seed {seed}: it is told once");
         world.heal(0);
         world.run(10_000);
-        assert_eq!(world.only().status, Status::Closed, "seed {seed}");
+        assert_eq!(world.only().status, IncidentStatus::Closed, "seed {seed}");
     }
 }
 
@@ -66,7 +66,9 @@ fn the_only_server_is_restarted_where_it_stands() {
     world.until(30_000, |world| !world.restarts.is_empty());
     let done = actions(world.only());
     assert!(!done.contains(&("eject", "done")), "{done:?}");
-    world.until(10_000, |world| world.only().status == Status::Closed);
+    world.until(10_000, |world| {
+        world.only().status == IncidentStatus::Closed
+    });
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn the_last_backup_is_not_restarted_while_no_primary_answers() {
     let ahead = world.keeper.outlooks(world.now);
     let its = ahead.iter().find(|(_, server, _)| *server == Some(1));
     let its = its.map(|(_, _, outlook)| outlook).expect("it is not well");
-    assert_eq!(its.waits, Waits::Veto);
+    assert_eq!(its.waits, WaitReason::Veto);
     assert_eq!(its.detail, Veto::Capacity.words());
     let incident = world.incidents.values();
     let incident = incident.filter(|incident| incident.servers == ["two"]);

@@ -1,9 +1,9 @@
-//! A request that brings servers down is found by its second victim and not sent to servers any more; what is well is never taken for
-//! one. And dead processes are started however often that was needed, where servers are wanting.
+//! A request that crashes servers is found by its second victim and no longer sent to servers; harmless requests are
+//! never suspected. Dead processes are started as often as necessary while servers are lacking.
 
 use evenkeel_core::{Random, ServiceId};
-use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::contract::{Managed, OperatorOrder, ServerStatus};
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::policy::Mode;
 use evenkeel_fault::{FaultKind, Incident};
 
@@ -55,7 +55,7 @@ fn after_its_second_victim_a_request_gets_to_no_server_and_all_else_is_served() 
             world
                 .incidents
                 .values()
-                .all(|one| one.status == Status::Closed)
+                .all(|one| one.status == IncidentStatus::Closed)
         });
         let of_service = of_service(&world);
         assert_eq!(of_service.len(), 1, "seed {seed}: {:#?}", world.incidents);
@@ -64,7 +64,7 @@ fn after_its_second_victim_a_request_gets_to_no_server_and_all_else_is_served() 
         assert_eq!(incident.servers.len(), 2);
         let verification = incident.verification.as_ref().expect("verified");
         assert_eq!(verification.outcome, "passed");
-        // The servers' own incidents say what brought them down.
+        // The servers' own incidents name the request that crashed them.
         assert_eq!(poisoned(&world).len(), 3, "seed {seed}");
     }
 }
@@ -115,7 +115,7 @@ fn where_every_request_brings_servers_down_none_is_blamed_and_service_is_back_wi
         world.run(60_000 + seed * 100);
         world.kills = |_| false;
         world.until(120_000, |world| {
-            (0..3).all(|index| world.state(index) == ServerState::Up)
+            (0..3).all(|index| world.state(index) == ServerStatus::Up)
         });
         let (failed, refused) = (world.totals.failed, world.refused);
         world.run(5_000);
@@ -128,7 +128,7 @@ fn where_every_request_brings_servers_down_none_is_blamed_and_service_is_back_wi
     }
 }
 
-/// What they share ends them one after the other, and a request that is seldom asked for meets two of them.
+/// A shared cause ends them one after the other, and a rare request coincides with two of the exits.
 #[test]
 fn processes_that_end_together_are_not_blamed_on_a_request() {
     for seed in 0..100 {
@@ -138,7 +138,7 @@ fn processes_that_end_together_are_not_blamed_on_a_request() {
         world.kills = |_| false;
         world.run(3 + seed % 30);
         for index in 0..3 {
-            if world.state(index) == ServerState::Up {
+            if world.state(index) == ServerStatus::Up {
                 world.break_server(index as usize, Condition::Doomed(0));
             }
         }
@@ -147,7 +147,7 @@ fn processes_that_end_together_are_not_blamed_on_a_request() {
         assert_eq!((world.deaths, world.refused), (3, 0), "seed {seed}");
         world.until(30_000, |world| {
             let mut all = world.incidents.values();
-            all.all(|one| one.status == Status::Closed)
+            all.all(|one| one.status == IncidentStatus::Closed)
         });
     }
 }
@@ -216,7 +216,7 @@ fn a_person_ends_a_quarantine() {
     assert_eq!(world.answers(), ["refused"]);
     world.order(OperatorOrder::Close(id.clone()));
     assert_eq!(world.answers(), ["done"]);
-    assert_eq!(world.incidents[&id].status, Status::Closed);
+    assert_eq!(world.incidents[&id].status, IncidentStatus::Closed);
     world.send("/crash");
     assert_eq!(world.refused, 2, "it is in quarantine still");
     world.kills = |_| false;

@@ -1,9 +1,10 @@
-//! What is costly needs a reason: a server that pauses, that is one of several, or whose peer is being restarted is not restarted.
+//! Costly actions need a reason: a server that pauses, that is one of several, or whose peer is being restarted is not
+//! restarted.
 
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::contract::Managed;
-use evenkeel_fault::incident::End;
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::incident::CloseReason;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::policy::ProbeKind;
 
 use super::kinds::kind;
@@ -23,7 +24,7 @@ fn a_loop_that_is_blocked_for_a_while_comes_back_without_a_restart() {
         }
         assert!(world.restarts.is_empty(), "seed {seed}");
         let open = world.incidents.values();
-        let open = open.filter(|incident| incident.status != Status::Closed);
+        let open = open.filter(|incident| incident.status != IncidentStatus::Closed);
         assert_eq!(open.count(), 0, "seed {seed}: {:#?}", world.incidents);
         for incident in world.incidents.values() {
             assert_eq!(kind(incident), FaultKind::ProcessHung, "seed {seed}");
@@ -168,7 +169,7 @@ fn processes_that_somebody_stopped_are_restarted_one_after_the_other() {
     }
     // They look alike at first, until each is examined.
     let ends = world.incidents.values().filter_map(|one| one.end);
-    assert!(ends.into_iter().any(|end| end == End::Split));
+    assert!(ends.into_iter().any(|end| end == CloseReason::Split));
     world.assert_both_ids_are_told();
 }
 
@@ -188,7 +189,7 @@ fn processes_that_all_closed_their_ports_are_restarted_one_after_another() {
         assert_eq!(restarted, [0, 1, 2], "seed {seed}");
         for incident in world.incidents.values() {
             assert_eq!(kind(incident), FaultKind::NotListening, "seed {seed}");
-            assert_eq!(incident.status, Status::Closed, "seed {seed}");
+            assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
         }
     }
 }
@@ -226,7 +227,7 @@ fn a_server_that_is_slow_after_its_start_gets_fewer_requests_and_is_not_restarte
                 .collect();
             assert!(!slow.is_empty(), "seed {seed}: {:#?}", world.incidents);
             for incident in slow {
-                assert_eq!(incident.status, Status::Closed, "seed {seed}");
+                assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
                 let words = incident.diagnosis[0].evidence.join("; ");
                 assert!(words.contains("(warm-up)"), "{words}");
             }

@@ -1,8 +1,8 @@
-//! Starts that take their time, restarts by others, a guardian that dies, a stranger on the port.
+//! Slow starts, restarts by others, a guardian that dies, a foreign process on the port.
 
 use evenkeel_core::ServerId;
-use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
-use evenkeel_fault::incident::Status;
+use evenkeel_fault::contract::{Managed, OperatorOrder, ServerStatus};
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::kind::FaultKind;
 use evenkeel_fault::maintenance::OrderTerms;
 
@@ -30,7 +30,7 @@ fn an_ordered_restart_of_a_slow_starter_is_one_restart_and_no_incident() {
             world.run(millis / 2 + 5_000);
             assert_eq!(world.restarts.len(), 1, "{managed:?} {millis}");
             assert!(world.incidents.is_empty(), "{:?}", world.incidents);
-            assert_eq!(world.state(1), ServerState::Up);
+            assert_eq!(world.state(1), ServerStatus::Up);
             assert_eq!(world.totals.failed, failed);
         }
     }
@@ -45,8 +45,8 @@ fn a_repair_of_a_slow_starter_is_one_restart_and_one_incident() {
         world.break_server(1, Condition::Dead);
         world.run(millis + 5_000);
         assert_eq!(world.restarts.len(), 1, "{millis}");
-        assert_eq!(world.only().status, Status::Closed);
-        assert_eq!(world.state(1), ServerState::Up);
+        assert_eq!(world.only().status, IncidentStatus::Closed);
+        assert_eq!(world.state(1), ServerStatus::Up);
     }
 }
 
@@ -60,7 +60,7 @@ fn a_start_that_takes_longer_than_allowed_gets_more_time_with_each_try() {
         OrderTerms::default(),
     ));
     world.run(120_000);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     assert!(world.restarts.len() <= 3, "{}", world.restarts.len());
     // Learnt: the next one is one restart.
     let before = world.restarts.len();
@@ -70,7 +70,7 @@ fn a_start_that_takes_longer_than_allowed_gets_more_time_with_each_try() {
     ));
     world.run(60_000);
     assert_eq!(world.restarts.len(), before + 1);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_server_that_somebody_else_restarts_is_not_started_a_second_time() {
         world.heal(index);
         world.run(6_000);
         assert_eq!(world.restarts.len(), 0);
-        assert_eq!(world.state(u32::try_from(index).unwrap()), ServerState::Up);
+        assert_eq!(world.state(u32::try_from(index).unwrap()), ServerStatus::Up);
     }
     assert_eq!(world.totals.failed, 0);
 }
@@ -95,8 +95,8 @@ fn a_server_that_does_not_come_back_by_itself_is_restarted_by_its_command() {
     world.break_server(1, Condition::Deaf);
     world.run(15_000);
     assert_eq!(world.restarts.len(), 1);
-    assert_eq!(world.state(1), ServerState::Up);
-    assert_eq!(world.only().status, Status::Closed);
+    assert_eq!(world.state(1), ServerStatus::Up);
+    assert_eq!(world.only().status, IncidentStatus::Closed);
 }
 
 #[test]
@@ -112,10 +112,10 @@ fn the_death_of_the_guardian_is_one_incident_and_all_servers_come_back() {
         "{:?}",
         incident.diagnosis
     );
-    assert_eq!(incident.status, Status::Closed);
+    assert_eq!(incident.status, IncidentStatus::Closed);
     assert_eq!(world.restarts.len(), 3);
     for index in 0..3 {
-        assert_eq!(world.state(index), ServerState::Up);
+        assert_eq!(world.state(index), ServerStatus::Up);
     }
     // It is no sign of a crash loop.
     world.guardian_dies();
@@ -132,7 +132,7 @@ fn a_stranger_on_the_port_is_said_and_gets_no_traffic() {
     world.run(10_000);
     let incident = world.only();
     assert_eq!(incident.diagnosis[0].fault, FaultKind::PortTaken);
-    assert_eq!(incident.status, Status::Escalated);
+    assert_eq!(incident.status, IncidentStatus::Escalated);
     assert!(!world.in_service(1));
     let sent = world.sent(1);
     world.run(10_000);
@@ -140,6 +140,6 @@ fn a_stranger_on_the_port_is_said_and_gets_no_traffic() {
     // It goes: the next start has the port.
     world.reborn(1, Condition::Well);
     world.run(200_000);
-    assert_eq!(world.only().status, Status::Closed);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.only().status, IncidentStatus::Closed);
+    assert_eq!(world.state(1), ServerStatus::Up);
 }

@@ -2,10 +2,10 @@
 
 use evenkeel_core::{Random, ServerId};
 use evenkeel_fault::Incident;
-use evenkeel_fault::contract::{Managed, OperatorOrder, ServerState};
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::contract::{Managed, OperatorOrder, ServerStatus};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::maintenance::OrderTerms;
-use evenkeel_fault::outlook::{NextStep, Waits};
+use evenkeel_fault::outlook::{NextStep, WaitReason};
 
 use super::world::{Condition, World, ms, options};
 
@@ -33,7 +33,7 @@ fn unproven(seed: u64) -> World {
     world.every = ms(NEVER);
     world.until(10_000, |world| outcome(world.only()) == "not-proven");
     assert!(world.in_service(1), "seed {seed}");
-    assert_eq!(world.state(1), ServerState::Up, "seed {seed}");
+    assert_eq!(world.state(1), ServerStatus::Up, "seed {seed}");
     world
 }
 
@@ -44,20 +44,20 @@ fn without_requests_it_is_open_as_not_proven_for_ten_minutes() {
         let id = world.only().id.clone();
         for _ in 0..5 {
             let incident = world.only();
-            assert_eq!(incident.status, Status::Verifying, "seed {seed}");
+            assert_eq!(incident.status, IncidentStatus::Verifying, "seed {seed}");
             assert_eq!(outcome(incident), "not-proven", "seed {seed}");
             assert!(incident.recovered.is_some() && incident.durations_ms.recovery.is_some());
             let shown = world.keeper.outlooks(world.now);
             let shown = shown.iter().find(|(_, index, _)| *index == Some(1));
             let (_, _, shown) = shown.expect("it is not simply well");
-            assert_eq!((shown.next, shown.waits), (NextStep::Close, Waits::Proof));
+            assert_eq!((shown.next, shown.waits), (NextStep::Close, WaitReason::Proof));
             assert!(shown.detail.contains(&id), "{}", shown.detail);
             world.run(118_000);
         }
-        let took = world.until(20_000, |world| world.only().status == Status::Closed);
+        let took = world.until(20_000, |world| world.only().status == IncidentStatus::Closed);
         assert!(took > ms(1_000), "seed {seed}: {took:?}");
         let incident = world.only();
-        assert_eq!(incident.end, Some(End::Recovered), "seed {seed}");
+        assert_eq!(incident.end, Some(CloseReason::Recovered), "seed {seed}");
         assert_eq!(outcome(incident), "not-proven", "seed {seed}");
         // What it cost, and how long it took, is counted until the server was back.
         let durations = incident.durations_ms;
@@ -72,7 +72,7 @@ fn a_few_requests_of_the_kind_prove_it() {
     for seed in 0..100 {
         let mut world = unproven(seed);
         world.ask_every(300);
-        let took = world.until(60_000, |world| world.only().status == Status::Closed);
+        let took = world.until(60_000, |world| world.only().status == IncidentStatus::Closed);
         assert!(took < ms(6_000), "seed {seed}: {took:?}");
         let verification = world.only().verification.as_ref().expect("verified");
         assert_eq!(verification.outcome, "passed", "seed {seed}");
@@ -94,7 +94,7 @@ fn what_is_not_proven_holds_no_turn_and_no_place() {
         world.until(5_000, |world| world.in_service(2));
         assert_eq!(world.incidents.len(), 2, "seed {seed}");
         let first = world.incidents.values().next().expect("the first");
-        assert_eq!(first.status, Status::Verifying, "seed {seed}");
+        assert_eq!(first.status, IncidentStatus::Verifying, "seed {seed}");
         assert_eq!(first.servers, ["two"], "seed {seed}");
     }
 }
@@ -114,7 +114,7 @@ fn a_new_detection_opens_it_again() {
             let incident = world.only();
             incident.recovered.is_none() && !incident.actions.is_empty()
         });
-        world.until(20_000, |world| world.only().status == Status::Closed);
+        world.until(20_000, |world| world.only().status == IncidentStatus::Closed);
         let incident = world.only();
         assert_eq!(outcome(incident), "passed", "seed {seed} {condition:?}");
         assert_eq!(world.restarts.len(), 2, "seed {seed} {condition:?}");
@@ -144,7 +144,7 @@ fn requests_of_another_kind_prove_nothing() {
         world.broken = None;
         let all_passed = |world: &World| {
             let mut all = world.incidents.values();
-            all.all(|one| one.status == Status::Closed)
+            all.all(|one| one.status == IncidentStatus::Closed)
         };
         world.until(400_000, all_passed);
         assert!(world.in_service(1), "seed {seed}");
@@ -169,7 +169,7 @@ fn nothing_is_proven_while_the_service_as_a_whole_fails() {
         (0..3).for_each(|index| world.heal(index));
         let closed = |world: &World| {
             let mut all = world.incidents.values();
-            all.all(|one| one.status == Status::Closed)
+            all.all(|one| one.status == IncidentStatus::Closed)
         };
         world.until(60_000, closed);
         let first = &world.incidents[&first.id];
@@ -183,11 +183,11 @@ fn persons_are_answered_and_obeyed_while_it_is_not_proven() {
     let id = world.only().id.clone();
     world.order(OperatorOrder::Close(id));
     assert_eq!(world.answers(), ["done"]);
-    assert_eq!(world.only().end, Some(End::ClosedByPerson));
+    assert_eq!(world.only().end, Some(CloseReason::ClosedByPerson));
     let mut world = unproven(2);
     let terms = OrderTerms::default();
     world.order(OperatorOrder::Drain(ServerId::new(0, 1), terms));
-    assert_eq!(world.only().end, Some(End::Maintenance));
+    assert_eq!(world.only().end, Some(CloseReason::Maintenance));
     // A restart that a person ordered has been done when the server is back.
     let mut world = world_of(3);
     world.break_server(1, Condition::Errors(100));
@@ -196,5 +196,5 @@ fn persons_are_answered_and_obeyed_while_it_is_not_proven() {
     world.order(OperatorOrder::Restart(ServerId::new(0, 1), terms));
     world.every = ms(NEVER);
     world.until(10_000, |world| world.answers() == ["accepted", "done"]);
-    assert_eq!(world.only().status, Status::Verifying);
+    assert_eq!(world.only().status, IncidentStatus::Verifying);
 }

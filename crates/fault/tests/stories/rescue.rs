@@ -1,4 +1,4 @@
-//! When requests in flight are sent elsewhere: once per ejection, and only from what is dead or hung.
+//! When requests in flight are moved to other servers: once per ejection, and only from dead or hung servers.
 
 use evenkeel_core::{Directive, Instant, ServerId};
 use evenkeel_fault::Output;

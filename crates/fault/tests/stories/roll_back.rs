@@ -1,8 +1,8 @@
-//! Back to the version that ran before.
+//! Roll-back to the previous version.
 
 use evenkeel_core::{ProgramChange, Random};
 use evenkeel_fault::contract::OperatorOrder;
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::policy::{Action, FaultOptions};
 use evenkeel_fault::policy::{Mode, Playbook};
 use evenkeel_fault::{FaultKind, Incident};
@@ -32,7 +32,7 @@ fn world_of(seed: u64, servers: usize, spec: FaultOptions) -> World {
 fn own(world: &World) -> &Incident {
     world.assert_both_ids_are_told();
     let mut own = world.incidents.values();
-    own.find(|incident| incident.end != Some(End::Merged))
+    own.find(|incident| incident.end != Some(CloseReason::Merged))
         .expect("an incident")
 }
 
@@ -60,7 +60,7 @@ fn a_version_that_cannot_start_is_rolled_back_once_and_all_are_started_again() {
             "seed {seed}"
         );
         world.run(5_000);
-        assert_eq!(own(&world).status, Status::Closed, "seed {seed}");
+        assert_eq!(own(&world).status, IncidentStatus::Closed, "seed {seed}");
         assert_eq!(world.roll_backs, 1, "seed {seed}");
     }
 }
@@ -91,13 +91,13 @@ fn one_bad_deploy_is_one_incident_and_it_tells_of_the_roll_back() {
                 kind(incident),
                 FaultKind::BadDeploy | FaultKind::CannotStart
             );
-            is_of_start && incident.end != Some(End::Merged)
+            is_of_start && incident.end != Some(CloseReason::Merged)
         });
         let own: Vec<&Incident> = own.collect();
         let [incident] = own.as_slice() else {
             panic!("seed {seed}: {own:#?}");
         };
-        assert_eq!(incident.end, Some(End::Recovered), "seed {seed}");
+        assert_eq!(incident.end, Some(CloseReason::Recovered), "seed {seed}");
         assert!(
             actions(incident).contains(&("roll-back", "done")),
             "seed {seed}: {incident:#?}"

@@ -1,13 +1,13 @@
-//! The rules that hold whatever the fault is: modes, guards, limits, one incident per fault, orders, expiry.
+//! Rules that hold for every fault: modes, guards, limits, one incident per fault, orders, expiry.
 
 use evenkeel_core::{
-    Directive, Instant, Observation, Outcome, ProbeOutcome, ServerId, Signal, Verdict,
+    Directive, EjectionReason, Instant, Observation, Outcome, ProbeOutcome, ServerId, Signal,
 };
-use evenkeel_fault::contract::{Managed, OperatorOrder, Pace, ServerState, Totals};
-use evenkeel_fault::incident::{ActionOutcome, Incident, Status};
+use evenkeel_fault::contract::{Managed, OperatorOrder, ProbePace, ServerStatus, Totals};
+use evenkeel_fault::incident::{ActionOutcome, Incident, IncidentStatus};
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::{Action, Mode, Playbook};
-use evenkeel_fault::{FaultKind, Input, Memory, Output, Similar};
+use evenkeel_fault::{FaultKind, Input, Output, PersistedState, Similar};
 
 use super::world::{Condition, World, ms, options};
 
@@ -16,7 +16,7 @@ fn closed(world: &World) -> bool {
         && world
             .incidents
             .values()
-            .all(|incident| incident.status == Status::Closed)
+            .all(|incident| incident.status == IncidentStatus::Closed)
 }
 
 fn actions(incident: &Incident) -> Vec<(&str, &str)> {
@@ -49,7 +49,7 @@ fn off_only_records_and_closes_when_it_is_well_again() {
     assert!(!world.outputs.iter().any(|(_, output)| gave(output)));
     assert_eq!(kind(world.only()), FaultKind::ProcessHung);
     assert_eq!(actions(world.only()), []);
-    assert_eq!(world.only().status, Status::Open);
+    assert_eq!(world.only().status, IncidentStatus::Open);
     world.heal(1);
     world.until(6_000, closed);
     assert!(!world.outputs.iter().any(|(_, output)| gave(output)));
@@ -76,7 +76,7 @@ fn dry_run_keeps_traffic_from_a_dead_process() {
     world.break_server(1, Condition::Dead);
     world.run(20_000);
     assert!(!world.in_service(1));
-    assert_eq!(world.state(1), ServerState::Down);
+    assert_eq!(world.state(1), ServerStatus::Down);
     assert_eq!(
         actions(world.only()),
         [("eject", "done"), ("restart", "would-do")]
@@ -88,7 +88,7 @@ fn ask_waits_for_a_person_and_acts_once_approved() {
     let mut world = in_mode(Mode::Ask);
     world.break_server(1, Condition::Hung);
     world.run(10_000);
-    assert_eq!(world.only().status, Status::AwaitingApproval);
+    assert_eq!(world.only().status, IncidentStatus::AwaitingApproval);
     assert_eq!(
         actions(world.only()),
         [("eject", "done"), ("restart", "would-do")]
@@ -96,7 +96,7 @@ fn ask_waits_for_a_person_and_acts_once_approved() {
     assert!(world.restarts.is_empty());
     let id = world.only().id.clone();
     world.order(OperatorOrder::Approve("2026-11-22-9999".to_owned()));
-    assert_eq!(world.only().status, Status::AwaitingApproval);
+    assert_eq!(world.only().status, IncidentStatus::AwaitingApproval);
     world.order(OperatorOrder::Approve(id));
     world.until(2_000, closed);
     assert_eq!(actions(world.only())[2..], [("restart", "done")]);
@@ -109,7 +109,7 @@ fn ask_and_a_no_means_that_it_is_only_watched() {
     world.run(10_000);
     let id = world.only().id.clone();
     world.order(OperatorOrder::Reject(id));
-    assert_eq!(world.only().status, Status::Open);
+    assert_eq!(world.only().status, IncidentStatus::Open);
     world.run(10_000);
     assert!(world.restarts.is_empty());
     world.heal(1);
@@ -133,7 +133,7 @@ fn a_person_closes_an_incident_as_it_is() {
             .as_ref()
             .expect("report")
             .summary
-            .contains("a person closed it")
+            .contains("an operator closed it")
     );
 }
 
@@ -279,12 +279,12 @@ fn an_exit_that_was_asked_for_is_no_fault() {
         ServerId::new(0, 1),
         OrderTerms::default(),
     ));
-    assert_eq!(world.state(1), ServerState::Recovering);
+    assert_eq!(world.state(1), ServerStatus::Recovering);
     assert!(!world.in_service(1));
     world.run(300);
-    assert_eq!(world.state(1), ServerState::Verifying);
+    assert_eq!(world.state(1), ServerStatus::Verifying);
     world.run(1_000);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
     assert!(world.in_service(1));
     assert!(world.incidents.is_empty());
     assert_eq!(world.restarts.len(), 1);
@@ -319,7 +319,7 @@ fn directives_are_renewed_before_they_expire_and_end_with_a_restore() {
             && matches!(
                 output,
                 Output::Directive(Directive::Eject {
-                    verdict: Verdict::Hung,
+                    verdict: EjectionReason::Hung,
                     ..
                 })
             )
@@ -366,37 +366,37 @@ fn probes_that_flap_are_a_doubt_and_no_incident() {
             server,
             observation,
         })]);
-        assert_eq!(world.state(1), ServerState::Doubtful);
+        assert_eq!(world.state(1), ServerStatus::Doubtful);
     }
     assert!(world.incidents.is_empty());
     let fast = world.outputs.iter().filter(|(_, output)| {
         matches!(
             output,
             Output::Pace {
-                pace: Pace::Fast,
+                pace: ProbePace::Fast,
                 ..
             }
         )
     });
     assert_eq!(fast.count(), 1);
     world.run(30_000);
-    assert_eq!(world.state(1), ServerState::Up);
+    assert_eq!(world.state(1), ServerStatus::Up);
 }
 
 #[test]
 fn a_child_takes_traffic_once_it_is_ready_and_is_given_time() {
     let mut world = World::new(2, Managed::Child, options());
-    assert_eq!(world.state(0), ServerState::Starting);
+    assert_eq!(world.state(0), ServerStatus::Starting);
     assert!(!world.in_service(0));
     world.run(150);
-    assert_eq!(world.state(0), ServerState::Up);
+    assert_eq!(world.state(0), ServerStatus::Up);
     assert!(world.in_service(0));
 
     let mut world = World::new(2, Managed::Child, options());
     world.break_server(1, Condition::Deaf);
     world.run(9_000);
     assert!(world.incidents.is_empty());
-    assert_eq!(world.state(1), ServerState::Starting);
+    assert_eq!(world.state(1), ServerStatus::Starting);
     world.run(5_000);
     assert_eq!(kind(world.only()), FaultKind::CannotStart);
 }
@@ -459,10 +459,10 @@ fn ids_go_on_where_history_ended_and_similar_incidents_are_named() {
         service: "api".to_owned(),
         ..before.clone()
     };
-    let memory = Memory {
+    let memory = PersistedState {
         numbers: vec![("2026-11-22".to_owned(), 41)],
         recent: vec![before, other],
-        ..Memory::default()
+        ..PersistedState::default()
     };
     let mut world = World::with_memory(3, Managed::Child, options(), memory);
     world.run(5_000);

@@ -1,8 +1,8 @@
-//! What is too little for any limit and lasts: an incident that says so, and nobody is ejected or restarted for it.
+//! Persistent faults below every limit: an incident that names them, without ejections or restarts.
 
 use evenkeel_core::{Random, ServerId};
 use evenkeel_fault::contract::{Managed, OperatorOrder};
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::ProbeKind;
 use evenkeel_fault::{FaultKind, Incident};
@@ -42,7 +42,11 @@ fn five_of_a_hundred_answers_that_fail_are_an_incident() {
         assert!(words.contains("answers failed within"), "{words}");
         (0..3).for_each(|index| world.heal(index));
         world.run(60_000);
-        assert_eq!(world.only().end, Some(End::Recovered), "seed {seed}");
+        assert_eq!(
+            world.only().end,
+            Some(CloseReason::Recovered),
+            "seed {seed}"
+        );
         assert_left_alone(&world, seed);
     }
 }
@@ -55,7 +59,7 @@ fn a_person_who_closes_it_says_that_this_is_usual() {
     let id = world.only().id.clone();
     world.order(OperatorOrder::Close(id));
     world.run(300_000);
-    assert_eq!(world.only().end, Some(End::ClosedByPerson));
+    assert_eq!(world.only().end, Some(CloseReason::ClosedByPerson));
 }
 
 #[test]
@@ -85,7 +89,11 @@ fn a_method_that_hangs_on_one_server_is_an_incident_that_names_both() {
         assert!(evidence(incident).contains("POST /orders"));
         world.broken = None;
         world.run(60_000);
-        assert_eq!(world.only().end, Some(End::Recovered), "seed {seed}");
+        assert_eq!(
+            world.only().end,
+            Some(CloseReason::Recovered),
+            "seed {seed}"
+        );
     }
 }
 
@@ -107,7 +115,7 @@ fn two_of_three_that_become_slow_together_are_an_incident() {
         (0..2).for_each(|index| world.heal(index));
         world.run(150_000);
         let open = world.incidents.values();
-        let open = open.filter(|one| one.status != Status::Closed);
+        let open = open.filter(|one| one.status != IncidentStatus::Closed);
         assert_eq!(open.count(), 0, "seed {seed}: {:#?}", world.incidents);
         assert_left_alone(&world, seed);
     }
@@ -160,8 +168,8 @@ fn a_slow_burn_hides_nothing() {
     }
 }
 
-/// A healthy life: one answer in a hundred fails, pauses as of a garbage collector, load that doubles and halves, thin nights, a
-/// rolling restart that a person orders now and then, with servers that are cold after it.
+/// A healthy life: one answer in a hundred fails, pauses as of a garbage collector, load that doubles and halves, thin
+/// nights, an operator's rolling restart now and then, with servers that are cold after it.
 #[test]
 fn a_healthy_life_has_hardly_an_incident_and_no_restart_of_evenkeels_own() {
     let days = std::env::var("EVENKEEL_LONG").map_or(1, |days| days.parse().unwrap_or(30));
@@ -202,5 +210,9 @@ fn a_healthy_life_has_hardly_an_incident_and_no_restart_of_evenkeels_own() {
     assert_eq!(world.restarts.len(), ordered, "{:#?}", world.incidents);
     let false_alarms: Vec<&Incident> = world.incidents.values().collect();
     assert!(false_alarms.len() <= 1, "{false_alarms:#?}");
-    assert!(false_alarms.iter().all(|one| one.status == Status::Closed));
+    assert!(
+        false_alarms
+            .iter()
+            .all(|one| one.status == IncidentStatus::Closed)
+    );
 }

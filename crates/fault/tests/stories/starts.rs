@@ -1,9 +1,9 @@
-//! Servers that cannot start for one cause: one incident, one of them is tried, and all come back once it starts.
+//! Servers that cannot start for one cause: one incident, one canary, and all come back once it starts.
 
 use evenkeel_core::{ProgramChange, Random, ServerId};
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::contract::{Managed, OperatorOrder};
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::Mode;
 
@@ -30,7 +30,7 @@ fn world_of(seed: u64, changed: bool) -> World {
 
 fn open(world: &World) -> usize {
     let all = world.incidents.values();
-    all.filter(|incident| incident.status != Status::Closed)
+    all.filter(|incident| incident.status != IncidentStatus::Closed)
         .count()
 }
 
@@ -46,7 +46,7 @@ fn a_version_that_cannot_start_is_one_incident_and_one_server_is_tried() {
         world.assert_both_ids_are_told();
         let not_merged = world.incidents.values();
         let incident = not_merged
-            .filter(|incident| incident.end != Some(End::Merged))
+            .filter(|incident| incident.end != Some(CloseReason::Merged))
             .collect::<Vec<_>>();
         let [incident] = incident.as_slice() else {
             panic!("seed {seed}: {:#?}", world.incidents);
@@ -83,7 +83,7 @@ fn those_that_wait_are_judged_by_themselves_if_the_incident_ends_otherwise() {
     world.run(10_000);
     let mut all = world.incidents.values();
     let id = all
-        .find(|incident| incident.status != Status::Closed)
+        .find(|incident| incident.status != IncidentStatus::Closed)
         .map(|incident| incident.id.clone())
         .expect("an open incident");
     world.order(OperatorOrder::Close(id));
@@ -195,7 +195,7 @@ fn a_restart_that_takes_too_long_is_a_slow_start_and_says_what_to_set() {
     let incident = world.only();
     assert_eq!(kind(incident), FaultKind::CannotStart);
     assert!(evidence(incident).contains("recover.verify.within"));
-    assert_eq!(incident.status, Status::Closed);
+    assert_eq!(incident.status, IncidentStatus::Closed);
 }
 
 /// Its queue of connections is empty: they do not get to it, and a restart would not change that.
@@ -211,5 +211,5 @@ fn a_process_that_connections_do_not_reach_is_not_restarted() {
     world.heal(1);
     world.run(60_000);
     assert!(world.in_service(1));
-    assert_eq!(world.only().status, Status::Closed);
+    assert_eq!(world.only().status, IncidentStatus::Closed);
 }

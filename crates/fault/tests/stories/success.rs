@@ -1,10 +1,10 @@
-//! What has failed again and again is not the first thing that is tried.
+//! An action that has failed repeatedly is not the first one to be tried.
 
 use evenkeel_fault::contract::Managed;
-use evenkeel_fault::incident::Status;
-use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::incident::IncidentStatus;
+use evenkeel_fault::keeper::PersistedState;
 use evenkeel_fault::policy::Action;
-use evenkeel_fault::recover::{SuccessRates, Tries};
+use evenkeel_fault::recover::{ActionTries, SuccessRates};
 use evenkeel_fault::{FaultKind, Incident};
 
 use super::kinds::actions;
@@ -17,9 +17,13 @@ fn world_of_vain_restarts() -> World {
     world.reborn(1, Condition::Errors(100));
     world.break_server(1, Condition::Errors(100));
     world.until(300_000, |world| world.restarts.len() >= 5);
-    world.until(60_000, |world| world.only().status == Status::Escalated);
+    world.until(60_000, |world| {
+        world.only().status == IncidentStatus::Escalated
+    });
     world.heal(1);
-    world.until(300_000, |world| world.only().status == Status::Closed);
+    world.until(300_000, |world| {
+        world.only().status == IncidentStatus::Closed
+    });
     world
 }
 
@@ -27,7 +31,7 @@ fn last(world: &World) -> &Incident {
     world.incidents.values().last().expect("an incident")
 }
 
-/// Breaks the server again: a person is told, and after a minute it is tried all the same.
+/// Breaks the server again: an operator is notified, and after a minute the action is taken nevertheless.
 fn is_put_off(mut world: World, restarts: usize) {
     world.run(10_000);
     let before = world.incidents.len();
@@ -36,12 +40,12 @@ fn is_put_off(mut world: World, restarts: usize) {
     world.until(5_000, |world| world.incidents.len() > before);
     world.run(50_000);
     assert_eq!(world.restarts.len(), restarts, "not at first");
-    assert_eq!(last(&world).status, Status::Escalated);
+    assert_eq!(last(&world).status, IncidentStatus::Escalated);
     let told = last(&world).timeline.iter();
     let mut told = told.filter(|entry| entry.text.contains("not the first thing"));
     assert!(told.next().is_some(), "{:#?}", last(&world).timeline);
     world.until(60_000, |world| world.restarts.len() > restarts);
-    world.until(60_000, |world| last(world).status == Status::Closed);
+    world.until(60_000, |world| last(world).status == IncidentStatus::Closed);
     assert!(actions(last(&world)).contains(&("escalate", "done")));
 }
 
@@ -64,9 +68,9 @@ fn what_earlier_runs_have_learnt_is_known() {
     let mut rates = SuccessRates::default();
     let world = world_of_vain_restarts();
     world.incidents.values().for_each(|one| rates.learn(one));
-    let memory = Memory {
+    let memory = PersistedState {
         rates,
-        ..Memory::default()
+        ..PersistedState::default()
     };
     is_put_off(World::with_memory(3, Managed::Child, options(), memory), 0);
 }
@@ -78,11 +82,11 @@ fn one_that_helps_stays_the_first_thing() {
         world.run(20_000);
         world.break_server(1, Condition::Errors(100));
         world.until(5_000, |world| world.restarts.len() == n + 1);
-        world.until(20_000, |world| last(world).status == Status::Closed);
+        world.until(20_000, |world| last(world).status == IncidentStatus::Closed);
     }
     let rate = &world.keeper.success_rates(world.only_service())[0];
     let (tried, verified) = (4, 4);
-    assert_eq!(rate.tries, Tries { tried, verified });
+    assert_eq!(rate.tries, ActionTries { tried, verified });
 }
 
 /// To start what has ended costs nothing.
@@ -94,7 +98,9 @@ fn a_dead_process_is_started_at_once_whatever_has_helped() {
     world.break_server(1, Condition::Dead);
     world.run(60_000);
     world.reborn(1, Condition::Well);
-    world.until(200_000, |world| world.only().status == Status::Closed);
+    world.until(200_000, |world| {
+        world.only().status == IncidentStatus::Closed
+    });
     world.run(700_000);
     let restarts = world.restarts.len();
     world.break_server(1, Condition::Dead);

@@ -1,24 +1,24 @@
-//! Several services that show the same at the same time: one incident holds them all, and nothing costly is done.
+//! Several services with the same symptom at the same time: one incident covers them all, and nothing costly is done.
 
 use std::time::Duration;
 
 use evenkeel_core::{
     Epoch, Instant, Observation, Outcome, ProbeOutcome, Random, RequestShape, ServerId, ServiceId,
-    Signal, Wall,
+    Signal, WallTime,
 };
 use evenkeel_fault::contract::{
-    Examination, Managed, OperatorOrder, ProcessState, ServerSpec, ServiceSpec, Ticket, Totals,
+    Examination, Managed, OperatorOrder, OrderTicket, ProcessState, ServerSpec, ServiceSpec, Totals,
 };
-use evenkeel_fault::incident::{End, Status};
+use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::policy::Action;
-use evenkeel_fault::{FaultKind, Incident, Input, Keeper, Memory, Output};
+use evenkeel_fault::{FaultKind, Incident, Input, Keeper, Output, PersistedState};
 
 use super::kinds::{evidence, kind};
 use super::world::{ms, options};
 
 const NAMES: [&str; 4] = ["shop", "blog", "mail", "pay"];
 
-/// Several services, each of so many servers, whose requests all end as told.
+/// Several services, each with this many servers, whose requests all end as given.
 struct Town {
     keeper: Keeper,
     now: Instant,
@@ -53,9 +53,9 @@ impl Town {
                     })
                     .collect(),
             });
-        let epoch = Epoch(Wall(1_795_341_600_000));
+        let epoch = Epoch(WallTime(1_795_341_600_000));
         let mut town = Self {
-            keeper: Keeper::new(specs.collect(), epoch, seed, Memory::default()),
+            keeper: Keeper::new(specs.collect(), epoch, seed, PersistedState::default()),
             now: Instant::ZERO,
             servers: servers.to_vec(),
             ends: vec![Outcome::Answered(200); servers.len()],
@@ -182,11 +182,13 @@ impl Town {
     /// The only incident that did not end in another one.
     fn one(&self) -> &Incident {
         let mut all = self.incidents.values();
-        let one = all.find(|one| one.end != Some(End::Merged)).expect("one");
+        let one = all
+            .find(|one| one.end != Some(CloseReason::Merged))
+            .expect("one");
         let mut own = self
             .incidents
             .values()
-            .filter(|one| one.end != Some(End::Merged));
+            .filter(|one| one.end != Some(CloseReason::Merged));
         assert_eq!(own.clone().count(), 1, "{:#?}", own.collect::<Vec<_>>());
         assert!(own.next().is_some());
         let tells = |from: &Incident, to: &Incident| {
@@ -195,7 +197,7 @@ impl Town {
                 .any(|entry| entry.text.contains(&to.id))
         };
         let all = self.incidents.values();
-        for merged in all.filter(|merged| merged.end == Some(End::Merged)) {
+        for merged in all.filter(|merged| merged.end == Some(CloseReason::Merged)) {
             let mut others = self.incidents.values().filter(|into| into.id != merged.id);
             assert!(
                 others.any(|into| tells(merged, into) && tells(into, merged)),
@@ -235,17 +237,17 @@ fn a_dependency_that_all_services_need_is_one_incident_and_nobody_is_restarted()
             assert!(words.contains(name), "seed {seed}: {words}");
         }
         assert_eq!(incident.servers.len(), servers.iter().sum::<usize>());
-        assert_ne!(incident.status, Status::Closed);
+        assert_ne!(incident.status, IncidentStatus::Closed);
         let keeper = town.keeper.incidents();
         assert_eq!(keeper.count(), 1, "seed {seed}");
-        // One is well before the others: the incident goes on.
+        // One recovers before the others: the incident continues.
         town.ends[0] = Outcome::Answered(200);
         town.run(10_000);
-        assert_ne!(town.one().status, Status::Closed, "seed {seed}");
+        assert_ne!(town.one().status, IncidentStatus::Closed, "seed {seed}");
         town.ends.fill(Outcome::Answered(200));
         town.run(10_000);
         let incident = town.one();
-        assert_eq!(incident.end, Some(End::Recovered), "seed {seed}");
+        assert_eq!(incident.end, Some(CloseReason::Recovered), "seed {seed}");
         assert_eq!(town.restarts, 0, "seed {seed}");
     }
 }
@@ -265,7 +267,7 @@ fn where_no_service_can_be_reached_it_is_rather_evenkeel_that_cannot_reach_them(
         assert_eq!(town.restarts, 0);
         town.ends.fill(Outcome::Answered(200));
         town.run(20_000);
-        assert_eq!(town.one().end, Some(End::Recovered), "seed {seed}");
+        assert_eq!(town.one().end, Some(CloseReason::Recovered), "seed {seed}");
     }
 }
 
@@ -288,11 +290,11 @@ fn a_person_who_closes_it_closes_it_for_all() {
     town.run(10_000);
     let id = town.one().id.clone();
     town.step(vec![Input::Operator {
-        ticket: Ticket(1),
+        ticket: OrderTicket(1),
         at: town.now,
         order: Box::new(OperatorOrder::Close(id.clone())),
     }]);
-    assert_eq!(town.incidents[&id].end, Some(End::ClosedByPerson));
+    assert_eq!(town.incidents[&id].end, Some(CloseReason::ClosedByPerson));
     town.ends.fill(Outcome::Answered(200));
     town.run(5_000);
     assert_eq!(town.keeper.incidents().count(), 0);

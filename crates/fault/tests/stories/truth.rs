@@ -1,9 +1,9 @@
-//! What a record says happened: whose repair it was, whether it is proven, what an order came to, what time it was.
+//! Incident records tell the truth: who repaired, whether it is proven, the outcome of an order, the times.
 
-use evenkeel_core::{Epoch, ServerId, Wall};
+use evenkeel_core::{Epoch, ServerId, WallTime};
 use evenkeel_fault::contract::{Managed, OperatorOrder};
 use evenkeel_fault::incident::invariants::violations;
-use evenkeel_fault::incident::{Incident, RepairedBy, Status};
+use evenkeel_fault::incident::{Incident, IncidentStatus, RepairedBy};
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::Mode;
 use evenkeel_fault::{FaultKind, Input};
@@ -15,7 +15,7 @@ fn closed(world: &World) -> bool {
         && world
             .incidents
             .values()
-            .all(|incident| incident.status == Status::Closed)
+            .all(|incident| incident.status == IncidentStatus::Closed)
 }
 
 fn summary(incident: &Incident) -> &str {
@@ -35,7 +35,7 @@ fn only_a_repair_of_evenkeels_own_is_called_verified() {
     );
     assert!(summary(world.only()).contains("the repair was verified"));
 
-    // Nobody runs this one but a person, who mends it.
+    // This one is run by an operator only, who repairs it.
     let mut world = World::new(3, Managed::Nothing, options());
     world.run(5_000);
     world.break_server(1, Condition::Hung);
@@ -87,7 +87,7 @@ fn a_repair_that_no_request_has_tried_is_not_proven() {
     };
     assert!(is_not_proven(&world));
     world.run(580_000);
-    assert_eq!(world.only().status, Status::Verifying);
+    assert_eq!(world.only().status, IncidentStatus::Verifying);
     world.until(30_000, closed);
     assert!(is_not_proven(&world));
 }
@@ -134,7 +134,7 @@ fn the_impact_of_an_open_incident_is_kept_up() {
     world.break_server(0, Condition::Hung);
     world.run(60_000);
     let open = world.only();
-    assert_ne!(open.status, Status::Closed);
+    assert_ne!(open.status, IncidentStatus::Closed);
     assert!(open.impact.failed > 1_000, "{:?}", open.impact);
 }
 
@@ -146,7 +146,9 @@ fn stamps_follow_a_clock_that_was_set_and_durations_do_not() {
         world.run(5_000);
         world.break_server(1, Condition::Deaf);
         world.run(30_000);
-        let epoch = Epoch(Wall(1_795_341_600_000_u64.saturating_add_signed(by_millis)));
+        let epoch = Epoch(WallTime(
+            1_795_341_600_000_u64.saturating_add_signed(by_millis),
+        ));
         world.feed(vec![Input::ClockSet { epoch, by_millis }]);
         world.run(30_000);
         world.heal(1);

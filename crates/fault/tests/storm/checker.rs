@@ -1,11 +1,11 @@
-//! What is checked of every step.
+//! Invariants checked after every step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Instant, Observation, Outcome, Signal, Verdict};
-use evenkeel_fault::contract::{ActionOrder, Ticket};
-use evenkeel_fault::incident::Status;
+use evenkeel_core::{Directive, EjectionReason, Instant, Observation, Outcome, Signal};
+use evenkeel_fault::contract::{ActionOrder, OrderTicket};
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::incident::invariants::violations;
 use evenkeel_fault::policy::{Action, Mode};
 use evenkeel_fault::{FaultKind, Output};
@@ -23,7 +23,8 @@ pub(crate) struct Checker {
     pub(crate) failed_in_row: [u32; SERVERS as usize],
     /// The mode of the service.
     pub(crate) mode: Option<Mode>,
-    /// Whether its process surely runs: nothing was done to it since it was started, and that was told in an earlier step.
+    /// Whether its process certainly runs: nothing was done to it since its start, which was reported in an earlier
+    /// step.
     pub(crate) perhaps_dead: [bool; SERVERS as usize],
     /// Started in this step.
     pub(crate) started: [bool; SERVERS as usize],
@@ -34,7 +35,7 @@ pub(crate) struct Checker {
     /// What began before says how the server was, not how it is: its process was started, or its last incident was closed.
     pub(crate) since: [Instant; SERVERS as usize],
     /// Orders without their last answer.
-    pub(crate) open_tickets: BTreeSet<Ticket>,
+    pub(crate) open_tickets: BTreeSet<OrderTicket>,
 }
 
 impl Checker {
@@ -93,7 +94,7 @@ impl Checker {
                     }
                 }
                 Output::Record(incident) => {
-                    if incident.status == Status::Closed {
+                    if incident.status == IncidentStatus::Closed {
                         self.changing.retain(|_, id| *id != incident.id);
                     }
                     assert!(incident.timeline.len() <= 400 && incident.actions.len() <= 110);
@@ -107,10 +108,10 @@ impl Checker {
                         continue;
                     };
                     let index: usize = server.trim_start_matches('s').parse().expect("a number");
-                    if incident.status == Status::Closed {
+                    if incident.status == IncidentStatus::Closed {
                         self.since[index] = now;
                     }
-                    // What brought it down says nothing of whether it serves; how it ended does.
+                    // The request that crashed it says nothing about whether it serves; the exit does.
                     let mut kinds = incident.diagnosis.iter().map(|finding| finding.fault);
                     let own = kinds.find(|kind| *kind != FaultKind::PoisonRequest);
                     if own.is_some() || incident.diagnosis.is_empty() {
@@ -197,7 +198,7 @@ impl Checker {
                 let by_hand = self.with_operators && until == Instant::NEVER;
                 assert!(by_hand || until > now && until <= now + Duration::from_secs(6));
                 self.out[index] = true;
-                (verdict != Verdict::Known && !was_out).then_some(index)
+                (verdict != EjectionReason::Known && !was_out).then_some(index)
             }
             Directive::Trial { until, .. } => {
                 assert!(until > now && until <= now + Duration::from_secs(6));

@@ -1,11 +1,11 @@
-//! Signals, orders and answers, drawn by lot.
+//! Random signals, orders and results.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use evenkeel_core::{
-    ExactShape, ExactText, Exit, Exposed, Exposure, Instant, Observation, Outcome, ProbeOutcome,
-    Random, ServerId, ServiceId, StartFailure,
+    ExactShape, ExactText, Exit, Exposure, ExposureEvent, Instant, Observation, Outcome,
+    ProbeOutcome, Random, ServerId, ServiceId, StartFailure,
 };
 use evenkeel_fault::Input;
 use evenkeel_fault::contract::{Examination, OperatorOrder, OrderId, ProcessState};
@@ -94,10 +94,10 @@ pub(crate) fn exposure(random: &mut Random, at: Instant, server: ServerId) -> Ex
         server,
         shape: ExactShape::of_head(&Keys::default(), head.as_bytes()),
         what: match random.below(4) {
-            0 => Exposed::Began,
-            1 => Exposed::Survived,
-            2 => Exposed::Unsent,
-            _ => Exposed::Broke {
+            0 => ExposureEvent::Began,
+            1 => ExposureEvent::Survived,
+            2 => ExposureEvent::Unsent,
+            _ => ExposureEvent::Broke {
                 age: random.duration_up_to(Duration::from_secs(2)),
                 route: evenkeel_core::RequestShape::of(b"GET", target.as_bytes()),
                 text: ExactText::of_head(head.as_bytes()),

@@ -1,17 +1,18 @@
-//! Random signals and answers: the keeper never panics, never falls asleep over something due, and its guards hold.
+//! Random signals and results: the keeper never panics, never misses a deadline, and its guards hold.
 
 use std::time::Duration;
 
 use evenkeel_core::{
-    Epoch, Instant, Observation, Outcome, ProbeOutcome, Random, ServerId, ServiceId, Signal, Wall,
+    Epoch, Instant, Observation, Outcome, ProbeOutcome, Random, ServerId, ServiceId, Signal,
+    WallTime,
 };
 use evenkeel_fault::contract::{
-    Examination, Managed, OperatorOrder, OrderId, ServerSpec, ServiceSpec, Ticket, Totals,
+    Examination, Managed, OperatorOrder, OrderId, OrderTicket, ServerSpec, ServiceSpec, Totals,
 };
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::policy::{ActionLimit, Mode, ProbeKind};
-use evenkeel_fault::{Input, Keeper, Memory, Output};
+use evenkeel_fault::{Input, Keeper, Output, PersistedState};
 use proptest::prelude::*;
 
 mod checker;
@@ -23,7 +24,7 @@ use checker::Checker;
 use draws::{answer, exposure, observation, order};
 use options::options;
 
-const EPOCH: Epoch = Epoch(Wall(1_795_341_600_000));
+const EPOCH: Epoch = Epoch(WallTime(1_795_341_600_000));
 const SERVERS: u32 = 4;
 const LIMIT: ActionLimit = ActionLimit {
     actions: 3,
@@ -73,7 +74,7 @@ impl Storm {
     fn new(seed: u64, managed: Managed, mode: Mode, with_operators: bool) -> Self {
         let services = vec![spec(managed, mode)];
         Self {
-            keeper: Keeper::new(services, EPOCH, seed, Memory::default()),
+            keeper: Keeper::new(services, EPOCH, seed, PersistedState::default()),
             checker: Checker {
                 with_operators,
                 mode: Some(mode),
@@ -103,7 +104,7 @@ impl Storm {
         if self.checker.with_operators && self.random.below(50) == 0 {
             let order = order(&mut self.random);
             self.tickets += 1;
-            let ticket = Ticket(self.tickets);
+            let ticket = OrderTicket(self.tickets);
             self.checker.open_tickets.insert(ticket);
             self.inputs.push(Input::Operator {
                 ticket,
@@ -117,7 +118,7 @@ impl Storm {
             } else {
                 -1_800_000
             };
-            self.epoch = Epoch(Wall(self.epoch.0.0.saturating_add_signed(by_millis)));
+            self.epoch = Epoch(WallTime(self.epoch.0.0.saturating_add_signed(by_millis)));
             let epoch = self.epoch;
             self.inputs.push(Input::ClockSet { epoch, by_millis });
         }
@@ -186,7 +187,7 @@ impl Storm {
         }
         for order in orders {
             self.tickets += 1;
-            let ticket = Ticket(self.tickets);
+            let ticket = OrderTicket(self.tickets);
             self.checker.open_tickets.insert(ticket);
             self.inputs.push(Input::Operator {
                 ticket,
@@ -331,14 +332,14 @@ const COMMANDS: Managed = Managed::Commands {
     stop: false,
 };
 
-/// A restart that a person ordered, of whose end nobody told, is given up.
+/// A restart ordered by an operator is given up if its end was not reported.
 #[test]
 fn a_restart_whose_end_is_not_told_ends_all_the_same() {
     let seed = 16_924_077_347_397_523_705;
     assert_all_answered(&storm(seed, COMMANDS, Mode::Automatic, true));
 }
 
-/// A server whose process had ended, started by somebody else and verified, serves like others.
+/// A server whose process had exited and was restarted by others serves like any other once verified.
 #[test]
 fn a_verified_server_counts_as_serving_whoever_started_it() {
     let seed = 4_258_185_722_972_903_582;
@@ -354,8 +355,8 @@ fn a_late_success_of_the_process_before_does_not_count() {
     assert_eq!(storm.keeper.incidents().count(), 0);
 }
 
-/// A server whose process was stopped by an order, and which evenkeel may not start by itself: the order that ends its maintenance is
-/// answered, and somebody sees to the server.
+/// A server whose process was stopped by an order, and which evenkeel may not start by itself: the order that ends its
+/// maintenance is answered, and the server is handled.
 #[test]
 fn the_end_of_maintenance_is_seen_to_also_where_nothing_may_be_started() {
     let seed = 17_170_814_906_208_027_290;

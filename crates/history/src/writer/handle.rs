@@ -1,5 +1,5 @@
-//! What others have of the thread that writes: they hand it things and ask it, and never wait for the disk unless they say
-//! how long.
+//! The handle to the writer thread. Callers pass it data and queries, and never wait for the disk unless they give a
+//! timeout.
 
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -7,22 +7,22 @@ use std::time::Duration;
 
 use evenkeel_fault::{Incident, Maintenance};
 
-use super::shared::{Shared, State, StoreHealth};
+use super::shared::{StoreHealth, WriterShared, WriterState};
 use crate::store::Store;
 
 /// Questions that may wait.
 const MOST_QUESTIONS: usize = 64;
 
-/// What hands things to the [`Writer`](super::Writer). Copies hand to the same one; it ends when the last copy is gone.
+/// A handle to the [`Writer`](super::Writer). Clones refer to the same one; it ends when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub struct WriterHandle(pub(super) Arc<Owner>);
+pub struct WriterHandle(pub(super) Arc<ThreadOwner>);
 
 #[derive(Debug)]
-pub(super) struct Owner(pub(super) Arc<Shared>);
+pub(super) struct ThreadOwner(pub(super) Arc<WriterShared>);
 
 impl WriterHandle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self(Arc::new(Owner(shared)))
+    pub(super) fn new(shared: Arc<WriterShared>) -> Self {
+        Self(Arc::new(ThreadOwner(shared)))
     }
 
     /// Keeps the incident as it is now. Never waits for the disk.
@@ -68,7 +68,7 @@ impl WriterHandle {
         let target = state.handed;
         state.hurry = true;
         self.0.0.work.notify_one();
-        let missing = |state: &mut State| state.settled < target && !state.ended;
+        let missing = |state: &mut WriterState| state.settled < target && !state.ended;
         let waited = self.0.0.done.wait_timeout_while(state, timeout, missing);
         waited.unwrap_or_else(PoisonError::into_inner).0.settled >= target
     }
@@ -100,7 +100,7 @@ impl WriterHandle {
         self.0.0.health()
     }
 
-    /// What waits to be written, as it is now.
+    /// The incidents that wait to be written.
     pub(crate) fn waiting(&self) -> Vec<Incident> {
         self.lock().pending.incidents().cloned().collect()
     }
@@ -121,12 +121,12 @@ impl WriterHandle {
         state.ended && state.pending.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.0.0.lock()
     }
 }
 
-impl Drop for Owner {
+impl Drop for ThreadOwner {
     fn drop(&mut self) {
         self.0.lock().stop = true;
         self.0.work.notify_one();

@@ -1,7 +1,8 @@
-//! The thread that writes the store. Whoever hands it something never waits for the disk.
+//! The thread that writes the store. Callers that pass it data never wait for the disk.
 //!
-//! Not a channel of messages: a slow or full disk would fill it with old states of the same incident. What waits is
-//! kept by id instead ([`Pending`]), so that it is always the newest state that is tried, until it is written.
+//! Not a channel of messages: a slow or full disk would fill it with outdated states of the same incident. Pending
+//! writes are kept by id instead ([`PendingWrites`]), so that the newest state is always the one that is retried until
+//! it is written.
 
 mod handle;
 mod shared;
@@ -17,13 +18,13 @@ use evenkeel_runtime::Clock;
 
 use crate::error::StoreError;
 use crate::file::calendar_now;
-use crate::open::Opened;
-use crate::pending::Pending;
+use crate::open::OpenedStore;
+use crate::pending::PendingWrites;
 use crate::store::Store;
 
 pub use handle::WriterHandle;
 pub use shared::StoreHealth;
-use shared::{Question, Shared, State};
+use shared::{StoreQuery, WriterShared, WriterState};
 
 /// Between two tries to write, at first and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -33,14 +34,14 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 const PRUNE_EVERY: Duration = Duration::from_secs(3600);
 /// How often it is seen to that the file still has its name, also when nothing is to be written.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// What is kept.
+/// How long records are kept.
 const KEEP_DAYS: u32 = 400;
 const KEEP_INCIDENTS: u32 = 100_000;
 
 /// The thread that writes the store.
 #[derive(Debug)]
 pub struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<WriterShared>,
     store: Option<Store>,
     clock: Clock,
     said: Option<Instant>,
@@ -56,7 +57,7 @@ impl Writer {
     /// # Errors
     /// If the system has no thread for it.
     pub fn start(store: Store) -> io::Result<WriterHandle> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(WriterShared::default());
         shared.lock().not_kept.clone_from(&store.only_memory);
         let writer = Self {
             shared: Arc::clone(&shared),
@@ -97,17 +98,17 @@ impl Writer {
                 self.prune();
             }
         }
-        // Closing takes the log into the file; whoever waits for the end wants that done.
+        // Closing merges the write-ahead log into the file, which is part of an orderly end.
         drop(self.store.take());
         self.shared.lock().ended = true;
         self.shared.done.notify_all();
     }
 
     /// Waits for something to do.
-    fn next(&self) -> (Pending, Vec<Question>, u64, bool) {
+    fn next(&self) -> (PendingWrites, Vec<StoreQuery>, u64, bool) {
         #[cfg(test)]
         assert!(!self.shared.lock().fault, "injected by a test");
-        let idle = |state: &mut State| {
+        let idle = |state: &mut WriterState| {
             !state.stop && state.pending.is_empty() && state.questions.is_empty()
         };
         let waited = self
@@ -123,39 +124,39 @@ impl Writer {
         )
     }
 
-    /// Makes the file again if it was removed or replaced. Until that works the old one, which has no name any more, keeps
-    /// everything; it is copied as a whole.
+    /// Recreates the file if it was removed or replaced. Until that works the old one, which no longer has a name,
+    /// keeps everything; it is copied as a whole.
     fn keep_file(&mut self) {
         let Some(store) = &self.store else { return };
         let Err(gone) = store.check_file() else {
             if self.said_gone.take().is_some() {
                 self.shared.lock().not_kept = None;
-                tracing::info!("the incident store is in its place again");
+                tracing::info!("the incident store is back at its path");
             }
             return;
         };
-        match store.made_again() {
-            Ok(Opened { store, .. }) => {
+        match store.recreated() {
+            Ok(OpenedStore { store, .. }) => {
                 self.store = Some(store);
                 self.said_gone = None;
                 let mut state = self.shared.lock();
                 state.not_kept = None;
-                state.made_again += 1;
+                state.recreated += 1;
                 drop(state);
-                tracing::warn!("{gone}; it was made again with all that it held");
+                tracing::warn!("{gone}; it was recreated with its whole content");
             }
             Err(error) => {
                 self.shared.lock().not_kept = Some(format!("{gone}; {error}"));
                 let now = self.clock.now();
                 if self.said_gone.is_none_or(|said| now - said >= SAY_AGAIN) {
                     self.said_gone = Some(now);
-                    tracing::error!(%error, "{gone}, and cannot be made again; what it held is kept until evenkeel ends");
+                    tracing::error!(%error, "{gone}, and cannot be recreated; its content is kept in memory until evenkeel ends");
                 }
             }
         }
     }
 
-    fn answer(&self, questions: Vec<Question>) {
+    fn answer(&self, questions: Vec<StoreQuery>) {
         let Some(store) = &self.store else { return };
         for question in questions {
             // Whoever asked gets no answer.
@@ -168,7 +169,7 @@ impl Writer {
     }
 
     /// Writes all as one, or puts all of it back. Says whether it failed.
-    fn write(&mut self, batch: Pending, handed: u64) -> bool {
+    fn write(&mut self, batch: PendingWrites, handed: u64) -> bool {
         let Some(store) = &self.store else {
             return true;
         };
@@ -195,7 +196,7 @@ impl Writer {
         drop(state);
         self.failed(&error, handed);
         if error.is_corruption() {
-            self.begin_anew();
+            self.start_over();
         }
         true
     }
@@ -212,7 +213,7 @@ impl Writer {
         self.wait = RETRY.0;
         if self.shared.lock().last_error.take().is_some() {
             self.said = None;
-            tracing::info!("the incident store can be written again; nothing that waited is lost");
+            tracing::info!("the incident store can be written again; nothing was lost");
         }
     }
 
@@ -230,7 +231,7 @@ impl Writer {
             tracing::error!(
                 %error,
                 waiting,
-                "the incident store cannot be written; traffic and recovery go on, the newest state of each incident waits in memory"
+                "the incident store cannot be written; traffic and recovery continue, and the latest state of each incident is kept in memory"
             );
         }
     }
@@ -239,7 +240,8 @@ impl Writer {
     fn rest(&mut self) {
         let wait = self.wait;
         self.wait = (wait * 2).min(RETRY.1);
-        let calm = |state: &mut State| !state.stop && !state.hurry && state.questions.is_empty();
+        let calm =
+            |state: &mut WriterState| !state.stop && !state.hurry && state.questions.is_empty();
         let rested = self
             .shared
             .work
@@ -248,19 +250,19 @@ impl Writer {
     }
 
     /// The file is broken: a new one takes its place, or memory if even that is not possible.
-    fn begin_anew(&mut self) {
+    fn start_over(&mut self) {
         let Some(store) = self.store.take() else {
             return;
         };
-        match store.begin_anew() {
-            Ok(Opened { store, notes }) => {
+        match store.start_over() {
+            Ok(OpenedStore { store, notes }) => {
                 self.store = Some(store);
                 for note in notes {
                     tracing::error!("{note}");
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "no incident store can be written; incidents are kept in memory only, until evenkeel ends");
+                tracing::error!(%error, "no incident store can be written; incidents are kept in memory until evenkeel ends");
                 self.shared.lock().not_kept = Some(error.to_string());
                 self.store = Store::open(None).ok().map(|opened| opened.store);
             }
@@ -287,7 +289,7 @@ fn contained<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, Store
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(StoreError::Panicked))
 }
 
-fn add_traffic(store: &Store, batch: &Pending) -> Result<(), StoreError> {
+fn add_traffic(store: &Store, batch: &PendingWrites) -> Result<(), StoreError> {
     batch
         .traffic()
         .try_for_each(|(service, minute, requests, failed)| {

@@ -1,13 +1,13 @@
-//! What the thread that writes and those that hand it something have in common, and how the store is.
+//! State shared by the writer thread and its handles, and the health of the store.
 
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::StoreError;
-use crate::pending::Pending;
+use crate::pending::PendingWrites;
 use crate::store::Store;
 
-pub(super) type Question = Box<dyn FnOnce(&Store) + Send>;
+pub(super) type StoreQuery = Box<dyn FnOnce(&Store) + Send>;
 
 /// How the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,14 +21,14 @@ pub struct StoreHealth {
     /// Tries to write that failed.
     pub failures: u64,
     /// Times that the file was removed or replaced, and made again.
-    pub made_again: u64,
-    /// The thread that writes it has ended by a mistake of evenkeel's own.
+    pub recreated: u64,
+    /// The thread that writes it has died because of a bug in evenkeel.
     pub lost: bool,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) state: Mutex<State>,
+pub(super) struct WriterShared {
+    pub(super) state: Mutex<WriterState>,
     /// Something is there for the writer.
     pub(super) work: Condvar,
     /// The writer has done something.
@@ -36,9 +36,9 @@ pub(super) struct Shared {
 }
 
 #[derive(Default)]
-pub(super) struct State {
-    pub(super) pending: Pending,
-    pub(super) questions: Vec<Question>,
+pub(super) struct WriterState {
+    pub(super) pending: PendingWrites,
+    pub(super) questions: Vec<StoreQuery>,
     /// How many things were handed in, and how many of these are written or dropped.
     pub(super) handed: u64,
     pub(super) settled: u64,
@@ -50,15 +50,15 @@ pub(super) struct State {
     pub(super) not_kept: Option<String>,
     pub(super) dropped: u64,
     pub(super) failures: u64,
-    pub(super) made_again: u64,
+    pub(super) recreated: u64,
     pub(super) lost: bool,
     /// The thread is to panic.
     #[cfg(test)]
     pub(super) fault: bool,
 }
 
-impl Shared {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+impl WriterShared {
+    pub(super) fn lock(&self) -> MutexGuard<'_, WriterState> {
         // Whoever panicked with the lock left whole numbers and whole incidents behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,33 +70,33 @@ impl Shared {
             last_error: state.last_error.clone().or_else(|| state.not_kept.clone()),
             dropped: state.dropped,
             failures: state.failures,
-            made_again: state.made_again,
+            recreated: state.recreated,
             lost: state.lost,
         }
     }
 
-    /// The thread has panicked where that is not contained: nobody waits for it any more.
+    /// The thread has panicked where that is not contained: it is no longer awaited.
     pub(super) fn mark_lost(&self) {
         let mut state = self.lock();
         state.last_error = Some(StoreError::Panicked.to_string());
         (state.ended, state.lost) = (true, true);
-        // Whoever asked is told by this that there is no answer.
+        // This tells the caller that there is no answer.
         state.questions.clear();
         drop(state);
         self.done.notify_all();
         tracing::error!(
-            "the thread of the incident store is lost: what happens from now on is not kept; traffic and recovery go on"
+            "the incident store thread has died: incidents are no longer stored; traffic and recovery continue"
         );
     }
 }
 
-impl State {
+impl WriterState {
     pub(super) fn drop_some(&mut self, dropped: u64) {
         self.dropped += dropped;
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for WriterState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let questions = self.questions.len();
         formatter

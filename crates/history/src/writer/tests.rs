@@ -1,9 +1,9 @@
-//! What waits is written, or waits on, whatever the disk does.
+//! Pending data is written eventually, whatever the disk does.
 
 use evenkeel_fault::Incident;
 
 use super::*;
-use crate::filter::Filter;
+use crate::filter::IncidentFilter;
 use crate::pending::MOST_INCIDENTS;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -27,7 +27,9 @@ fn in_file() -> (tempfile::TempDir, Store) {
 
 fn kept(handle: &WriterHandle) -> Vec<Incident> {
     handle
-        .ask(SOON, |store| store.list(&Filter::default()).unwrap())
+        .ask(SOON, |store| {
+            store.list(&IncidentFilter::default()).unwrap()
+        })
         .unwrap()
 }
 
@@ -48,7 +50,7 @@ fn what_is_flushed_is_there_and_the_newest_state_wins() {
             last_error: None,
             dropped: 0,
             failures: 0,
-            made_again: 0,
+            recreated: 0,
             lost: false,
         }
     );
@@ -94,22 +96,22 @@ fn on_a_full_disk_the_newest_state_waits_until_there_is_room() {
     handle.save(incident(2, &large));
     assert_eq!(kept(&handle), []);
     // Whoever asks what happened sees what waits, in its newest state.
-    let all = Filter::default();
+    let all = IncidentFilter::default();
     let known = handle.list(&all, SOON).unwrap().unwrap();
     assert_eq!(known, [incident(2, &large), incident(1, "small")]);
-    let one = Filter {
+    let one = IncidentFilter {
         limit: Some(1),
-        ..Filter::default()
+        ..IncidentFilter::default()
     };
     assert_eq!(handle.list(&one, SOON).unwrap().unwrap().len(), 1);
-    let other = Filter {
+    let other = IncidentFilter {
         service: Some("other".to_owned()),
-        ..Filter::default()
+        ..IncidentFilter::default()
     };
     assert_eq!(handle.list(&other, SOON).unwrap().unwrap(), []);
-    let later = Filter {
+    let later = IncidentFilter {
         since: Some("2026-01-03".to_owned()),
-        ..Filter::default()
+        ..IncidentFilter::default()
     };
     assert_eq!(handle.list(&later, SOON).unwrap().unwrap(), []);
     let first = handle.get("2026-01-02-0001", SOON).unwrap().unwrap();
@@ -122,7 +124,7 @@ fn on_a_full_disk_the_newest_state_waits_until_there_is_room() {
     assert!(handle.stop(SOON));
     let reader = Store::open_read_only(&folder.path().join("evenkeel.db")).unwrap();
     assert_eq!(
-        reader.list(&Filter::default()).unwrap(),
+        reader.list(&IncidentFilter::default()).unwrap(),
         [incident(2, &large), incident(1, "small")]
     );
 }
@@ -178,7 +180,7 @@ fn a_file_that_breaks_while_it_is_written_gives_way_to_a_new_one() {
         "the broken file was found"
     );
     let reader = Store::open_read_only(&path).unwrap();
-    assert_eq!(reader.list(&Filter::default()).unwrap().len(), 200);
+    assert_eq!(reader.list(&IncidentFilter::default()).unwrap().len(), 200);
 }
 
 #[test]
@@ -193,7 +195,7 @@ fn the_thread_ends_with_its_last_handle_and_writes_what_waits() {
         .wait_timeout_while(shared.lock(), SOON, |state| !state.ended);
     assert!(ended.unwrap().0.ended);
     let reader = Store::open_read_only(&folder.path().join("evenkeel.db")).unwrap();
-    assert_eq!(reader.list(&Filter::default()).unwrap().len(), 1);
+    assert_eq!(reader.list(&IncidentFilter::default()).unwrap().len(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 )]
 
 use evenkeel_fault::Incident;
-use evenkeel_fault::incident::{Durations, Impact, Status};
+use evenkeel_fault::incident::{Durations, Impact, IncidentStatus};
 
 /// An incident of `shop` on 2026-11-22 at ten o'clock, and `minute` minutes; closed.
 pub(crate) fn incident(number: u32, minute: u32) -> Incident {
@@ -14,7 +14,7 @@ pub(crate) fn incident(number: u32, minute: u32) -> Incident {
     Incident {
         id: format!("2026-11-22-{number:04}"),
         drill: false,
-        status: Status::Closed,
+        status: IncidentStatus::Closed,
         service: "shop".to_owned(),
         servers: vec!["one".to_owned()],
         onset: at(0),
@@ -47,7 +47,7 @@ pub(crate) fn incident(number: u32, minute: u32) -> Incident {
 )]
 pub(crate) fn open(number: u32, minute: u32) -> Incident {
     Incident {
-        status: Status::Recovering,
+        status: IncidentStatus::Recovering,
         recovered: None,
         closed: None,
         ..incident(number, minute)

@@ -1,5 +1,5 @@
-//! Messages that are taken and messages that are refused, with the reason. The names of the first rows are those of the framing
-//! probe that was made of other proxies.
+//! Messages that are accepted and messages that are rejected, with the reason. The names of the first rows are those of
+//! the framing probe that was run against other proxies.
 
 #![allow(dead_code, reason = "each test program uses a part of the corpus")]
 

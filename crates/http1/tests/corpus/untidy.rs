@@ -1,8 +1,8 @@
-//! Responses that are untidy with one meaning only, what they become, and those that stay refused.
+//! Malformed responses with a single possible meaning and their repaired form, and those that remain rejected.
 
 use evenkeel_http1::{Framing, HeadError};
 
-/// A head that is put right: what it is about, the head, a field of the outcome with its value, and the framing.
+/// A repaired head: its name, the head, a field of the result with its value, and the framing.
 pub(crate) type PutRight = (
     &'static str,
     &'static str,

@@ -1,4 +1,4 @@
-//! What idle connections cost in memory, and how long a start takes.
+//! Measures the memory of idle connections, and the time of a start.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::pause;
 
-use super::proxy::{Place, Proxy, ask, start_origin};
+use super::proxy::{BenchLayout, BenchProxy, ask, start_origin};
 use super::report::median;
 use super::{machine, usage, write_json};
 
@@ -21,8 +21,8 @@ const SPARE: usize = 300;
 /// # Errors
 /// If a program cannot be started or stops answering, or the results cannot be written.
 pub fn run(
-    place: &Place,
-    proxies: &[Proxy],
+    place: &BenchLayout,
+    proxies: &[BenchProxy],
     wanted: usize,
     starts: usize,
     results: Option<&Path>,
@@ -75,8 +75,8 @@ pub fn run(
     Ok(())
 }
 
-/// Resident memory before and after so many connections have made one request each and then stay idle.
-fn idle(place: &Place, proxy: Proxy, connections: usize) -> io::Result<(u64, u64)> {
+/// Resident memory before and after this many connections have made one request each and then stay idle.
+fn idle(place: &BenchLayout, proxy: BenchProxy, connections: usize) -> io::Result<(u64, u64)> {
     let (process, _) = proxy.start(place)?;
     let mut first = TcpStream::connect(process.address)?;
     for _ in 0..1000 {

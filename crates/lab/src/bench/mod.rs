@@ -1,6 +1,6 @@
 //! The benchmark: evenkeel, HAProxy, nginx and the floor before the same origin, in alternating rounds.
 //!
-//! The load runs in a thread of this process, so that the count of requests and the proxy's CPU time are read at the
+//! The load runs in a thread of this process, so that the number of requests and the proxy's CPU time are read at the
 //! same moment. `bench/README.md` says what is measured and how to read it.
 
 pub mod usage;
@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::closed::{self, ClosedCounts};
 use crate::pause;
-use proxy::{Place, Proxy, Running, start_origin};
+use proxy::{BenchLayout, BenchProxy, RunningProxy, start_origin};
 use report::Cell;
 use usage::Core;
 use workload::Workload;
@@ -29,19 +29,19 @@ use workload::Workload;
 /// How to run the benchmark.
 #[derive(Debug, Clone)]
 pub struct BenchPlan {
-    /// Where things are.
-    pub place: Place,
+    /// Addresses and cores.
+    pub place: BenchLayout,
     /// How many rounds.
     pub rounds: usize,
     /// How long each cell is measured.
     pub measure: Duration,
     /// How long each cell runs before it is measured.
     pub warm_up: Duration,
-    /// What to ask.
+    /// The workloads.
     pub workloads: Vec<Workload>,
-    /// Whom; the first is compared with the others.
-    pub proxies: Vec<Proxy>,
-    /// Where the JSON goes.
+    /// The proxies; the first is compared with the others.
+    pub proxies: Vec<BenchProxy>,
+    /// The file for the JSON results.
     pub results: Option<PathBuf>,
     /// The commit that is measured.
     pub commit: String,
@@ -108,8 +108,8 @@ pub fn run(plan: &BenchPlan, out: &mut impl Write) -> io::Result<()> {
 fn measure(
     plan: &BenchPlan,
     round: usize,
-    proxy: Proxy,
-    process: &Running,
+    proxy: BenchProxy,
+    process: &RunningProxy,
     workload: &Workload,
 ) -> io::Result<Cell> {
     let counts = Arc::new(ClosedCounts::default());

@@ -20,8 +20,8 @@ const REQUEST: &[u8] = b"GET /small HTTP/1.1\r\nHost: bench\r\n\r\n";
 
 /// One of the programs that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proxy {
-    /// What this is all about.
+pub enum BenchProxy {
+    /// evenkeel.
     Evenkeel,
     /// Another build of it: what a change costs is the ratio of the two.
     Baseline,
@@ -33,9 +33,9 @@ pub enum Proxy {
     Floor,
 }
 
-/// Where things are and which core belongs to whom.
+/// The addresses, and the cores of each process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct BenchLayout {
     /// The folder `bench/` with the configurations.
     pub bench: PathBuf,
     /// The folder with the released programs.
@@ -52,13 +52,13 @@ pub struct Place {
 
 /// A process that ends with this value.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningProxy {
     child: Child,
-    /// Where it answers.
+    /// Its address.
     pub address: SocketAddr,
 }
 
-impl Place {
+impl BenchLayout {
     fn baseline(&self) -> PathBuf {
         self.baseline.clone().unwrap_or_default()
     }
@@ -69,10 +69,10 @@ const BASELINE_CONFIG: &str = "baseline.toml";
 const EVENKEEL_ADMIN_PORT: u16 = 18_079;
 const BASELINE_ADMIN_PORT: u16 = 18_078;
 
-fn write_baseline_config(place: &Place) -> io::Result<()> {
+fn write_baseline_config(place: &BenchLayout) -> io::Result<()> {
     let mut text = std::fs::read_to_string(place.bench.join("evenkeel.toml"))?;
     for (own, other) in [
-        (Proxy::Evenkeel.port(), Proxy::Baseline.port()),
+        (BenchProxy::Evenkeel.port(), BenchProxy::Baseline.port()),
         (EVENKEEL_ADMIN_PORT, BASELINE_ADMIN_PORT),
     ] {
         text = text.replace(&format!(":{own}\""), &format!(":{other}\""));
@@ -80,7 +80,7 @@ fn write_baseline_config(place: &Place) -> io::Result<()> {
     std::fs::write(place.scratch.join(BASELINE_CONFIG), text)
 }
 
-impl Proxy {
+impl BenchProxy {
     /// All of them, the one that the others are compared with first.
     pub const ALL: [Self; 5] = [
         Self::Evenkeel,
@@ -120,7 +120,7 @@ impl Proxy {
 
     /// The line in which it says its version.
     #[must_use]
-    pub fn version(self, place: &Place) -> String {
+    pub fn version(self, place: &BenchLayout) -> String {
         let (program, word) = match self {
             Self::Evenkeel => (place.programs.join("evenkeel"), "--version"),
             Self::Baseline => (place.baseline(), "--version"),
@@ -139,7 +139,7 @@ impl Proxy {
             .to_owned()
     }
 
-    fn command(self, place: &Place) -> Command {
+    fn command(self, place: &BenchLayout) -> Command {
         let config = |name: &str| place.bench.join(name).display().to_string();
         let program = |name: &str| place.programs.join(name).display().to_string();
         let mut words = vec!["-c".to_owned(), place.proxy_core.to_string()];
@@ -192,7 +192,7 @@ impl Proxy {
     ///
     /// # Errors
     /// If its port is taken or it cannot be started.
-    pub fn spawn(self, place: &Place) -> io::Result<Running> {
+    pub fn spawn(self, place: &BenchLayout) -> io::Result<RunningProxy> {
         if self == Self::Baseline {
             write_baseline_config(place)?;
         }
@@ -203,7 +203,7 @@ impl Proxy {
     ///
     /// # Errors
     /// If it cannot be started, ends, or does not answer within 10 s.
-    pub fn start(self, place: &Place) -> io::Result<(Running, Duration)> {
+    pub fn start(self, place: &BenchLayout) -> io::Result<(RunningProxy, Duration)> {
         let clock = Clock::start();
         let mut running = self.spawn(place)?;
         running.wait_for_answer(self.name(), place)?;
@@ -215,7 +215,7 @@ impl Proxy {
 ///
 /// # Errors
 /// If it cannot be started or does not answer.
-pub fn start_origin(place: &Place) -> io::Result<Running> {
+pub fn start_origin(place: &BenchLayout) -> io::Result<RunningProxy> {
     let mut command = Command::new("taskset");
     command
         .args(["-c", &place.load_core.to_string()])
@@ -233,8 +233,8 @@ fn spawn(
     name: &str,
     mut command: Command,
     address: SocketAddr,
-    place: &Place,
-) -> io::Result<Running> {
+    place: &BenchLayout,
+) -> io::Result<RunningProxy> {
     if TcpStream::connect(address).is_ok() {
         return Err(io::Error::new(
             ErrorKind::AddrInUse,
@@ -249,10 +249,10 @@ fn spawn(
     let child = command
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("cannot start {name}: {error}")))?;
-    Ok(Running { child, address })
+    Ok(RunningProxy { child, address })
 }
 
-impl Running {
+impl RunningProxy {
     /// Its processes as they are now.
     ///
     /// # Errors
@@ -261,7 +261,7 @@ impl Running {
         Tree::of(self.child.id())
     }
 
-    fn wait_for_answer(&mut self, name: &str, place: &Place) -> io::Result<()> {
+    fn wait_for_answer(&mut self, name: &str, place: &BenchLayout) -> io::Result<()> {
         let clock = Clock::start();
         loop {
             if first_answer(self.address).is_ok() {
@@ -281,7 +281,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProxy {
     fn drop(&mut self) {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
@@ -330,7 +330,7 @@ pub(super) fn ask(stream: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-fn log_path(place: &Place, name: &str) -> PathBuf {
+fn log_path(place: &BenchLayout, name: &str) -> PathBuf {
     Path::join(&place.scratch, format!("{name}.log"))
 }
 

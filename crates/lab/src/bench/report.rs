@@ -1,10 +1,10 @@
-//! Medians, ratios and tables of what the benchmark measured.
+//! Medians, ratios and tables of the benchmark's results.
 
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::proxy::Proxy;
+use super::proxy::BenchProxy;
 use super::workload::Workload;
 
 /// A core that was less busy than this was not the limit: the cell says nothing about its proxy.
@@ -16,7 +16,7 @@ pub struct Cell {
     /// The round, from 0.
     pub round: usize,
     /// The proxy.
-    pub proxy: Proxy,
+    pub proxy: BenchProxy,
     /// The workload's name.
     pub workload: &'static str,
     /// Right answers while it was measured.
@@ -25,7 +25,7 @@ pub struct Cell {
     pub failed: u64,
     /// CPU time of all threads and children per request, in microseconds.
     pub cpu_us: f64,
-    /// How busy the proxy's core was, 0 to 1, whoever worked on it.
+    /// The utilisation of the proxy's core, 0 to 1, by any process.
     pub core_busy: f64,
     /// The share of one core that the proxy itself took.
     pub proxy_busy: f64,
@@ -69,7 +69,7 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
 
 fn cells_of<'a>(
     cells: &'a [Cell],
-    proxy: Proxy,
+    proxy: BenchProxy,
     workload: &'a str,
 ) -> impl Iterator<Item = &'a Cell> {
     cells
@@ -80,7 +80,12 @@ fn cells_of<'a>(
 /// The median of the rounds' ratios of CPU per request, `proxy` to `other`, with the number of rounds in which both
 /// count.
 #[must_use]
-pub fn ratio(cells: &[Cell], workload: &str, proxy: Proxy, other: Proxy) -> Option<(f64, usize)> {
+pub fn ratio(
+    cells: &[Cell],
+    workload: &str,
+    proxy: BenchProxy,
+    other: BenchProxy,
+) -> Option<(f64, usize)> {
     let mut ratios = Vec::new();
     for mine in cells_of(cells, proxy, workload).filter(|cell| cell.counts()) {
         let theirs =
@@ -92,7 +97,7 @@ pub fn ratio(cells: &[Cell], workload: &str, proxy: Proxy, other: Proxy) -> Opti
 }
 
 /// Medians of one proxy under one workload over the rounds that count.
-fn medians(cells: &[Cell], proxy: Proxy, workload: &str) -> Option<[f64; 6]> {
+fn medians(cells: &[Cell], proxy: BenchProxy, workload: &str) -> Option<[f64; 6]> {
     let values = |get: fn(&Cell) -> f64| {
         median(
             cells_of(cells, proxy, workload)
@@ -119,7 +124,7 @@ pub fn print(
     out: &mut impl Write,
     cells: &[Cell],
     workloads: &[Workload],
-    proxies: &[Proxy],
+    proxies: &[BenchProxy],
 ) -> io::Result<()> {
     writeln!(
         out,
@@ -191,7 +196,7 @@ pub fn print(
 
 /// All of it for machines: every cell, the medians and the ratios.
 #[must_use]
-pub fn json(cells: &[Cell], workloads: &[Workload], proxies: &[Proxy]) -> Value {
+pub fn json(cells: &[Cell], workloads: &[Workload], proxies: &[BenchProxy]) -> Value {
     let mut summary = Vec::new();
     for workload in workloads {
         for &proxy in proxies {
@@ -228,7 +233,7 @@ pub fn json(cells: &[Cell], workloads: &[Workload], proxies: &[Proxy]) -> Value 
 mod tests {
     use super::*;
 
-    fn cell(round: usize, proxy: Proxy, cpu_us: f64, core_busy: f64) -> Cell {
+    fn cell(round: usize, proxy: BenchProxy, cpu_us: f64, core_busy: f64) -> Cell {
         Cell {
             round,
             proxy,
@@ -247,14 +252,20 @@ mod tests {
     #[test]
     fn ratios_are_paired_and_void_rounds_say_nothing() {
         let cells = [
-            cell(0, Proxy::Evenkeel, 8.0, 0.99),
-            cell(0, Proxy::Haproxy, 10.0, 0.99),
-            cell(1, Proxy::Evenkeel, 16.0, 0.95),
-            cell(1, Proxy::Haproxy, 20.0, 0.91),
-            cell(2, Proxy::Evenkeel, 30.0, 0.99),
-            cell(2, Proxy::Haproxy, 10.0, 0.5),
+            cell(0, BenchProxy::Evenkeel, 8.0, 0.99),
+            cell(0, BenchProxy::Haproxy, 10.0, 0.99),
+            cell(1, BenchProxy::Evenkeel, 16.0, 0.95),
+            cell(1, BenchProxy::Haproxy, 20.0, 0.91),
+            cell(2, BenchProxy::Evenkeel, 30.0, 0.99),
+            cell(2, BenchProxy::Haproxy, 10.0, 0.5),
         ];
-        let (ratio, rounds) = ratio(&cells, "small-64", Proxy::Evenkeel, Proxy::Haproxy).unwrap();
+        let (ratio, rounds) = ratio(
+            &cells,
+            "small-64",
+            BenchProxy::Evenkeel,
+            BenchProxy::Haproxy,
+        )
+        .unwrap();
         assert!((ratio - 0.8).abs() < 1e-9, "{ratio}");
         assert_eq!(rounds, 2);
         let mut text = Vec::new();
@@ -262,7 +273,7 @@ mod tests {
             &mut text,
             &cells,
             &super::super::workload::WORKLOADS[..2],
-            &[Proxy::Evenkeel, Proxy::Haproxy],
+            &[BenchProxy::Evenkeel, BenchProxy::Haproxy],
         )
         .unwrap();
         let text = String::from_utf8(text).unwrap();

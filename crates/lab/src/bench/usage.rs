@@ -1,4 +1,4 @@
-//! What the kernel says about a process tree and a core: CPU time, memory, how busy.
+//! CPU time, memory and utilisation of a process tree and a core, from the kernel.
 //!
 //! CPU time comes from `schedstat`, which counts nanoseconds; `/proc/PID/stat` counts ticks of 10 ms.
 

@@ -1,4 +1,4 @@
-//! What the benchmark asks of every proxy, and what evenkeel must reach.
+//! The workloads of the benchmark, and evenkeel's targets.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,7 @@ use crate::closed::ClosedPlan;
 pub struct Workload {
     /// Its name on the command line and in the tables.
     pub name: &'static str,
-    /// What it asks.
+    /// The request.
     pub text: &'static str,
     /// CPU per request compared with HAProxy's must not exceed this.
     pub bound: f64,

@@ -9,32 +9,32 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use evenkeel_lab::bench::proxy::{Place, Proxy};
+use evenkeel_lab::bench::proxy::{BenchLayout, BenchProxy};
 use evenkeel_lab::bench::workload::{WORKLOADS, Workload};
 use evenkeel_lab::bench::{self, BenchPlan};
 use evenkeel_lab::closed::{self, ClosedCounts, ClosedPlan};
 use evenkeel_lab::floor::Floor;
-use evenkeel_lab::origin::Origin;
+use evenkeel_lab::origin::BenchOrigin;
 use evenkeel_lab::soak::{self, SoakPlan};
-use evenkeel_lab::{Load, LoadPlan, LoadStats, ServerOptions, Shape, pause, server};
+use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix, SampleServerOptions, pause, server};
 
 #[derive(Debug, Parser)]
 #[command(
     name = "evenkeel-lab",
     about = "Sample server, loads and instruments of evenkeel's tests and benchmark"
 )]
-struct Program {
+struct LabCommand {
     #[command(subcommand)]
-    command: Command,
+    command: LabSubcommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum LabSubcommand {
     /// Run the sample server until SIGTERM
     Server(ServerArgs),
-    /// Send requests at a steady rate and say what came back
+    /// Send requests at a steady rate and report the results
     Load(LoadArgs),
-    /// Send each connection's next request when the last is answered
+    /// Send each connection's next request when the previous one is answered
     Closed(ClosedArgs),
     /// Forward bytes, nothing else
     Floor {
@@ -49,7 +49,7 @@ enum Command {
     Bench(BenchArgs),
     /// Measure idle connections and starts (use the script bench/memory)
     Memory(MemoryArgs),
-    /// Soak an evenkeel under awkward clients and servers (use `cargo xtask soak`)
+    /// Soak-test an evenkeel with awkward clients and servers (use `cargo xtask soak`)
     Soak(SoakArgs),
     /// Run the benchmark's origin server
     Origin {
@@ -64,16 +64,16 @@ struct ServerArgs {
     /// Where to listen; port 0 takes a free one
     #[arg(long)]
     address: SocketAddr,
-    /// What it calls itself
+    /// The server's name
     #[arg(long, default_value = "server")]
     name: String,
-    /// A file with the mode to start in
+    /// A file with the initial mode
     #[arg(long)]
     mode_file: Option<PathBuf>,
     /// Exit with this status instead of starting
     #[arg(long)]
     exit_at_start: Option<i32>,
-    /// How long an ordinary request takes
+    /// The duration of an ordinary request
     #[arg(long, default_value_t = 2)]
     base_delay_ms: u64,
 }
@@ -89,13 +89,13 @@ struct LoadArgs {
     /// How long
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
-    /// Most connections at a time
+    /// Maximum number of connections
     #[arg(long, default_value_t = 100)]
     connections: usize,
     /// The path
     #[arg(long, default_value = "/")]
     path: String,
-    /// POST a body of so many bytes instead of GET
+    /// POST a body of this many bytes instead of GET
     #[arg(long)]
     post: Option<usize>,
     /// Longest time for one request
@@ -120,7 +120,7 @@ struct ClosedArgs {
     /// The length that every answer must have
     #[arg(long, default_value_t = 13)]
     expect: usize,
-    /// POST a body of so many bytes instead of GET
+    /// POST a body of this many bytes instead of GET
     #[arg(long)]
     post: Option<usize>,
     /// A new connection for each request
@@ -130,7 +130,7 @@ struct ClosedArgs {
 
 #[derive(Debug, Args)]
 struct PlaceArgs {
-    /// The folder with the proxies' configurations
+    /// The directory with the proxies' configurations
     #[arg(long, default_value = "bench")]
     bench: PathBuf,
     /// The core of the proxy under test
@@ -139,13 +139,13 @@ struct PlaceArgs {
     /// The core of the load and the origin
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// Whom to measure, the first compared with the others [default: evenkeel,haproxy,nginx, and floor but for memory]
+    /// The proxies to measure; the first is compared with the others [default: evenkeel,haproxy,nginx, and floor except for memory]
     #[arg(long, value_delimiter = ',')]
     proxies: Vec<String>,
     /// Another build of evenkeel to measure in the same run, as "baseline"
     #[arg(long)]
     baseline: Option<PathBuf>,
-    /// Where the JSON goes; given twice, the last counts
+    /// The file for the JSON results; if given twice, the last one counts
     #[arg(long, overrides_with = "results")]
     results: Option<PathBuf>,
     /// The commit that is measured
@@ -163,7 +163,7 @@ struct BenchArgs {
     /// How long each proxy is measured under each workload in each round
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// How long it runs before that
+    /// How long each proxy runs before it is measured
     #[arg(long, default_value_t = 1.0)]
     warm_up: f64,
     /// Only these workloads
@@ -191,7 +191,7 @@ struct SoakArgs {
     /// How long
     #[arg(long, default_value_t = 30)]
     minutes: u32,
-    /// Decides what clients and servers do
+    /// The seed for the behaviour of clients and servers
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// The commit that is soaked
@@ -203,17 +203,17 @@ struct SoakArgs {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Program::parse().command {
-        Command::Server(args) => serve(args),
-        Command::Load(args) => load(&args),
-        Command::Closed(args) => closed(args),
-        Command::Floor { listen, to } => Floor::bind(listen, to).and_then(|floor| {
+    let outcome = match LabCommand::parse().command {
+        LabSubcommand::Server(args) => serve(args),
+        LabSubcommand::Load(args) => load(&args),
+        LabSubcommand::Closed(args) => closed(args),
+        LabSubcommand::Floor { listen, to } => Floor::bind(listen, to).and_then(|floor| {
             say(&format!("floor listens on {}", floor.address()?))?;
             floor.run()
         }),
-        Command::Bench(args) => bench(&args),
-        Command::Memory(args) => memory(&args),
-        Command::Soak(args) => soak::run(
+        LabSubcommand::Bench(args) => bench(&args),
+        LabSubcommand::Memory(args) => memory(&args),
+        LabSubcommand::Soak(args) => soak::run(
             &SoakPlan {
                 program: args.program,
                 span: Duration::from_secs(60 * u64::from(args.minutes)),
@@ -223,7 +223,7 @@ fn main() -> ExitCode {
             },
             &mut io::stdout(),
         ),
-        Command::Origin { listen } => Origin::bind(&listen).and_then(|origin| {
+        LabSubcommand::Origin { listen } => BenchOrigin::bind(&listen).and_then(|origin| {
             for address in origin.addresses()? {
                 say(&format!("origin listens on {address}"))?;
             }
@@ -240,7 +240,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: ServerArgs) -> io::Result<()> {
-    server::run(&ServerOptions {
+    server::run(&SampleServerOptions {
         address: args.address,
         name: args.name,
         mode_file: args.mode_file,
@@ -251,10 +251,10 @@ fn serve(args: ServerArgs) -> io::Result<()> {
 
 fn load(args: &LoadArgs) -> io::Result<()> {
     let shape = args.post.map_or_else(
-        || Shape::get(&args.path),
-        |length| Shape::post(&args.path, length),
+        || RequestMix::get(&args.path),
+        |length| RequestMix::post(&args.path, length),
     );
-    let load = Load::start(LoadPlan {
+    let load = OpenLoad::start(LoadPlan {
         mix: vec![shape],
         connections: args.connections,
         timeout: Duration::from_millis(args.timeout_ms),
@@ -349,15 +349,20 @@ fn memory(args: &MemoryArgs) -> io::Result<()> {
     finish(&place, outcome)
 }
 
-/// Whom evenkeel is measured beside.
-const PEERS: [Proxy; 4] = [Proxy::Evenkeel, Proxy::Haproxy, Proxy::Nginx, Proxy::Floor];
-/// The floor holds a server connection for each idle client, which says nothing about the others.
-const KEEP_IDLE: [Proxy; 3] = [Proxy::Evenkeel, Proxy::Haproxy, Proxy::Nginx];
+/// The proxies that evenkeel is compared with.
+const PEERS: [BenchProxy; 4] = [
+    BenchProxy::Evenkeel,
+    BenchProxy::Haproxy,
+    BenchProxy::Nginx,
+    BenchProxy::Floor,
+];
+/// The floor holds a server connection for each idle client, so its memory is not comparable.
+const KEEP_IDLE: [BenchProxy; 3] = [BenchProxy::Evenkeel, BenchProxy::Haproxy, BenchProxy::Nginx];
 
-fn proxies(args: &PlaceArgs, without: &[Proxy]) -> io::Result<Vec<Proxy>> {
+fn proxies(args: &PlaceArgs, without: &[BenchProxy]) -> io::Result<Vec<BenchProxy>> {
     let mut proxies = named(args, without)?;
-    match (&args.baseline, proxies.contains(&Proxy::Baseline)) {
-        (Some(_), false) => proxies.insert(1.min(proxies.len()), Proxy::Baseline),
+    match (&args.baseline, proxies.contains(&BenchProxy::Baseline)) {
+        (Some(_), false) => proxies.insert(1.min(proxies.len()), BenchProxy::Baseline),
         (None, true) => {
             return Err(io::Error::other(
                 "\"baseline\" needs --baseline PATH, the program to compare with",
@@ -368,21 +373,21 @@ fn proxies(args: &PlaceArgs, without: &[Proxy]) -> io::Result<Vec<Proxy>> {
     Ok(proxies)
 }
 
-fn named(args: &PlaceArgs, without: &[Proxy]) -> io::Result<Vec<Proxy>> {
+fn named(args: &PlaceArgs, without: &[BenchProxy]) -> io::Result<Vec<BenchProxy>> {
     if args.proxies.is_empty() {
         return Ok(without.to_vec());
     }
     let unknown = |name: &str| {
-        let names = Proxy::ALL.map(Proxy::name).join(", ");
+        let names = BenchProxy::ALL.map(BenchProxy::name).join(", ");
         io::Error::other(format!("no proxy is called \"{name}\"; there are: {names}"))
     };
     args.proxies
         .iter()
-        .map(|name| Proxy::named(name).ok_or_else(|| unknown(name)))
+        .map(|name| BenchProxy::named(name).ok_or_else(|| unknown(name)))
         .collect()
 }
 
-fn place(args: &PlaceArgs) -> io::Result<Place> {
+fn place(args: &PlaceArgs) -> io::Result<BenchLayout> {
     let this = std::env::current_exe()?;
     let programs = this.parent().map(PathBuf::from).unwrap_or_default();
     let scratch = std::env::temp_dir().join(format!("evenkeel-bench-{}", std::process::id()));
@@ -394,7 +399,7 @@ fn place(args: &PlaceArgs) -> io::Result<Place> {
         })?),
         None => None,
     };
-    Ok(Place {
+    Ok(BenchLayout {
         bench,
         programs,
         proxy_core: args.proxy_core,
@@ -405,7 +410,7 @@ fn place(args: &PlaceArgs) -> io::Result<Place> {
 }
 
 /// Removes the proxies' logs if all went well; else they may say why.
-fn finish(place: &Place, outcome: io::Result<()>) -> io::Result<()> {
+fn finish(place: &BenchLayout, outcome: io::Result<()>) -> io::Result<()> {
     outcome.map_err(|error| {
         io::Error::other(format!("{error}\n(logs: {})", place.scratch.display()))
     })?;

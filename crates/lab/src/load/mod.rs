@@ -1,11 +1,11 @@
-//! An open-loop load: requests leave at their due times, whether or not earlier ones have been answered.
+//! An open-loop load: requests are sent at their due times, whether or not earlier ones have been answered.
 //!
-//! Each request's time is counted from the moment when it was due, so that a stall of the service shows in all requests
-//! that it delays. It never retries: what fails is what a client would have seen fail.
+//! Each request's time is counted from its due time, so that a stall of the service shows in all requests that it
+//! delays. It never retries: what fails is what a client would have seen fail.
 
 mod stats;
 
-pub use stats::{Failure, LoadStats};
+pub use stats::{LoadFailure, LoadStats};
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -21,15 +21,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet};
 
-use crate::http::{Framing, Wire};
-use stats::{Ending, Numbers};
+use crate::http::{Wire, WireFraming};
+use stats::{LoadEnding, LoadNumbers};
 
 /// Requests that may wait for a connection; the next ones fail as `crowded`.
 const WAITING_LIMIT: usize = 100_000;
 
 /// One kind of request in a mix.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
+pub struct RequestMix {
     /// The method.
     pub method: String,
     /// The path.
@@ -40,7 +40,7 @@ pub struct Shape {
     pub weight: usize,
 }
 
-impl Shape {
+impl RequestMix {
     /// `GET path`.
     #[must_use]
     pub fn get(path: &str) -> Self {
@@ -70,15 +70,15 @@ impl Shape {
     }
 }
 
-/// What to send, where, how often.
+/// The requests of a load, their target and their rate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadPlan {
-    /// Where to.
+    /// The target.
     pub target: SocketAddr,
     /// The Host field.
     pub host: String,
     /// The kinds of request; drawn by weight.
-    pub mix: Vec<Shape>,
+    pub mix: Vec<RequestMix>,
     /// How many per second.
     pub rate_per_second: f64,
     /// Most connections at the same time; more requests wait for one.
@@ -98,7 +98,7 @@ impl LoadPlan {
         Self {
             target,
             host: target.to_string(),
-            mix: vec![Shape::get("/")],
+            mix: vec![RequestMix::get("/")],
             rate_per_second,
             connections: 100,
             timeout: Duration::from_secs(10),
@@ -110,24 +110,24 @@ impl LoadPlan {
 
 /// A load that runs on a thread of its own. Dropping it stops it.
 #[derive(Debug)]
-pub struct Load {
-    shared: Arc<Shared>,
+pub struct OpenLoad {
+    shared: Arc<LoadShared>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Reads a running load's numbers; cheap to clone and to send to another thread.
 #[derive(Debug, Clone)]
-pub struct LoadWatch(Arc<Shared>);
+pub struct LoadWatch(Arc<LoadShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct LoadShared {
     clock: Clock,
-    numbers: Mutex<Numbers>,
+    numbers: Mutex<LoadNumbers>,
 }
 
-impl Shared {
-    fn with<R>(&self, f: impl FnOnce(&mut Numbers) -> R) -> R {
+impl LoadShared {
+    fn with<R>(&self, f: impl FnOnce(&mut LoadNumbers) -> R) -> R {
         f(&mut self.numbers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -141,7 +141,7 @@ impl LoadWatch {
     }
 }
 
-impl Load {
+impl OpenLoad {
     /// Starts sending.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl Load {
                 "a load needs a rate, a request and a connection",
             ));
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(LoadShared {
             clock: Clock::start(),
             numbers: Mutex::default(),
         });
@@ -202,22 +202,22 @@ impl Load {
     }
 }
 
-impl Drop for Load {
+impl Drop for OpenLoad {
     fn drop(&mut self) {
         self.stop.send_replace(true);
     }
 }
 
-/// What the requests of one load share on its thread.
+/// State shared by the requests of one load on its thread.
 #[derive(Debug)]
 struct Sender {
     plan: LoadPlan,
-    shared: Arc<Shared>,
+    shared: Arc<LoadShared>,
     free: Semaphore,
     idle: RefCell<Vec<Wire>>,
 }
 
-async fn send_all(plan: LoadPlan, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
+async fn send_all(plan: LoadPlan, shared: Arc<LoadShared>, mut stopped: watch::Receiver<bool>) {
     let clock = shared.clock;
     let mut random = Random::seeded(plan.seed);
     let weights: Vec<usize> = plan.mix.iter().map(|shape| shape.weight).collect();
@@ -239,13 +239,13 @@ async fn send_all(plan: LoadPlan, shared: Arc<Shared>, mut stopped: watch::Recei
         } else if *stopped.borrow() {
             break;
         } else if number % 64 == 0 {
-            // Behind: let the answers in all the same.
+            // Behind: let the answers in nevertheless.
             tokio::task::yield_now().await;
         }
         let shape = draw(&weights, &mut random);
-        sender.shared.with(Numbers::due);
+        sender.shared.with(LoadNumbers::due);
         if requests.len() >= WAITING_LIMIT {
-            sender.end(due, number, shape, Ending::Failed("crowded"));
+            sender.end(due, number, shape, LoadEnding::Failed("crowded"));
             continue;
         }
         let sender = Rc::clone(&sender);
@@ -270,7 +270,7 @@ fn draw(weights: &[usize], random: &mut Random) -> usize {
 }
 
 impl Sender {
-    fn end(&self, due: Instant, number: u64, shape: usize, ending: Ending) {
+    fn end(&self, due: Instant, number: u64, shape: usize, ending: LoadEnding) {
         let now = self.shared.clock.now();
         let shape = &self.plan.mix[shape];
         self.shared.with(|numbers| {
@@ -281,15 +281,15 @@ impl Sender {
         });
     }
 
-    async fn request(&self, due: Instant, number: u64, shape: usize) -> Ending {
+    async fn request(&self, due: Instant, number: u64, shape: usize) -> LoadEnding {
         let limit = self.shared.clock.to_tokio(due + self.plan.timeout);
         match tokio::time::timeout_at(limit, self.exchange(number, &self.plan.mix[shape])).await {
             Ok(ending) => ending,
-            Err(_) => Ending::Failed("timeout"),
+            Err(_) => LoadEnding::Failed("timeout"),
         }
     }
 
-    async fn exchange(&self, number: u64, shape: &Shape) -> Ending {
+    async fn exchange(&self, number: u64, shape: &RequestMix) -> LoadEnding {
         let _permit = self
             .free
             .acquire()
@@ -302,7 +302,7 @@ impl Sender {
                     stream.set_nodelay(true).ok();
                     Wire::new(stream)
                 }
-                Err(_) => return Ending::Failed("connect"),
+                Err(_) => return LoadEnding::Failed("connect"),
             },
         };
         match self.ask(&mut wire, number, shape).await {
@@ -310,9 +310,9 @@ impl Sender {
                 if again {
                     self.idle.borrow_mut().push(wire);
                 }
-                Ending::Answered(status)
+                LoadEnding::Answered(status)
             }
-            Err(word) => Ending::Failed(word),
+            Err(word) => LoadEnding::Failed(word),
         }
     }
 
@@ -331,7 +331,7 @@ impl Sender {
         &self,
         wire: &mut Wire,
         number: u64,
-        shape: &Shape,
+        shape: &RequestMix,
     ) -> Result<(u16, bool), &'static str> {
         let mut text = format!(
             "{} {} HTTP/1.1\r\nHost: {}\r\n",
@@ -357,7 +357,7 @@ impl Sender {
             .map_err(|error| word(&error, "truncated"))?;
         Ok((
             head.status,
-            head.keeps_alive() && framing != Framing::UntilClose,
+            head.keeps_alive() && framing != WireFraming::UntilClose,
         ))
     }
 }

@@ -1,4 +1,4 @@
-//! What a load has measured so far, shared between the thread that sends and whoever watches.
+//! The measurements of a load so far, shared between the sending thread and its observers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,12 +32,12 @@ pub struct LoadStats {
     /// Failures in the last second.
     pub failed_last_second: u64,
     /// The latest failures, oldest first.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<LoadFailure>,
 }
 
 /// One request that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct LoadFailure {
     /// When it ended, on the load's clock.
     pub at: Instant,
     /// The method and path, and the request's id if it carried one.
@@ -50,31 +50,31 @@ pub struct Failure {
 
 /// How one request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(super) enum LoadEnding {
     Answered(u16),
     Failed(&'static str),
 }
 
 #[derive(Debug)]
-pub(super) struct Numbers {
+pub(super) struct LoadNumbers {
     sent: u64,
     ok: u64,
     failed: u64,
     by_status: BTreeMap<u16, u64>,
     by_error: BTreeMap<&'static str, u64>,
     total: Histogram,
-    slots: Vec<Slot>,
-    failures: Recent<Failure>,
+    slots: Vec<LatencySlot>,
+    failures: Recent<LoadFailure>,
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+struct LatencySlot {
     number: u64,
     times: Histogram,
     failed: u64,
 }
 
-impl Default for Numbers {
+impl Default for LoadNumbers {
     fn default() -> Self {
         Self {
             sent: 0,
@@ -83,7 +83,7 @@ impl Default for Numbers {
             by_status: BTreeMap::new(),
             by_error: BTreeMap::new(),
             total: Histogram::default(),
-            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
+            slots: (0..SLOTS).map(|_| LatencySlot::default()).collect(),
             failures: Recent::new(FAILURES_KEPT),
         }
     }
@@ -94,7 +94,7 @@ fn slot_number(at: Instant) -> u64 {
     at.as_nanos() / u64::try_from(SLOT.as_nanos()).expect("0.1 s in nanoseconds") + 1
 }
 
-impl Numbers {
+impl LoadNumbers {
     pub(super) fn due(&mut self) {
         self.sent += 1;
     }
@@ -103,7 +103,7 @@ impl Numbers {
         &mut self,
         now: Instant,
         due: Instant,
-        ending: Ending,
+        ending: LoadEnding,
         request: impl FnOnce() -> String,
     ) {
         let took = now - due;
@@ -117,11 +117,11 @@ impl Numbers {
         slot.times.add(took);
         self.total.add(took);
         let ok = match ending {
-            Ending::Answered(status) => {
+            LoadEnding::Answered(status) => {
                 *self.by_status.entry(status).or_default() += 1;
                 (200..300).contains(&status)
             }
-            Ending::Failed(word) => {
+            LoadEnding::Failed(word) => {
                 *self.by_error.entry(word).or_default() += 1;
                 false
             }
@@ -133,10 +133,10 @@ impl Numbers {
         self.failed += 1;
         slot.failed += 1;
         let why = match ending {
-            Ending::Answered(status) => status.to_string(),
-            Ending::Failed(word) => word.to_owned(),
+            LoadEnding::Answered(status) => status.to_string(),
+            LoadEnding::Failed(word) => word.to_owned(),
         };
-        self.failures.push(Failure {
+        self.failures.push(LoadFailure {
             at: now,
             request: request(),
             why,
@@ -177,16 +177,16 @@ mod tests {
 
     #[test]
     fn the_last_second_forgets_and_the_total_does_not() {
-        let mut numbers = Numbers::default();
-        let end = |numbers: &mut Numbers, ms, ending| {
+        let mut numbers = LoadNumbers::default();
+        let end = |numbers: &mut LoadNumbers, ms, ending| {
             numbers.due();
             let now = Instant::from_millis(ms);
             numbers.ended(now, now.before(Duration::from_millis(3)), ending, || {
                 "GET /".to_owned()
             });
         };
-        end(&mut numbers, 50, Ending::Answered(200));
-        end(&mut numbers, 950, Ending::Failed("reset"));
+        end(&mut numbers, 50, LoadEnding::Answered(200));
+        end(&mut numbers, 950, LoadEnding::Failed("reset"));
         let stats = numbers.snapshot(Instant::from_millis(990));
         assert_eq!(
             (stats.last_second.count(), stats.failed_last_second),
@@ -197,7 +197,7 @@ mod tests {
             (stats.last_second.count(), stats.failed_last_second),
             (1, 1)
         );
-        end(&mut numbers, 1_960, Ending::Answered(503));
+        end(&mut numbers, 1_960, LoadEnding::Answered(503));
         let stats = numbers.snapshot(Instant::from_millis(2_000));
         assert_eq!(
             (stats.last_second.count(), stats.failed_last_second),

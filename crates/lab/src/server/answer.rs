@@ -1,30 +1,30 @@
-//! What the sample server answers: its endpoints, and how its mode spoils them.
+//! The sample server's endpoints, and how its mode spoils their responses.
 
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::http::{Checksum, Framing, RequestHead, Wire};
+use crate::http::{Checksum, Wire, WireFraming, WireRequest};
 
-use super::mode::Mode;
-use super::shared::{Shared, leave, set_mode};
+use super::mode::ServerMode;
+use super::shared::{SampleServerState, leave, set_mode};
 
 /// Longest body that is sent.
 const BODY_LIMIT: u64 = 1 << 30;
 /// Longest body of `POST /mode` that is kept.
 const MODE_LIMIT: usize = 256;
 
-/// What becomes of the connection.
+/// How the connection continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterAnswer {
     NextRequest,
     Close,
     Reset,
 }
 
-/// What an endpoint gives.
+/// The response of an endpoint.
 #[derive(Debug)]
-enum Answer {
+enum Payload {
     Text {
         status: u16,
         kind: &'static str,
@@ -48,16 +48,16 @@ enum Answer {
 }
 
 /// Counts a request in flight for as long as it lives.
-struct Busy(Rc<Shared>);
+struct BusyGuard(Rc<SampleServerState>);
 
-impl Busy {
-    fn new(shared: &Rc<Shared>) -> Self {
+impl BusyGuard {
+    fn new(shared: &Rc<SampleServerState>) -> Self {
         shared.in_flight.set(shared.in_flight.get() + 1);
         Self(Rc::clone(shared))
     }
 }
 
-impl Drop for Busy {
+impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get() - 1);
     }
@@ -65,10 +65,10 @@ impl Drop for Busy {
 
 /// Reads the rest of the request and answers it.
 pub(super) async fn answer(
-    shared: &Rc<Shared>,
+    shared: &Rc<SampleServerState>,
     wire: &mut Wire,
-    head: &RequestHead,
-) -> io::Result<Then> {
+    head: &WireRequest,
+) -> io::Result<AfterAnswer> {
     let path = head.target.split('?').next().unwrap_or("");
     let mut parts = path.trim_start_matches('/').split('/');
     let (first, second) = (parts.next().unwrap_or(""), parts.next());
@@ -77,18 +77,18 @@ pub(super) async fn answer(
     if counts {
         shared.seen.borrow_mut().add(head);
     }
-    let _busy = counts.then(|| Busy::new(shared));
+    let _busy = counts.then(|| BusyGuard::new(shared));
     let mode = *shared.mode.borrow();
     match mode {
-        Mode::Hang if !control => return std::future::pending().await,
-        Mode::HangPost if !control && head.method == "POST" => {
+        ServerMode::Hang if !control => return std::future::pending().await,
+        ServerMode::HangPost if !control && head.method == "POST" => {
             return std::future::pending().await;
         }
-        Mode::Close => return Ok(Then::Close),
+        ServerMode::Close => return Ok(AfterAnswer::Close),
         // As what is sent again until it gets through.
-        Mode::Drop { .. } => {
+        ServerMode::Drop { .. } => {
             let mut modes = shared.mode.subscribe();
-            let drops = |mode: &Mode| matches!(mode, Mode::Drop { .. });
+            let drops = |mode: &ServerMode| matches!(mode, ServerMode::Drop { .. });
             modes.wait_for(|mode| !drops(mode)).await.ok();
         }
         _ => {}
@@ -96,25 +96,25 @@ pub(super) async fn answer(
     let (body, length, sum) = read_body(wire, head).await?;
     let answer = match (first, second) {
         ("mode", _) => mode_answer(shared, head, &body),
-        ("count", _) => Answer::Text {
+        ("count", _) => Payload::Text {
             status: 200,
             kind: "application/json",
             body: shared.seen.borrow().counts_json(),
         },
-        // No wait: what it says is of this moment.
-        ("load", _) => Answer::Text {
+        // No delay: it reports the current state.
+        ("load", _) => Payload::Text {
             status: 200,
             kind: "application/json",
             body: format!("{{\"in_flight\":{}}}\n", shared.in_flight.get()),
         },
         ("seen", method) => plain(200, shared.seen.borrow().lines(method)),
-        ("health", _) if matches!(mode, Mode::Sick | Mode::Unhealthy) => {
+        ("health", _) if matches!(mode, ServerMode::Sick | ServerMode::Unhealthy) => {
             plain(500, "sick\n".to_owned())
         }
         _ => {
             let factor = match mode {
-                Mode::Slow(times) => times,
-                Mode::Cold { times, .. } if first != "health" => {
+                ServerMode::Slow(times) => times,
+                ServerMode::Cold { times, .. } if first != "health" => {
                     warm_up(shared);
                     times
                 }
@@ -141,9 +141,9 @@ pub(super) async fn answer(
     write(shared, wire, head, answer).await
 }
 
-async fn read_body(wire: &mut Wire, head: &RequestHead) -> io::Result<(Vec<u8>, u64, Checksum)> {
+async fn read_body(wire: &mut Wire, head: &WireRequest) -> io::Result<(Vec<u8>, u64, Checksum)> {
     let framing = head.framing()?;
-    if framing != Framing::Empty && head.fields.has_token("expect", "100-continue") {
+    if framing != WireFraming::Empty && head.fields.has_token("expect", "100-continue") {
         wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
     }
     let (mut start, mut sum) = (Vec::new(), Checksum::default());
@@ -157,11 +157,11 @@ async fn read_body(wire: &mut Wire, head: &RequestHead) -> io::Result<(Vec<u8>, 
     Ok((start, length, sum))
 }
 
-fn mode_answer(shared: &Rc<Shared>, head: &RequestHead, body: &[u8]) -> Answer {
+fn mode_answer(shared: &Rc<SampleServerState>, head: &WireRequest, body: &[u8]) -> Payload {
     if head.method == "GET" {
         return plain(200, format!("{}\n", *shared.mode.borrow()));
     }
-    match String::from_utf8_lossy(body).parse::<Mode>() {
+    match String::from_utf8_lossy(body).parse::<ServerMode>() {
         Ok(mode) => {
             set_mode(shared, mode);
             plain(200, format!("{mode}\n"))
@@ -171,56 +171,56 @@ fn mode_answer(shared: &Rc<Shared>, head: &RequestHead, body: &[u8]) -> Answer {
 }
 
 /// The status that the mode puts in place of the true answer to this request, if any.
-fn spoiled(shared: &Shared, mode: Mode) -> Option<u16> {
+fn spoiled(shared: &SampleServerState, mode: ServerMode) -> Option<u16> {
     match mode {
-        Mode::Sick => Some(500),
-        Mode::Status { status, share } => falls_to(shared, share).then_some(status),
-        Mode::Shed { share, .. } => falls_to(shared, share).then_some(503),
+        ServerMode::Sick => Some(500),
+        ServerMode::Status { status, share } => falls_to(shared, share).then_some(status),
+        ServerMode::Shed { share, .. } => falls_to(shared, share).then_some(503),
         _ => None,
     }
 }
 
 /// One more request of those that are slow after a start.
-fn warm_up(shared: &Shared) {
+fn warm_up(shared: &SampleServerState) {
     shared.mode.send_modify(|mode| {
-        if let Mode::Cold { requests, .. } = mode {
+        if let ServerMode::Cold { requests, .. } = mode {
             *requests = requests.saturating_sub(1);
             if *requests == 0 {
-                *mode = Mode::Ok;
+                *mode = ServerMode::Ok;
             }
         }
     });
 }
 
 /// Whether this request is one of such a share, evenly spread.
-fn falls_to(shared: &Shared, share: f64) -> bool {
+fn falls_to(shared: &SampleServerState, share: f64) -> bool {
     let sum = shared.share.get() + share;
     shared.share.set(if sum >= 1.0 { sum - 1.0 } else { sum });
     sum >= 1.0
 }
 
 async fn endpoint(
-    shared: &Shared,
-    head: &RequestHead,
+    shared: &SampleServerState,
+    head: &WireRequest,
     first: &str,
     second: Option<&str>,
     length: u64,
     sum: Checksum,
-) -> Answer {
+) -> Payload {
     let number = second.and_then(|text| text.parse::<u64>().ok());
     match (first, number) {
-        ("bytes", Some(length)) => Answer::Bytes {
+        ("bytes", Some(length)) => Payload::Bytes {
             length: length.min(BODY_LIMIT),
         },
-        ("chunked", Some(length)) => Answer::Chunked {
+        ("chunked", Some(length)) => Payload::Chunked {
             length: length.min(BODY_LIMIT),
             trailer: false,
         },
-        ("trailers", Some(length)) => Answer::Chunked {
+        ("trailers", Some(length)) => Payload::Chunked {
             length: length.min(BODY_LIMIT),
             trailer: true,
         },
-        ("cut", Some(length)) => Answer::Cut {
+        ("cut", Some(length)) => Payload::Cut {
             length: length.min(BODY_LIMIT),
         },
         ("status", Some(status @ 200..1000)) => plain(
@@ -231,7 +231,7 @@ async fn endpoint(
             pause(Duration::from_millis(ms.min(600_000))).await;
             plain(200, format!("after {ms} ms\n"))
         }
-        ("echo", _) => Answer::Text {
+        ("echo", _) => Payload::Text {
             status: 200,
             kind: "application/json",
             body: format!("{{\"length\":{length},\"checksum\":\"{:016x}\"}}\n", sum.0),
@@ -246,14 +246,14 @@ async fn endpoint(
         ),
         // Without an answer: what a request does that its server cannot bear.
         ("exit", Some(code)) => leave(&shared.name, i32::try_from(code).unwrap_or(1)),
-        ("garbage", _) => Answer::Garbage,
-        ("reset", _) => Answer::Reset,
-        ("upgrade", _) => Answer::Tunnel,
+        ("garbage", _) => Payload::Garbage,
+        ("reset", _) => Payload::Reset,
+        ("upgrade", _) => Payload::Tunnel,
         _ => {
             let body = serde_json::json!({
                 "server": shared.address.to_string(), "name": shared.name, "path": head.target,
             });
-            Answer::Text {
+            Payload::Text {
                 status: 200,
                 kind: "application/json",
                 body: format!("{body}\n"),
@@ -262,8 +262,8 @@ async fn endpoint(
     }
 }
 
-fn plain(status: u16, body: String) -> Answer {
-    Answer::Text {
+fn plain(status: u16, body: String) -> Payload {
+    Payload::Text {
         status,
         kind: "text/plain",
         body,
@@ -277,11 +277,11 @@ async fn pause(duration: Duration) {
 }
 
 async fn write(
-    shared: &Shared,
+    shared: &SampleServerState,
     wire: &mut Wire,
-    head: &RequestHead,
-    answer: Answer,
-) -> io::Result<Then> {
+    head: &WireRequest,
+    answer: Payload,
+) -> io::Result<AfterAnswer> {
     let again = head.keeps_alive() && !*shared.stopping.borrow();
     let connection = match (again, head.old) {
         (true, true) => "Connection: keep-alive\r\n",
@@ -289,7 +289,7 @@ async fn write(
         (false, _) => "Connection: close\r\n",
     };
     let wait = match *shared.mode.borrow() {
-        Mode::Shed { seconds, .. } => format!("Retry-After: {seconds}\r\n"),
+        ServerMode::Shed { seconds, .. } => format!("Retry-After: {seconds}\r\n"),
         _ => String::new(),
     };
     let start = |status: u16| {
@@ -302,7 +302,7 @@ async fn write(
     };
     let bodiless = head.method == "HEAD";
     match answer {
-        Answer::Text { status, kind, body } => {
+        Payload::Text { status, kind, body } => {
             let mut text = if matches!(status, 204 | 304) {
                 format!("{}\r\n", start(status))
             } else {
@@ -317,14 +317,14 @@ async fn write(
             }
             wire.write(text.as_bytes()).await?;
         }
-        Answer::Bytes { length } => {
+        Payload::Bytes { length } => {
             wire.write(format!("{}Content-Length: {length}\r\n\r\n", start(200)).as_bytes())
                 .await?;
             if !bodiless {
                 write_pattern(wire, length, false).await?;
             }
         }
-        Answer::Chunked { length, trailer } => {
+        Payload::Chunked { length, trailer } => {
             wire.write(format!("{}Transfer-Encoding: chunked\r\n\r\n", start(200)).as_bytes())
                 .await?;
             if !bodiless {
@@ -340,26 +340,26 @@ async fn write(
                 }
             }
         }
-        Answer::Cut { .. } | Answer::Garbage | Answer::Reset | Answer::Tunnel => {
+        Payload::Cut { .. } | Payload::Garbage | Payload::Reset | Payload::Tunnel => {
             return write_last(wire, &start(200), answer).await;
         }
     }
     Ok(if again {
-        Then::NextRequest
+        AfterAnswer::NextRequest
     } else {
-        Then::Close
+        AfterAnswer::Close
     })
 }
 
 /// Writes an answer after which the connection carries no other request.
-async fn write_last(wire: &mut Wire, start: &str, answer: Answer) -> io::Result<Then> {
+async fn write_last(wire: &mut Wire, start: &str, answer: Payload) -> io::Result<AfterAnswer> {
     match answer {
-        Answer::Cut { length } => {
+        Payload::Cut { length } => {
             wire.write(format!("{start}Content-Length: {length}\r\n\r\n").as_bytes())
                 .await?;
             write_pattern(wire, length / 2, false).await?;
         }
-        Answer::Tunnel => {
+        Payload::Tunnel => {
             wire.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n",
             )
@@ -370,12 +370,15 @@ async fn write_last(wire: &mut Wire, start: &str, answer: Answer) -> io::Result<
                 bytes.clear();
             }
         }
-        Answer::Reset => return Ok(Then::Reset),
-        Answer::Garbage | Answer::Text { .. } | Answer::Bytes { .. } | Answer::Chunked { .. } => {
+        Payload::Reset => return Ok(AfterAnswer::Reset),
+        Payload::Garbage
+        | Payload::Text { .. }
+        | Payload::Bytes { .. }
+        | Payload::Chunked { .. } => {
             wire.write(b"This is no HTTP.\r\n\r\n").await?;
         }
     }
-    Ok(Then::Close)
+    Ok(AfterAnswer::Close)
 }
 
 /// Byte `i` of every long body is `32 + i % 89` (printable), so that a lost or repeated part shows.

@@ -1,14 +1,14 @@
 //! The sample server: a small HTTP/1.1 service that misbehaves on command, for the demo and the tests.
 //!
 //! It runs as a process of its own ([`run`]), so that it can be killed, stopped and restarted for real. `POST /mode`
-//! changes how it behaves ([`Mode`]); a restarted process is in the mode of its mode file, else in mode `ok`.
+//! changes how it behaves ([`ServerMode`]); a restarted process is in the mode of its mode file, else in mode `ok`.
 
 pub mod mode;
 mod seen;
 mod shared;
 mod answer;
 
-pub use mode::Mode;
+pub use mode::ServerMode;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
@@ -24,17 +24,17 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use crate::http::Wire;
-use shared::{Shared, leave, say, set_mode};
+use shared::{SampleServerState, leave, say, set_mode};
 
 /// How long requests in flight may still take after SIGTERM.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How a sample server starts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ServerOptions {
-    /// Where it listens; port 0 takes a free one and says which.
+pub struct SampleServerOptions {
+    /// The address to listen on; with port 0 a free port is used and printed.
     pub address: SocketAddr,
-    /// What it calls itself in its answers and messages.
+    /// Its name in responses and messages.
     pub name: String,
     /// A file with the mode to start in; one that is absent or empty means `ok`. With `exit 3` the process cannot start.
     pub mode_file: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub struct ServerOptions {
     pub base_delay: Duration,
 }
 
-impl ServerOptions {
+impl SampleServerOptions {
     /// A server called `name` at `address`, with 2 ms per request.
     #[must_use]
     pub fn new(address: SocketAddr, name: &str) -> Self {
@@ -62,12 +62,12 @@ impl ServerOptions {
 ///
 /// # Errors
 /// If the address cannot be listened on, or the mode file holds something that is no mode.
-pub fn run(options: &ServerOptions) -> io::Result<()> {
+pub fn run(options: &SampleServerOptions) -> io::Result<()> {
     if let Some(code) = options.exit_at_start {
         leave(&options.name, code);
     }
     let mode = starting_mode(options)?;
-    if let Mode::Exit { code, after_ms: 0 } = mode {
+    if let ServerMode::Exit { code, after_ms: 0 } = mode {
         leave(&options.name, code);
     }
     let listener = evenkeel_runtime::listen(options.address, false, 1024)?;
@@ -75,16 +75,16 @@ pub fn run(options: &ServerOptions) -> io::Result<()> {
     LocalSet::new().block_on(&runtime, serve(listener, options, mode))
 }
 
-fn starting_mode(options: &ServerOptions) -> io::Result<Mode> {
+fn starting_mode(options: &SampleServerOptions) -> io::Result<ServerMode> {
     let Some(path) = &options.mode_file else {
-        return Ok(Mode::Ok);
+        return Ok(ServerMode::Ok);
     };
     match std::fs::read_to_string(path) {
-        Ok(text) if text.trim().is_empty() => Ok(Mode::Ok),
+        Ok(text) if text.trim().is_empty() => Ok(ServerMode::Ok),
         Ok(text) => text.parse().map_err(|why| {
             io::Error::new(ErrorKind::InvalidData, format!("{}: {why}", path.display()))
         }),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Mode::Ok),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(ServerMode::Ok),
         Err(error) => Err(io::Error::new(
             error.kind(),
             format!("{}: {error}", path.display()),
@@ -95,19 +95,19 @@ fn starting_mode(options: &ServerOptions) -> io::Result<Mode> {
 /// Serves on `listener` within a `LocalSet` until SIGTERM.
 async fn serve(
     listener: std::net::TcpListener,
-    options: &ServerOptions,
-    mode: Mode,
+    options: &SampleServerOptions,
+    mode: ServerMode,
 ) -> io::Result<()> {
     let mut listener = Some(TcpListener::from_std(listener)?);
     let address = listener
         .as_ref()
         .map_or(Ok(options.address), TcpListener::local_addr)?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let shared = Rc::new(Shared {
+    let shared = Rc::new(SampleServerState {
         name: options.name.clone(),
         address,
         base_delay: options.base_delay,
-        mode: watch::Sender::new(Mode::Ok),
+        mode: watch::Sender::new(ServerMode::Ok),
         stopping: watch::Sender::new(false),
         connections: watch::Sender::new(0),
         seen: RefCell::default(),
@@ -128,11 +128,11 @@ async fn serve(
             },
             _ = modes.changed() => {
                 let mode = *modes.borrow_and_update();
-                if mode == Mode::StopListening {
+                if mode == ServerMode::StopListening {
                     listener = None;
                 }
                 if let Some(listener) = &listener {
-                    let drops = matches!(mode, Mode::Drop { .. });
+                    let drops = matches!(mode, ServerMode::Drop { .. });
                     if drops != std::mem::replace(&mut filters, drops) {
                         filter(listener, drops)?;
                     }
@@ -157,8 +157,8 @@ async fn accept(listener: Option<&TcpListener>) -> io::Result<TcpStream> {
     }
 }
 
-fn welcome(shared: &Rc<Shared>, stream: TcpStream) {
-    if matches!(*shared.mode.borrow(), Mode::Close) {
+fn welcome(shared: &Rc<SampleServerState>, stream: TcpStream) {
+    if matches!(*shared.mode.borrow(), ServerMode::Close) {
         return;
     }
     stream.set_nodelay(true).ok();
@@ -172,7 +172,7 @@ fn welcome(shared: &Rc<Shared>, stream: TcpStream) {
 }
 
 /// Answers the requests of one connection, one after the other.
-async fn connection(shared: &Rc<Shared>, stream: TcpStream) -> io::Result<()> {
+async fn connection(shared: &Rc<SampleServerState>, stream: TcpStream) -> io::Result<()> {
     let mut modes = shared.mode.subscribe();
     let mut stopping = shared.stopping.subscribe();
     let mut wire = Wire::new(stream);
@@ -180,19 +180,19 @@ async fn connection(shared: &Rc<Shared>, stream: TcpStream) -> io::Result<()> {
         let head = tokio::select! {
             biased;
             head = wire.read_request() => head?,
-            _ = modes.wait_for(|mode| *mode == Mode::StopListening) => return Ok(()),
+            _ = modes.wait_for(|mode| *mode == ServerMode::StopListening) => return Ok(()),
             _ = stopping.wait_for(|stopping| *stopping) => return Ok(()),
         };
         let Some(head) = head else { return Ok(()) };
         let again = tokio::select! {
             biased;
             again = answer::answer(shared, &mut wire, &head) => again?,
-            _ = modes.wait_for(|mode| *mode == Mode::StopListening) => return Ok(()),
+            _ = modes.wait_for(|mode| *mode == ServerMode::StopListening) => return Ok(()),
         };
         match again {
-            answer::Then::NextRequest if !*stopping.borrow() => {}
-            answer::Then::NextRequest | answer::Then::Close => return Ok(()),
-            answer::Then::Reset => {
+            answer::AfterAnswer::NextRequest if !*stopping.borrow() => {}
+            answer::AfterAnswer::NextRequest | answer::AfterAnswer::Close => return Ok(()),
+            answer::AfterAnswer::Reset => {
                 wire.reset();
                 return Ok(());
             }

@@ -1,13 +1,13 @@
-//! How the sample server behaves: well, or badly in one of the ways that a load balancer must notice.
+//! The modes of the sample server: healthy, or faulty in one of the ways that a load balancer must notice.
 //!
-//! Apart because the words are also a small language: what `POST /mode` and a mode file hold.
+//! Separate because the words are also a small language: the body of `POST /mode` and of a mode file.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What the sample server does with requests.
+/// The behaviour of the sample server.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Mode {
+pub enum ServerMode {
     /// Answers as asked: `ok`.
     Ok,
     /// Answers this share of requests with this status, `/health` not among them: `status 500`, `status 500 0.3`.
@@ -21,28 +21,28 @@ pub enum Mode {
     Shed {
         /// The share of requests, in (0, 1].
         share: f64,
-        /// What `Retry-After` says, in seconds.
+        /// The value of `Retry-After`, in seconds.
         seconds: u32,
     },
     /// Answers everything with 500, `/health` too: `sick`.
     Sick,
     /// Answers as asked, but `/health` with 500: `unhealthy`.
     Unhealthy,
-    /// Takes so many times its normal time: `slow 10`.
+    /// Takes a multiple of its normal time: `slow 10`.
     Slow(f64),
-    /// Takes so many times its normal time for so many requests, `/health` not among them, and is `ok` then: `cold 400 20`.
+    /// Takes a multiple of its normal time for a number of requests, except `/health`, and is `ok` then: `cold 400 20`.
     Cold {
         /// How many requests.
         requests: u32,
         /// How many times as long.
         times: f64,
     },
-    /// Works on so many requests at once, others wait in it, in the order in which they came, also when their client has gone:
+    /// Handles this many requests at a time; others wait in order of arrival, even after their client has disconnected:
     /// `slots 4`.
     Slots(u32),
     /// Reads requests and never answers: `hang`.
     Hang,
-    /// Lets no packet of a new connection in and answers nothing, for so many seconds, and is `ok` then: `drop 6`.
+    /// Drops all packets of new connections and answers nothing for this many seconds, and is `ok` then: `drop 6`.
     Drop {
         /// For how long.
         seconds: u32,
@@ -53,7 +53,7 @@ pub enum Mode {
     Close,
     /// Closes its listening socket and all connections and stays alive: `stop-listening`.
     StopListening,
-    /// Exits with this status, at once or after so many milliseconds: `exit 3`, `exit 3 after 200`.
+    /// Exits with this status, at once or after this many milliseconds: `exit 3`, `exit 3 after 200`.
     Exit {
         /// The exit status.
         code: i32,
@@ -62,7 +62,7 @@ pub enum Mode {
     },
 }
 
-impl FromStr for Mode {
+impl FromStr for ServerMode {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -123,7 +123,7 @@ impl FromStr for Mode {
     }
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for ServerMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Ok => f.write_str("ok"),
@@ -177,7 +177,7 @@ mod tests {
             "exit 3 after 200",
         ];
         for text in texts {
-            assert_eq!(text.parse::<Mode>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<ServerMode>().unwrap().to_string(), text);
         }
         for text in [
             "",
@@ -194,7 +194,9 @@ mod tests {
             "OK",
         ] {
             assert!(
-                text.parse::<Mode>().unwrap_err().contains("there are: ok"),
+                text.parse::<ServerMode>()
+                    .unwrap_err()
+                    .contains("there are: ok"),
                 "{text}"
             );
         }

@@ -1,31 +1,31 @@
-//! What the sample server saw: each request that arrived, whatever became of it.
+//! The sample server's log of requests: each one that arrived, whatever became of it.
 //!
-//! Kept at arrival and not at the answer, so that a test can prove that no POST arrived twice.
+//! Recorded on arrival and not with the response, so that a test can prove that no POST arrived twice.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use evenkeel_core::Recent;
 
-use crate::http::RequestHead;
+use crate::http::WireRequest;
 
 const REMEMBERED: usize = 200_000;
 
 /// Counts per method, and the latest requests.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct RequestLog {
     per_method: BTreeMap<String, u64>,
-    latest: Recent<Entry>,
+    latest: Recent<RequestLogEntry>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RequestLogEntry {
     method: String,
     id: String,
     target: String,
 }
 
-impl Default for Seen {
+impl Default for RequestLog {
     fn default() -> Self {
         Self {
             per_method: BTreeMap::new(),
@@ -34,14 +34,14 @@ impl Default for Seen {
     }
 }
 
-impl Seen {
-    pub(crate) fn add(&mut self, head: &RequestHead) {
+impl RequestLog {
+    pub(crate) fn add(&mut self, head: &WireRequest) {
         // A peer could invent methods without end; 64 are more than there are.
         if self.per_method.len() < 64 || self.per_method.contains_key(&head.method) {
             *self.per_method.entry(head.method.clone()).or_default() += 1;
         }
         let id = head.fields.get("x-request-id").unwrap_or("-").to_owned();
-        self.latest.push(Entry {
+        self.latest.push(RequestLogEntry {
             method: head.method.clone(),
             id,
             target: head.target.clone(),

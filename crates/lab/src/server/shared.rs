@@ -1,4 +1,4 @@
-//! What the connections of one sample server share, and how its mode changes.
+//! State shared by the connections of one sample server, and changes of its mode.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write as _};
@@ -8,47 +8,47 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
-use super::mode::Mode;
-use super::seen::Seen;
+use super::mode::ServerMode;
+use super::seen::RequestLog;
 
-/// What all connections of one server share.
+/// State shared by all connections of one server.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SampleServerState {
     pub(super) name: String,
     pub(super) address: SocketAddr,
     pub(super) base_delay: Duration,
-    pub(super) mode: watch::Sender<Mode>,
+    pub(super) mode: watch::Sender<ServerMode>,
     pub(super) stopping: watch::Sender<bool>,
     pub(super) connections: watch::Sender<usize>,
-    pub(super) seen: RefCell<Seen>,
+    pub(super) seen: RefCell<RequestLog>,
     /// Collects the share of `status CODE SHARE`; a request fails when it reaches 1.
     pub(super) share: Cell<f64>,
-    /// What is worked on at once, if that is bounded.
+    /// The concurrency limit, if there is one.
     pub(super) slots: RefCell<Option<Rc<Semaphore>>>,
     /// Requests that are being answered, those about the server itself not counted.
     pub(super) in_flight: Cell<u32>,
 }
 
 /// Changes the mode; every connection and the listener notice.
-pub(super) fn set_mode(shared: &Rc<Shared>, mode: Mode) {
+pub(super) fn set_mode(shared: &Rc<SampleServerState>, mode: ServerMode) {
     if mode != *shared.mode.borrow() {
         say(&format!("{} is now in mode {mode}", shared.name));
     }
     *shared.slots.borrow_mut() = match mode {
-        Mode::Slots(slots) => Some(Rc::new(Semaphore::new(slots as usize))),
+        ServerMode::Slots(slots) => Some(Rc::new(Semaphore::new(slots as usize))),
         _ => None,
     };
     shared.mode.send_replace(mode);
-    if let Mode::Drop { seconds } = mode {
+    if let ServerMode::Drop { seconds } = mode {
         let shared = Rc::clone(shared);
         tokio::task::spawn_local(async move {
             tokio::time::sleep(Duration::from_secs(seconds.into())).await;
             if *shared.mode.borrow() == mode {
-                set_mode(&shared, Mode::Ok);
+                set_mode(&shared, ServerMode::Ok);
             }
         });
     }
-    if let Mode::Exit { code, after_ms } = mode {
+    if let ServerMode::Exit { code, after_ms } = mode {
         let name = shared.name.clone();
         tokio::task::spawn_local(async move {
             // A moment for the answer to leave.

@@ -17,16 +17,16 @@ use tokio::task::LocalSet;
 
 use crate::http::{Wire, reset};
 
-use super::pattern::{self, Check, random};
+use super::pattern::{self, PatternCheck, random};
 
 /// Clients at the same time, of each habit.
 const OF_EACH: u64 = 6;
 /// Longest time for one exchange. Evenkeel's own limits end it long before.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a client does to its connection.
+/// The behaviour of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Habit {
+enum ClientBehaviour {
     Ordinary,
     Poster,
     Pipelines,
@@ -38,16 +38,16 @@ enum Habit {
     Faulty,
 }
 
-const HABITS: [Habit; 9] = [
-    Habit::Ordinary,
-    Habit::Poster,
-    Habit::Pipelines,
-    Habit::Resets,
-    Habit::HalfCloses,
-    Habit::Dribbles,
-    Habit::ReadsSlowly,
-    Habit::Abandons,
-    Habit::Faulty,
+const HABITS: [ClientBehaviour; 9] = [
+    ClientBehaviour::Ordinary,
+    ClientBehaviour::Poster,
+    ClientBehaviour::Pipelines,
+    ClientBehaviour::Resets,
+    ClientBehaviour::HalfCloses,
+    ClientBehaviour::Dribbles,
+    ClientBehaviour::ReadsSlowly,
+    ClientBehaviour::Abandons,
+    ClientBehaviour::Faulty,
 ];
 
 /// Kinds of answers that an ordinary request may ask for.
@@ -65,23 +65,26 @@ const KINDS: [&str; 11] = [
     "until-close",
 ];
 
-/// What clients saw.
+/// The clients' observations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Counts {
+pub(super) struct ClientCounts {
     /// By habit, disturbed or not, and what came of the exchange.
-    by: BTreeMap<(Habit, bool, String), u64>,
+    by: BTreeMap<(ClientBehaviour, bool, String), u64>,
     /// Answers that held bytes of another exchange.
     pub(super) mixed: u64,
 }
 
-impl Counts {
+impl ClientCounts {
     /// Exchanges that failed in calm times, of clients that did nothing to deserve it, on servers that are not at fault, and
     /// all such exchanges. What may not be repeated is left out: a server may close a kept connection at any moment.
     pub(super) fn undeserved(&self) -> (u64, u64) {
-        let calm = |habit: Habit| {
+        let calm = |habit: ClientBehaviour| {
             matches!(
                 habit,
-                Habit::Ordinary | Habit::Pipelines | Habit::HalfCloses | Habit::ReadsSlowly
+                ClientBehaviour::Ordinary
+                    | ClientBehaviour::Pipelines
+                    | ClientBehaviour::HalfCloses
+                    | ClientBehaviour::ReadsSlowly
             )
         };
         let mine = self
@@ -98,7 +101,7 @@ impl Counts {
 
     /// One row for each.
     pub(super) fn rows(&self) -> Vec<String> {
-        let row = |((habit, disturbed, word), n): (&(Habit, bool, String), &u64)| {
+        let row = |((habit, disturbed, word), n): (&(ClientBehaviour, bool, String), &u64)| {
             let when = if *disturbed { "disturbed" } else { "calm" };
             format!(
                 "  {:<12} {when:<10} {word:<28} {n:>9}",
@@ -115,26 +118,26 @@ impl Counts {
 
 /// The running clients.
 #[derive(Debug)]
-pub(super) struct Clients {
-    shared: Arc<Shared>,
+pub(super) struct SoakClients {
+    shared: Arc<ClientTotals>,
     thread: JoinHandle<()>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    counts: Mutex<Counts>,
+struct ClientTotals {
+    counts: Mutex<ClientCounts>,
     disturbed: AtomicBool,
     stop: AtomicBool,
 }
 
-impl Clients {
+impl SoakClients {
     pub(super) fn start(target: SocketAddr, seed: u64) -> io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(ClientTotals::default());
         let for_thread = Arc::clone(&shared);
         let thread = evenkeel_runtime::spawn::thread("soak-clients", move || async move {
             let local = LocalSet::new();
             for (index, habit) in (0..OF_EACH).flat_map(|_| HABITS).enumerate() {
-                let client = Client {
+                let client = SoakClient {
                     target,
                     habit,
                     random: RefCell::new(random(seed, 1000 + index as u64)),
@@ -148,8 +151,8 @@ impl Clients {
         Ok(Self { shared, thread })
     }
 
-    /// What clients saw so far.
-    pub(super) fn counts(&self) -> Counts {
+    /// The clients' observations so far.
+    pub(super) fn counts(&self) -> ClientCounts {
         self.shared.counts().clone()
     }
 
@@ -158,8 +161,8 @@ impl Clients {
         self.shared.disturbed.store(disturbed, Relaxed);
     }
 
-    /// Lets each client finish what it is at.
-    pub(super) fn stop(self) -> Counts {
+    /// Lets each client finish its exchange.
+    pub(super) fn stop(self) -> ClientCounts {
         self.shared.stop.store(true, Relaxed);
         // A client that panicked is missed in the counts.
         self.thread.join().ok();
@@ -167,28 +170,28 @@ impl Clients {
     }
 }
 
-impl Shared {
-    fn counts(&self) -> std::sync::MutexGuard<'_, Counts> {
+impl ClientTotals {
+    fn counts(&self) -> std::sync::MutexGuard<'_, ClientCounts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// One client, which opens one connection after the other.
-struct Client {
+struct SoakClient {
     target: SocketAddr,
-    habit: Habit,
+    habit: ClientBehaviour,
     random: RefCell<Random>,
     name: String,
-    shared: Arc<Shared>,
+    shared: Arc<ClientTotals>,
 }
 
 /// A request that was sent, as its answer is checked.
-struct Asked {
+struct SentRequest {
     id: String,
     length: usize,
 }
 
-impl Client {
+impl SoakClient {
     async fn run(self: Rc<Self>) {
         let mut number = 0_u64;
         while !self.shared.stop.load(Relaxed) {
@@ -225,24 +228,24 @@ impl Client {
         let stream = TcpStream::connect(self.target).await?;
         let id = format!("{}x{number}", self.name);
         match self.habit {
-            Habit::Ordinary => self.ordinary(stream, &id, "").await,
-            Habit::Faulty => self.ordinary(stream, &id, "/faulty").await,
-            Habit::Poster => self.posts(stream, &id).await,
-            Habit::Pipelines => self.pipelines(stream, &id).await,
-            Habit::Resets => self.resets(stream, &id).await,
-            Habit::HalfCloses => self.half_closes(stream, &id).await,
-            Habit::Dribbles => self.dribbles(stream, &id).await,
-            Habit::ReadsSlowly => self.reads_slowly(stream, &id).await,
-            Habit::Abandons => self.abandons(stream, &id).await,
+            ClientBehaviour::Ordinary => self.ordinary(stream, &id, "").await,
+            ClientBehaviour::Faulty => self.ordinary(stream, &id, "/faulty").await,
+            ClientBehaviour::Poster => self.posts(stream, &id).await,
+            ClientBehaviour::Pipelines => self.pipelines(stream, &id).await,
+            ClientBehaviour::Resets => self.resets(stream, &id).await,
+            ClientBehaviour::HalfCloses => self.half_closes(stream, &id).await,
+            ClientBehaviour::Dribbles => self.dribbles(stream, &id).await,
+            ClientBehaviour::ReadsSlowly => self.reads_slowly(stream, &id).await,
+            ClientBehaviour::Abandons => self.abandons(stream, &id).await,
         }
     }
 
-    fn get(&self, service: &str, id: &str) -> (Asked, String) {
+    fn get(&self, service: &str, id: &str) -> (SentRequest, String) {
         let kind = KINDS[self.below(KINDS.len())];
         let length = self.below(1 << (4 + self.below(14)));
         let head = format!("GET {service}/{kind}/{id}/{length} HTTP/1.1\r\nHost: soak\r\n\r\n");
         (
-            Asked {
+            SentRequest {
                 id: id.to_owned(),
                 length,
             },
@@ -251,9 +254,13 @@ impl Client {
     }
 
     /// Reads one answer to its end and checks it.
-    async fn answer(&self, wire: &mut Wire, asked: &Asked) -> io::Result<(&'static str, bool)> {
+    async fn answer(
+        &self,
+        wire: &mut Wire,
+        asked: &SentRequest,
+    ) -> io::Result<(&'static str, bool)> {
         let head = wire.read_response().await?;
-        let mut check = Check::new(&asked.id);
+        let mut check = PatternCheck::new(&asked.id);
         let mut seen = Vec::new();
         let length = wire
             .read_body(head.framing("GET")?, |part| {
@@ -310,9 +317,9 @@ impl Client {
         );
         let mut bytes = head.into_bytes();
         bytes.extend_from_slice(&pattern::body(id, length));
-        // An early answer can come before all is written; it is read all the same.
+        // An early response can arrive before everything is written; it is read nevertheless.
         let written = wire.write(&bytes).await;
-        let asked = Asked {
+        let asked = SentRequest {
             id: id.to_owned(),
             length: answer,
         };
@@ -332,7 +339,7 @@ impl Client {
             heads.push_str(&format!(
                 "GET /{kind}/{id}/{length} HTTP/1.1\r\nHost: soak\r\n\r\n"
             ));
-            all.push(Asked { id, length });
+            all.push(SentRequest { id, length });
         }
         wire.write(heads.as_bytes()).await?;
         for asked in &all {
@@ -376,7 +383,7 @@ impl Client {
             tokio::time::sleep(self.up_to(60)).await;
             rest = &rest[n..];
         }
-        let asked = Asked {
+        let asked = SentRequest {
             id: id.to_owned(),
             length: 40,
         };
@@ -398,7 +405,7 @@ impl Client {
         Ok(self
             .answer(
                 &mut wire,
-                &Asked {
+                &SentRequest {
                     id: id.to_owned(),
                     length,
                 },

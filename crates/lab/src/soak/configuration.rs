@@ -1,4 +1,5 @@
-//! The configuration that is soaked: services that use what a request can meet, with times short enough to be reached.
+//! The configuration under soak: services that use every feature a request can meet, with timeouts short enough to be
+//! reached.
 
 use std::fmt::Write as _;
 use std::io;
@@ -10,7 +11,7 @@ pub(super) const IDLE_SECONDS: u64 = 3;
 /// How long a client's connection may stay idle, in seconds.
 const IDLE_TIME_SECONDS: u64 = 10;
 
-/// Where the servers are.
+/// The addresses of the servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Addresses {
     /// Servers that are never at fault.

@@ -1,4 +1,4 @@
-//! The evenkeel under test: started as a process, disturbed, looked at from outside.
+//! The evenkeel under test: started as a process, disturbed, observed from outside.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
@@ -29,16 +29,16 @@ pub(super) struct Instance {
     log: Option<LogReader>,
 }
 
-/// Reads the log so that the pipe stays empty, until it is told to stop.
+/// Reads the log so that the pipe stays empty, until it is stopped.
 #[derive(Debug)]
 struct LogReader {
     stop: std::sync::mpsc::SyncSender<()>,
     thread: JoinHandle<()>,
 }
 
-/// What the verdict needs of an incident.
+/// The fields of an incident that the verdict uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Incident {
+pub(super) struct SoakIncident {
     pub(super) id: String,
     pub(super) service: String,
     pub(super) servers: Vec<String>,
@@ -46,7 +46,7 @@ pub(super) struct Incident {
     pub(super) detected: String,
 }
 
-impl Incident {
+impl SoakIncident {
     pub(super) fn text(&self) -> String {
         format!(
             "{} {}/{} {} detected {}",
@@ -157,12 +157,12 @@ impl Instance {
     }
 
     /// All incidents so far.
-    pub(super) fn incidents(&self) -> io::Result<Vec<Incident>> {
+    pub(super) fn incidents(&self) -> io::Result<Vec<SoakIncident>> {
         let text = self.admin("/api/incidents")?;
         let value: serde_json::Value = serde_json::from_str(&text).map_err(io::Error::other)?;
         let list = value.get("incidents").unwrap_or(&value);
         let word = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-        let of = |incident: &serde_json::Value| Incident {
+        let of = |incident: &serde_json::Value| SoakIncident {
             id: word(&incident["id"]),
             service: word(&incident["service"]),
             servers: incident["servers"]

@@ -1,9 +1,10 @@
-//! The soak: one evenkeel under a mix of ordinary and awkward clients and servers, disturbed on purpose, and watched for
-//! leaks and for blame that nobody deserved.
+//! The soak test: one evenkeel under a mix of ordinary and awkward clients and servers, disturbed on purpose, and
+//! watched for leaks and for undeserved blame.
 //!
-//! The client and the servers agree on the bytes of every body (see `pattern`), so that a byte of one exchange in another is seen.
-//! Three times something happens to evenkeel itself: the reader of its log goes away, its descriptors run out, it is stopped for
-//! 12 s. Afterwards everything must be as it was: connections, requests in flight, queue places, descriptors, memory.
+//! Clients and servers agree on the bytes of every body (see `pattern`), so that a byte of one exchange in another is
+//! detected. Three times something happens to evenkeel itself: the reader of its log goes away, its descriptors run
+//! out, it is stopped for 12 s. Afterwards everything must be as before: connections, requests in flight, queue slots,
+//! descriptors, memory.
 
 mod clients;
 mod configuration;
@@ -21,7 +22,7 @@ use evenkeel_runtime::Clock;
 
 use crate::pause;
 
-use clients::{Clients, Counts};
+use clients::{ClientCounts, SoakClients};
 use configuration::Layout;
 use instance::Instance;
 use origin::Origins;
@@ -36,9 +37,9 @@ pub struct SoakPlan {
     pub span: Duration,
     /// Decides what every client and server does.
     pub seed: u64,
-    /// What is tested, for the report.
+    /// The tested commit, for the report.
     pub commit: String,
-    /// Where the report goes as well.
+    /// A file for the report.
     pub report: Option<PathBuf>,
 }
 
@@ -55,13 +56,13 @@ const LEFT_IDLE: usize = 300;
 /// How long after the load everything must have ended: evenkeel's idle time and some.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// Soaks, prints what is seen, and says whether all is well.
+/// Runs the soak test, prints the observations, and returns whether it passed.
 ///
 /// # Errors
 /// If something cannot be started, or if evenkeel leaked, mixed up bytes, or blamed a server that did nothing wrong.
 pub fn run(plan: &SoakPlan, out: &mut impl Write) -> io::Result<()> {
     let clock = Clock::start();
-    let mut report = Report::new(out);
+    let mut report = SoakReport::new(out);
     report.line(&format!(
         "soak of commit {}, {} minutes, seed {}",
         plan.commit,
@@ -73,7 +74,7 @@ pub fn run(plan: &SoakPlan, out: &mut impl Write) -> io::Result<()> {
     let layout = Layout::write(&folder, origins.addresses())?;
     let mut instance = Instance::start(&plan.program, &layout, &folder)?;
     let started = Sample::take(&instance, Duration::ZERO)?;
-    let clients = Clients::start(instance.address, plan.seed)?;
+    let clients = SoakClients::start(instance.address, plan.seed)?;
     let mut samples = Vec::new();
     report.line(Sample::TITLE)?;
 
@@ -108,7 +109,7 @@ pub fn run(plan: &SoakPlan, out: &mut impl Write) -> io::Result<()> {
     report.line(&last.row(&counts))?;
     let incidents = instance.incidents()?;
     let mixed = origins.mixed_up();
-    let findings = verdict::findings(&verdict::Evidence {
+    let findings = verdict::findings(&verdict::SoakEvidence {
         started: &started,
         samples: &samples,
         last: &last,
@@ -168,12 +169,12 @@ fn idle_connections(address: SocketAddr) -> io::Result<Vec<std::net::TcpStream>>
         .collect()
 }
 
-struct Report<'a, W> {
+struct SoakReport<'a, W> {
     out: &'a mut W,
     text: String,
 }
 
-impl<'a, W: Write> Report<'a, W> {
+impl<'a, W: Write> SoakReport<'a, W> {
     const fn new(out: &'a mut W) -> Self {
         Self {
             out,
@@ -189,8 +190,8 @@ impl<'a, W: Write> Report<'a, W> {
 
     fn counts(
         &mut self,
-        counts: &Counts,
-        incidents: &[instance::Incident],
+        counts: &ClientCounts,
+        incidents: &[instance::SoakIncident],
         findings: &[String],
         ended_well: bool,
     ) -> io::Result<()> {

@@ -1,7 +1,7 @@
-//! The servers of the soak. What a server does is said by the path of the request: `/SERVICE?/KIND/ID/LENGTH`.
+//! The servers of the soak test. The path of a request determines the server's behaviour: `/SERVICE?/KIND/ID/LENGTH`.
 //!
-//! The good ones are often awkward and never at fault: they pause, close, answer early and write untidy heads. The faulty one
-//! breaks off, resets or stalls one request in five.
+//! The healthy ones are often awkward and never at fault: they pause, close, answer early and write malformed but
+//! repairable heads. The faulty one breaks off, resets or stalls one request in five.
 
 use std::cell::RefCell;
 use std::io;
@@ -15,10 +15,10 @@ use evenkeel_core::Random;
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
-use crate::http::{Framing, RequestHead, Wire, reset};
+use crate::http::{Wire, WireFraming, WireRequest, reset};
 
 use super::configuration::{Addresses, IDLE_SECONDS};
-use super::pattern::{self, Check, random};
+use super::pattern::{self, PatternCheck, random};
 
 /// Longest body that a request may ask for.
 const LONGEST: usize = 4 << 20;
@@ -31,17 +31,17 @@ pub(super) struct Origins {
     mixed: Arc<AtomicU64>,
 }
 
-/// What one server's connections share.
+/// State shared by one server's connections.
 #[derive(Debug)]
-struct Server {
+struct OriginServer {
     faulty: bool,
     random: RefCell<Random>,
     mixed: Arc<AtomicU64>,
 }
 
-/// What becomes of a connection.
+/// How a connection continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum AfterResponse {
     Keep,
     Close,
     Reset,
@@ -87,7 +87,7 @@ async fn serve_all(
     mixed: Arc<AtomicU64>,
 ) -> io::Result<()> {
     for (index, listener) in listeners.into_iter().enumerate() {
-        let server = Rc::new(Server {
+        let server = Rc::new(OriginServer {
             faulty: index == GOOD_SERVERS,
             random: RefCell::new(random(seed, index as u64)),
             mixed: Arc::clone(&mixed),
@@ -98,16 +98,16 @@ async fn serve_all(
     std::future::pending().await
 }
 
-async fn accept(server: Rc<Server>, listener: TcpListener) {
+async fn accept(server: Rc<OriginServer>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let server = Rc::clone(&server);
                 tokio::task::spawn_local(async move {
                     let mut wire = Wire::new(stream);
-                    // What the peer does to its connection is the peer's business.
+                    // Errors of the peer's connection are expected.
                     let end = connection(&server, &mut wire).await;
-                    if matches!(end, Ok(Then::Reset)) {
+                    if matches!(end, Ok(AfterResponse::Reset)) {
                         reset(wire.stream());
                     }
                 });
@@ -117,17 +117,17 @@ async fn accept(server: Rc<Server>, listener: TcpListener) {
     }
 }
 
-async fn connection(server: &Rc<Server>, wire: &mut Wire) -> io::Result<Then> {
+async fn connection(server: &Rc<OriginServer>, wire: &mut Wire) -> io::Result<AfterResponse> {
     while let Some(head) = wire.read_request().await? {
         match server.answer(wire, &head).await? {
-            Then::Keep => {}
+            AfterResponse::Keep => {}
             then => return Ok(then),
         }
     }
-    Ok(Then::Close)
+    Ok(AfterResponse::Close)
 }
 
-impl Server {
+impl OriginServer {
     fn up_to(&self, millis: u64) -> Duration {
         self.random
             .borrow_mut()
@@ -138,7 +138,7 @@ impl Server {
         self.random.borrow_mut().below(number) == 0
     }
 
-    async fn answer(&self, wire: &mut Wire, head: &RequestHead) -> io::Result<Then> {
+    async fn answer(&self, wire: &mut Wire, head: &WireRequest) -> io::Result<AfterResponse> {
         let mut parts = head.target.rsplit('/');
         let length = parts.next().and_then(|text| text.parse::<usize>().ok());
         let (id, kind) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
@@ -150,12 +150,12 @@ impl Server {
             "early" => {
                 wire.write(&plain(200, id, length, "")).await?;
                 self.read_body(wire, head, id).await?;
-                return Ok(Then::Keep);
+                return Ok(AfterResponse::Keep);
             }
             "refuse" => {
                 wire.write(&plain(413, id, length, "Connection: close\r\n"))
                     .await?;
-                return Ok(Then::Close);
+                return Ok(AfterResponse::Close);
             }
             _ => {}
         }
@@ -169,7 +169,7 @@ impl Server {
         kind: &str,
         id: &str,
         length: usize,
-    ) -> io::Result<Then> {
+    ) -> io::Result<AfterResponse> {
         match kind {
             "chunked" => self.chunked(wire, id, length, "", "").await?,
             "untidy-chunks" => {
@@ -195,7 +195,7 @@ impl Server {
             "close" => {
                 wire.write(&plain(200, id, length, "Connection: close\r\n"))
                     .await?;
-                return Ok(Then::Close);
+                return Ok(AfterResponse::Close);
             }
             "close-later" => {
                 wire.write(&plain(200, id, length, "Keep-Alive: timeout=1\r\n"))
@@ -203,14 +203,14 @@ impl Server {
                 return match tokio::time::timeout(Duration::from_secs(1), wire.stream().readable())
                     .await
                 {
-                    Ok(_) => Ok(Then::Keep),
-                    Err(_) => Ok(Then::Close),
+                    Ok(_) => Ok(AfterResponse::Keep),
+                    Err(_) => Ok(AfterResponse::Close),
                 };
             }
             "until-close" => {
                 wire.write(b"HTTP/1.0 200 OK\r\n\r\n").await?;
                 wire.write(&pattern::body(id, length)).await?;
-                return Ok(Then::Close);
+                return Ok(AfterResponse::Close);
             }
             "events" => {
                 wire.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n").await?;
@@ -220,33 +220,38 @@ impl Server {
             }
             _ => wire.write(&plain(200, id, length, "")).await?,
         }
-        Ok(Then::Keep)
+        Ok(AfterResponse::Keep)
     }
 
-    async fn misbehave(&self, wire: &mut Wire, id: &str, length: usize) -> io::Result<Then> {
+    async fn misbehave(
+        &self,
+        wire: &mut Wire,
+        id: &str,
+        length: usize,
+    ) -> io::Result<AfterResponse> {
         let which = self.random.borrow_mut().below(4);
         match which {
-            0 => Ok(Then::Reset),
+            0 => Ok(AfterResponse::Reset),
             1 => {
                 let answer = plain(200, id, length.max(64), "");
                 wire.write(&answer[..answer.len() - 32]).await?;
-                Ok(Then::Close)
+                Ok(AfterResponse::Close)
             }
             2 => {
                 tokio::time::sleep(Duration::from_secs(15)).await;
-                Ok(Then::Close)
+                Ok(AfterResponse::Close)
             }
             _ => {
                 wire.write(b"not HTTP at all\r\n\r\n").await?;
-                Ok(Then::Close)
+                Ok(AfterResponse::Close)
             }
         }
     }
 
-    async fn read_body(&self, wire: &mut Wire, head: &RequestHead, id: &str) -> io::Result<()> {
-        let mut check = Check::new(id);
+    async fn read_body(&self, wire: &mut Wire, head: &WireRequest, id: &str) -> io::Result<()> {
+        let mut check = PatternCheck::new(id);
         let framing = head.framing()?;
-        if framing != Framing::Empty && head.fields.has_token("expect", "100-continue") {
+        if framing != WireFraming::Empty && head.fields.has_token("expect", "100-continue") {
             wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
         wire.read_body(framing, |part| check.add(part)).await?;

@@ -1,4 +1,5 @@
-//! What the load's two sides agree on. The bytes of a body: the exchange's id, a semicolon, and again, so that each position tells which exchange it belongs to.
+//! The pattern of a body, known to both sides: the exchange's id, a semicolon, repeated, so that each position tells
+//! which exchange it belongs to.
 
 use evenkeel_core::Random;
 
@@ -14,13 +15,13 @@ pub(super) fn body(id: &str, length: usize) -> Vec<u8> {
 
 /// Checks a body as it comes.
 #[derive(Debug)]
-pub(super) struct Check<'a> {
+pub(super) struct PatternCheck<'a> {
     id: &'a [u8],
     at: usize,
     right: bool,
 }
 
-impl<'a> Check<'a> {
+impl<'a> PatternCheck<'a> {
     pub(super) const fn new(id: &'a str) -> Self {
         Self {
             id: id.as_bytes(),
@@ -53,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_byte_of_another_exchange_is_seen() {
-        let mut check = Check::new("ab1");
+        let mut check = PatternCheck::new("ab1");
         check.add(&body("ab1", 11)[..5]);
         check.add(&body("ab1", 11)[5..]);
         assert!(check.is_right());

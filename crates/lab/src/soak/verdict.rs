@@ -1,4 +1,4 @@
-//! What is looked at during a soak, and what it proves.
+//! Measurements taken during a soak test, and the verdict that follows from them.
 
 use std::io;
 use std::time::Duration;
@@ -8,15 +8,15 @@ use evenkeel_runtime::Clock;
 
 use crate::pause;
 
-use super::clients::Counts;
-use super::instance::{Incident, Instance};
+use super::clients::ClientCounts;
+use super::instance::{Instance, SoakIncident};
 
 /// Memory counts as flat if the last quarter's median is at most this much above that of the second quarter …
 const GROWTH: f64 = 0.08;
-/// … or at most so many bytes: allocators do not give back everything at once.
+/// … or at most this many bytes: allocators do not release everything at once.
 const GROWTH_BYTES: f64 = 3.0 * 1024.0 * 1024.0;
 
-/// What happens to evenkeel itself.
+/// A disturbance of evenkeel itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disturbance {
     LogReaderGone,
@@ -34,7 +34,7 @@ impl Disturbance {
     }
 }
 
-/// One look at evenkeel.
+/// One sample of evenkeel's state.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sample {
     at: Duration,
@@ -42,7 +42,7 @@ pub(super) struct Sample {
     descriptors: usize,
     /// Clients' connections.
     connections: u64,
-    /// Attempts under way, over all servers.
+    /// Attempts in flight, over all servers.
     in_flight: u64,
     /// Requests in queues.
     waiting: u64,
@@ -65,7 +65,7 @@ impl Sample {
         })
     }
 
-    pub(super) fn row(&self, counts: &Counts) -> String {
+    pub(super) fn row(&self, counts: &ClientCounts) -> String {
         format!(
             "{:>6.0} s {:>12} {:>12} {:>12} {:>10} {:>10} {:>12}",
             self.at.as_secs_f64(),
@@ -95,7 +95,7 @@ fn sum_of(metrics: &str, name: &str) -> u64 {
     Duration::try_from_secs_f64(sum).map_or(0, |whole| whole.as_secs())
 }
 
-/// Waits until nothing is under way any more, for `limit` at most; the last look.
+/// Waits until nothing is in flight, at most for `limit`; returns the last sample.
 pub(super) fn settle(instance: &Instance, clock: &Clock, limit: Duration) -> io::Result<Sample> {
     let end = clock.now() + limit;
     loop {
@@ -109,18 +109,18 @@ pub(super) fn settle(instance: &Instance, clock: &Clock, limit: Duration) -> io:
 
 /// All that was seen.
 #[derive(Debug)]
-pub(super) struct Evidence<'a> {
+pub(super) struct SoakEvidence<'a> {
     pub(super) started: &'a Sample,
     pub(super) samples: &'a [Sample],
     pub(super) last: &'a Sample,
-    pub(super) counts: &'a Counts,
+    pub(super) counts: &'a ClientCounts,
     /// Requests that held bytes of something else.
     pub(super) mixed_at_servers: u64,
-    pub(super) incidents: &'a [Incident],
+    pub(super) incidents: &'a [SoakIncident],
 }
 
-/// What is not as it should be, in sentences; nothing if all is well.
-pub(super) fn findings(seen: &Evidence<'_>) -> Vec<String> {
+/// The failed expectations, as sentences; none if it passed.
+pub(super) fn findings(seen: &SoakEvidence<'_>) -> Vec<String> {
     let mut findings = Vec::new();
     let mixed = seen.counts.mixed + seen.mixed_at_servers;
     if mixed > 0 {
@@ -141,7 +141,7 @@ pub(super) fn findings(seen: &Evidence<'_>) -> Vec<String> {
     }
     findings.extend(growth(seen.samples));
     for incident in seen.incidents {
-        // What the soak does to evenkeel itself, it tells of itself.
+        // evenkeel reports what the soak test does to it.
         let is_own = incident.service == "evenkeel" && incident.servers.is_empty();
         let is_deserved = incident.servers == ["faulty"];
         if !is_own && !is_deserved {
@@ -210,24 +210,24 @@ mod tests {
     fn what_is_left_over_and_wrong_blame_are_findings() {
         let (first, mut last) = (sample(0, 1), sample(9, 1));
         last.in_flight = 1;
-        let incident = |name: &str| Incident {
+        let incident = |name: &str| SoakIncident {
             id: "1".to_owned(),
             service: "plain".to_owned(),
             servers: vec![name.to_owned()],
             fault: "error-burst".to_owned(),
             detected: String::new(),
         };
-        let own = Incident {
+        let own = SoakIncident {
             service: "evenkeel".to_owned(),
             servers: Vec::new(),
             ..incident("")
         };
         let incidents = [incident("faulty"), incident("good-1"), own];
-        let found = findings(&Evidence {
+        let found = findings(&SoakEvidence {
             started: &first,
             samples: &[],
             last: &last,
-            counts: &Counts::default(),
+            counts: &ClientCounts::default(),
             mixed_at_servers: 0,
             incidents: &incidents,
         });

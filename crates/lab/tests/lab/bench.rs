@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evenkeel_config::{Surroundings, load};
+use evenkeel_config::{Environment, load};
 use evenkeel_lab::bench::proxy::ORIGIN_PORTS;
 
 fn file(name: &str) -> String {
@@ -14,7 +14,7 @@ fn file(name: &str) -> String {
 
 #[test]
 fn evenkeel_accepts_its_configuration_without_a_warning() {
-    let around = Surroundings {
+    let around = Environment {
         base_dir: Path::new("."),
         state_dir: Path::new("."),
         cores: 2,

@@ -1,4 +1,4 @@
-//! Starting the laboratory's processes and asking them things.
+//! Starts the laboratory's processes and queries them.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};

@@ -1,9 +1,9 @@
-//! The open-loop load against a real server process, well and not.
+//! The open-loop load against a real server process, healthy and faulty.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use evenkeel_lab::{Load, LoadPlan, Relay, RelayFault, Shape};
+use evenkeel_lab::{FaultRelay, LoadPlan, OpenLoad, RelayFault, RequestMix};
 
 use crate::common::{Process, body_of, eventually};
 
@@ -12,9 +12,12 @@ fn it_keeps_its_rate_and_each_request_arrives_once() {
     let server = Process::server("one", &[]);
     let clock = evenkeel_runtime::Clock::start();
     let mut plan = LoadPlan::new(server.address, 500.0);
-    plan.mix = vec![Shape::get("/x").weight(3), Shape::post("/echo", 100)];
+    plan.mix = vec![
+        RequestMix::get("/x").weight(3),
+        RequestMix::post("/echo", 100),
+    ];
     plan.id_prefix = Some("t".to_owned());
-    let load = Load::start(plan).unwrap();
+    let load = OpenLoad::start(plan).unwrap();
     eventually("400 answers", || load.snapshot().ok >= 400);
     let live = load.snapshot();
     assert!(live.last_second.count() > 0 && live.last_second.count() <= live.total.count());
@@ -56,8 +59,8 @@ fn it_keeps_its_rate_and_each_request_arrives_once() {
 #[test]
 fn a_stall_shows_in_all_requests_that_it_delays() {
     let server = Process::server("one", &["--base-delay-ms", "0"]);
-    let relay = Relay::start(server.address).unwrap();
-    let load = Load::start(LoadPlan {
+    let relay = FaultRelay::start(server.address).unwrap();
+    let load = OpenLoad::start(LoadPlan {
         connections: 2,
         ..LoadPlan::new(relay.address(), 200.0)
     })
@@ -81,17 +84,17 @@ fn a_stall_shows_in_all_requests_that_it_delays() {
 #[test]
 fn what_fails_is_named_and_never_retried() {
     let server = Process::server("one", &[]);
-    let relay = Relay::start(server.address).unwrap();
+    let relay = FaultRelay::start(server.address).unwrap();
     let mut plan = LoadPlan::new(relay.address(), 200.0);
     plan.timeout = Duration::from_millis(300);
     plan.mix = vec![
-        Shape::get("/status/503"),
-        Shape::get("/cut/1000"),
-        Shape::get("/garbage"),
-        Shape::get("/reset"),
+        RequestMix::get("/status/503"),
+        RequestMix::get("/cut/1000"),
+        RequestMix::get("/garbage"),
+        RequestMix::get("/reset"),
     ];
     plan.id_prefix = Some("f".to_owned());
-    let load = Load::start(plan.clone()).unwrap();
+    let load = OpenLoad::start(plan.clone()).unwrap();
     eventually("each kind of failure", || {
         let stats = load.snapshot();
         stats.by_status.contains_key(&503)
@@ -113,8 +116,8 @@ fn what_fails_is_named_and_never_retried() {
         "each arrived once"
     );
 
-    plan.mix = vec![Shape::get("/")];
-    let load = Load::start(plan).unwrap();
+    plan.mix = vec![RequestMix::get("/")];
+    let load = OpenLoad::start(plan).unwrap();
     relay.set(RelayFault::BlackHole).unwrap();
     eventually("timeouts", || {
         load.snapshot().by_error.contains_key("timeout")

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use evenkeel_lab::{Relay, RelayFault};
+use evenkeel_lab::{FaultRelay, RelayFault};
 
 use crate::common::{Process, ask, ask_within, eventually};
 
@@ -13,7 +13,7 @@ const GET: &str = "GET /bytes/1000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
 #[test]
 fn it_forwards_and_breaks_new_connections_as_told() {
     let server = Process::server("one", &[]);
-    let relay = Relay::start(server.address).unwrap();
+    let relay = FaultRelay::start(server.address).unwrap();
     assert!(
         ask(relay.address(), GET)
             .unwrap()
@@ -48,7 +48,7 @@ fn it_forwards_and_breaks_new_connections_as_told() {
     assert!(ask(relay.address(), GET).is_ok());
 }
 
-fn read_until_broken(relay: &Relay) -> usize {
+fn read_until_broken(relay: &FaultRelay) -> usize {
     let mut stream = TcpStream::connect(relay.address()).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -65,7 +65,7 @@ fn read_until_broken(relay: &Relay) -> usize {
 #[test]
 fn open_connections_feel_a_change() {
     let server = Process::server("one", &[]);
-    let relay = Relay::start(server.address).unwrap();
+    let relay = FaultRelay::start(server.address).unwrap();
     for fault in [RelayFault::Reset, RelayFault::Refuse] {
         relay.set(RelayFault::None).unwrap();
         let mut stream = TcpStream::connect(relay.address()).unwrap();

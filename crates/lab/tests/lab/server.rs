@@ -1,4 +1,4 @@
-//! The sample server as a real process: what it answers, how it misbehaves, how it ends.
+//! The sample server as a real process: its answers, its faults, its exit.
 
 use std::time::Duration;
 

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_balance::{Answer, Picker};
-use evenkeel_config::plan::AskPlan;
-use evenkeel_core::blame::Limit;
+use evenkeel_balance::{Picker, ProbedLoad};
+use evenkeel_config::plan::LoadProbePlan;
+use evenkeel_core::blame::TimeLimit;
 use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::service::ServerSet;
@@ -36,7 +36,7 @@ const SKIPPED: usize = 4;
 /// How a question ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum End {
-    Answered(Answer),
+    Answered(ProbedLoad),
     /// No connection, no whole answer, or another status than 200.
     Failed,
     TimedOut,
@@ -127,7 +127,7 @@ impl LoadProbe {
         }
     }
 
-    async fn end(&self, plan: &AskPlan, connect: Duration) -> End {
+    async fn end(&self, plan: &LoadProbePlan, connect: Duration) -> End {
         let worker = &*self.worker;
         let end = worker.clock.now() + plan.timeout;
         let at = (self.address, self.generation);
@@ -137,7 +137,7 @@ impl LoadProbe {
             Ok(line) => line,
             Err(outcome) => return End::of_outcome(outcome),
         };
-        line.until((end, Limit::Attempt));
+        line.until((end, TimeLimit::Attempt));
         let request = format!(
             "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: evenkeel\r\nAccept: application/json\r\n\r\n",
             plan.path, plan.host
@@ -205,7 +205,7 @@ impl End {
 
 /// What a server says with this body: `{"in_flight": 12, "latency_ms": 8.5}`. Other keys are passed over; what is wrong in
 /// one of these is not taken at all.
-fn understood(body: &[u8]) -> Option<Answer> {
+fn understood(body: &[u8]) -> Option<ProbedLoad> {
     // A list would be read in the order of the fields.
     let is_object = body.trim_ascii_start().starts_with(b"{");
     let text = std::str::from_utf8(body).ok()?;
@@ -220,7 +220,7 @@ fn understood(body: &[u8]) -> Option<Answer> {
     };
     (0.0..=MOST_IN_FLIGHT)
         .contains(&said.in_flight)
-        .then(|| Answer {
+        .then(|| ProbedLoad {
             in_flight: said.in_flight,
             latency: latency.map(|millis| Duration::from_secs_f64(millis / 1e3)),
         })

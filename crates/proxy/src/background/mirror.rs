@@ -5,7 +5,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_core::blame::Limit;
+use evenkeel_core::blame::TimeLimit;
 use evenkeel_core::{Instant, ServiceId};
 use evenkeel_http1::Method;
 
@@ -63,7 +63,7 @@ impl Copy {
                 let status = answered.line.head.status;
                 answered
                     .line
-                    .until((answered.at + BODY_TIME, Limit::Attempt));
+                    .until((answered.at + BODY_TIME, TimeLimit::Attempt));
                 let end = answered.line.read_body(BODY_BYTES, None).await;
                 let broken = request.over(answered, end);
                 self.finish(started, status, broken, SENT);

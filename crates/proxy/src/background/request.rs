@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_core::blame::Phase;
+use evenkeel_core::blame::AttemptPhase;
 use evenkeel_core::{Instant, Outcome, RequestShape, ServerId, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::Cause;
@@ -104,7 +104,7 @@ impl BackgroundRequest {
             ..
         } = answered;
         let outcome = match end {
-            BodyEnd::Broken(event) => line.judge(event, Phase::Streaming, false).outcome,
+            BodyEnd::Broken(event) => line.judge(event, AttemptPhase::Streaming, false).outcome,
             BodyEnd::Whole { .. } | BodyEnd::Enough | BodyEnd::Late => {
                 Outcome::Answered(line.head.status)
             }
@@ -158,7 +158,7 @@ impl BackgroundRequest {
             index: pick.index,
         };
         let picks = &self.worker.server_counters(server).picks;
-        picks[pick.reason.place()].add_from_owner(1);
+        picks[pick.reason.index()].add_from_owner(1);
         Some((server, in_flight))
     }
 

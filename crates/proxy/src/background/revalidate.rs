@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_core::blame::Limit;
+use evenkeel_core::blame::TimeLimit;
 use evenkeel_http1::Framing;
 
 use crate::background::request::{Answered, BackgroundRequest};
@@ -76,7 +76,7 @@ impl Revalidation {
         let mut answer = Answer::of(head, bytes, &self.request.worker.date(answered.at));
         answered
             .line
-            .until((answered.at + BODY_TIME, Limit::Attempt));
+            .until((answered.at + BODY_TIME, TimeLimit::Attempt));
         let came = answered.at;
         let end = answered.line.read_body(most, Some(&mut answer.body)).await;
         self.request.over(answered, end);

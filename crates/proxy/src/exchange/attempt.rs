@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use evenkeel_core::blame::{Event as Ended, Peer, Phase};
+use evenkeel_core::blame::{AttemptPhase, EndEvent as Ended, Peer};
 use evenkeel_core::{Instant, Outcome};
 use evenkeel_request::Cause;
 use evenkeel_request::exchange::{Event, Step};
@@ -102,7 +102,7 @@ impl RequestContext<'_> {
         if held == Ok(true) {
             return AttemptResult::Answer;
         }
-        let judged = upstream.judge(Ended::Closed(Peer::Server), Phase::Holding, false);
+        let judged = upstream.judge(Ended::Closed(Peer::Server), AttemptPhase::Holding, false);
         let outcome = held.map_or_else(|outcome| outcome, |_| judged.outcome);
         self.abandon(place, outcome, begun);
         AttemptResult::Failed(outcome)

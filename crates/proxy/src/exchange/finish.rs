@@ -1,6 +1,6 @@
 //! The end of a request: evenkeel's own answers, and what is counted.
 
-use evenkeel_core::blame::{Event, Facts, Judgement, Phase, Sent, judge};
+use evenkeel_core::blame::{AttemptPhase, EndContext, EndEvent, Judgement, Sent, judge};
 use evenkeel_core::{Instant, Outcome, ServiceId};
 use evenkeel_request::exchange::NoResponse;
 use evenkeel_request::{Cause, FallbackTo};
@@ -139,11 +139,11 @@ impl RequestContext<'_> {
 }
 
 /// An answer of evenkeel's own stands where a server's does once its head is passed on.
-const fn judge_own(event: Event) -> Judgement {
+const fn judge_own(event: EndEvent) -> Judgement {
     judge(
         event,
-        Facts {
-            phase: Phase::Streaming,
+        EndContext {
+            phase: AttemptPhase::Streaming,
             sent: Sent::Nothing,
             reused: false,
             clean: false,
@@ -163,7 +163,7 @@ impl Finish {
     }
 
     /// An answer of evenkeel's own, of which so much was sent.
-    const fn sent(sent: Result<(), Event>, keep_alive: bool, status: u16) -> Self {
+    const fn sent(sent: Result<(), EndEvent>, keep_alive: bool, status: u16) -> Self {
         match sent {
             Ok(()) => Self::answered(Persist::after(true, keep_alive), status),
             Err(event) => Self {

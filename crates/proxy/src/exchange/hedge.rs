@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::Limit;
+use evenkeel_core::blame::TimeLimit;
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
@@ -57,7 +57,7 @@ struct HedgedRequest {
     method: Method,
     bytes: Vec<u8>,
     connect: Duration,
-    end: (Instant, Limit),
+    end: (Instant, TimeLimit),
 }
 
 impl<'a> RequestContext<'a> {

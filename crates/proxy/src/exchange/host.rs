@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use evenkeel_balance::{Pick, Picker};
 use evenkeel_core::{
-    ExactShape, ExactText, Exposed, Exposure, Instant, Outcome, Random, RequestShape, ServerId,
-    ServiceId, ShapeText,
+    ExactShape, ExactText, Exposure, ExposureEvent, Instant, Outcome, Random, RequestShape,
+    ServerId, ServiceId, ShapeText,
 };
 use evenkeel_request::Policies;
 use evenkeel_request::cache::StoredValue;
@@ -169,7 +169,7 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
 
     fn selected(&self, server: ServerId, pick: Pick) {
         let picks = &self.worker.server_counters(server).picks;
-        picks[pick.reason.place()].add_from_owner(1);
+        picks[pick.reason.index()].add_from_owner(1);
     }
 
     fn attempt_ended(&self, report: &AttemptReport) {
@@ -199,7 +199,7 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
         });
     }
 
-    fn expose(&self, server: ServerId, at: Instant, shape: ExactShape, what: Exposed) {
+    fn expose(&self, server: ServerId, at: Instant, shape: ExactShape, what: ExposureEvent) {
         self.worker.expose(Exposure {
             at,
             server,

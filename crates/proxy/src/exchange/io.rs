@@ -4,7 +4,7 @@
 //! ([`ResponseSink`]), and whether the client is still connected. What its protocol makes of that (framing, keep-alive, how a
 //! broken response is shown) stays in [`crate::downstream::h1`].
 
-use evenkeel_core::blame::Event;
+use evenkeel_core::blame::EndEvent;
 use tokio::net::TcpStream;
 
 use crate::downstream::address::AddressText;
@@ -96,7 +96,7 @@ impl<'a> ExchangeIo<'a> {
     ///
     /// # Errors
     /// If the client has disconnected or does not read.
-    pub(crate) fn send(&mut self) -> impl Future<Output = Result<(), Event>> {
+    pub(crate) fn send(&mut self) -> impl Future<Output = Result<(), EndEvent>> {
         send(self.worker, self.client, self.work)
     }
 
@@ -113,7 +113,7 @@ impl<'a> ExchangeIo<'a> {
     }
 
     /// The response broke off after its head was sent: what becomes of the client's connection.
-    pub(crate) fn response_aborted(&self, form: ResponseForm, event: Event) -> Persist {
+    pub(crate) fn response_aborted(&self, form: ResponseForm, event: EndEvent) -> Persist {
         self.client.response_aborted(form, event)
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of a response: passed on to the client, or put aside for another attempt; then how it ended is judged, and its
 //! connection kept if both directions are complete.
 
-use evenkeel_core::blame::{Event, Judgement, Peer, Phase};
+use evenkeel_core::blame::{AttemptPhase, EndEvent, Judgement, Peer};
 use evenkeel_core::{Blame, Outcome};
 use evenkeel_request::exchange;
 
@@ -26,8 +26,8 @@ impl RequestContext<'_> {
         let Some(upstream) = place.take() else { return };
         let response = &io.work.response;
         let clean = upstream.is_whole(response) && response.keep_alive;
-        let event = Event::Answered(response.status);
-        let judged = upstream.judge(event, Phase::Holding, clean);
+        let event = EndEvent::Answered(response.status);
+        let judged = upstream.judge(event, AttemptPhase::Holding, clean);
         upstream.complete(self.worker, judged.may_keep, response, self.latest);
     }
 
@@ -57,7 +57,7 @@ impl RequestContext<'_> {
         let idle = self.policies().timeout.idle;
         if status == 101 && io.work.request.upgrade.is_some() {
             let end = Box::pin(tunnel::run(io, upstream, idle)).await;
-            return tunnel_passed(end.err().unwrap_or(Event::Answered(status)), upstream);
+            return tunnel_passed(end.err().unwrap_or(EndEvent::Answered(status)), upstream);
         }
         let (already_sent, already) = (upstream.bytes_sent, upstream.bytes_received);
         let server_keeps = io.work.response.keep_alive;
@@ -71,10 +71,10 @@ impl RequestContext<'_> {
         // The rest of the request's body, if the server has answered before it was there.
         (counters.bytes_sent).add_from_owner(upstream.bytes_sent - already_sent);
         let (event, clean) = match end {
-            RelayEnd::Done { clean } => (Event::Answered(status), clean && server_keeps),
+            RelayEnd::Done { clean } => (EndEvent::Answered(status), clean && server_keeps),
             RelayEnd::Broken(event) => (event, false),
         };
-        let judged = upstream.judge(event, Phase::Streaming, clean);
+        let judged = upstream.judge(event, AttemptPhase::Streaming, clean);
         if matches!(end, RelayEnd::Broken(_)) {
             return broken(judged, status, io.response_aborted(form, event));
         }
@@ -112,12 +112,12 @@ fn broken(judged: Judgement, status: u16, persist: Persist) -> Passed {
 
 /// A request that had become a tunnel has ended by this event. A server that resets one is not blamed for it, and its client has seen
 /// it. How long a tunnel lasts says nothing about how quickly it was answered.
-fn tunnel_passed(event: Event, upstream: &UpstreamExchange) -> Passed {
+fn tunnel_passed(event: EndEvent, upstream: &UpstreamExchange) -> Passed {
     const SWITCHED: u16 = 101;
-    let judged = upstream.judge(event, Phase::Tunnel, false);
+    let judged = upstream.judge(event, AttemptPhase::Tunnel, false);
     let broken_off = match event {
-        Event::Answered(_) => None,
-        Event::Closed(Peer::Server) => Some(Outcome::Reset { sent: true }),
+        EndEvent::Answered(_) => None,
+        EndEvent::Closed(Peer::Server) => Some(Outcome::Reset { sent: true }),
         _ => Some(judged.outcome),
     };
     Passed {

@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event, Limit, Peer};
+use evenkeel_core::blame::{EndEvent, TimeLimit, Peer};
 use evenkeel_http1::Framing;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -30,7 +30,7 @@ pub(crate) enum RelayEnd {
         clean: bool,
     },
     /// It broke off, by this.
-    Broken(Event),
+    Broken(EndEvent),
 }
 
 /// One response under way. The head, as the client gets it, is in `work.to_client`.
@@ -86,7 +86,7 @@ impl Relay {
         &mut self,
         sink: &mut ResponseSink<'_, C>,
         input: &mut ResponseInput<'_, S>,
-    ) -> Result<(), Event>
+    ) -> Result<(), EndEvent>
     where
         C: AsyncWrite + Unpin,
     {
@@ -122,7 +122,7 @@ impl Relay {
             io.timer().set(worker.clock.now() + idle);
         }
         if io.watch().poll_gone(cx) {
-            return Poll::Ready(RelayEnd::Broken(Event::Closed(Peer::Client)));
+            return Poll::Ready(RelayEnd::Broken(EndEvent::Closed(Peer::Client)));
         }
         if io.timer().poll_expired(cx) {
             let peer = if self.waits_for_client {
@@ -130,7 +130,7 @@ impl Relay {
             } else {
                 Peer::Server
             };
-            return Poll::Ready(RelayEnd::Broken(Event::Late(Limit::Idle(peer))));
+            return Poll::Ready(RelayEnd::Broken(EndEvent::Late(TimeLimit::Idle(peer))));
         }
         Poll::Pending
     }

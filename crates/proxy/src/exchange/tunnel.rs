@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event, Limit, Peer};
+use evenkeel_core::blame::{EndEvent, Peer, TimeLimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::downstream::io::poll_fill;
@@ -41,7 +41,7 @@ pub(crate) async fn run(
     io: &mut ExchangeIo<'_>,
     upstream: &mut UpstreamExchange,
     idle: Duration,
-) -> Result<(), Event> {
+) -> Result<(), EndEvent> {
     io.send().await?;
     let worker = io.worker;
     io.tunnel_end().open(&worker.buffers);
@@ -56,10 +56,10 @@ pub(crate) async fn run(
         let waits_for_client = !server.incoming.is_empty();
         match (moved_up, moved_down) {
             (Err(Broken::From), _) | (_, Err(Broken::To)) => {
-                return Poll::Ready(Err(Event::Closed(Peer::Client)));
+                return Poll::Ready(Err(EndEvent::Closed(Peer::Client)));
             }
             (Err(Broken::To), _) | (_, Err(Broken::From)) => {
-                return Poll::Ready(Err(Event::Closed(Peer::Server)));
+                return Poll::Ready(Err(EndEvent::Closed(Peer::Server)));
             }
             (Ok(false), Ok(false)) => {}
             _ => io.timer().set(worker.clock.now() + idle),
@@ -69,7 +69,7 @@ pub(crate) async fn run(
         }
         for (watched, peer) in [(io.watch(), Peer::Client), (&server_watched, Peer::Server)] {
             if watched.poll_reset(cx) {
-                return Poll::Ready(Err(Event::Closed(peer)));
+                return Poll::Ready(Err(EndEvent::Closed(peer)));
             }
         }
         if io.timer().poll_expired(cx) {
@@ -78,7 +78,7 @@ pub(crate) async fn run(
             } else {
                 Peer::Server
             };
-            return Poll::Ready(Err(Event::Late(Limit::Idle(peer))));
+            return Poll::Ready(Err(EndEvent::Late(TimeLimit::Idle(peer))));
         }
         Poll::Pending
     });

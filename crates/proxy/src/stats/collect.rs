@@ -148,7 +148,7 @@ impl ProxyState {
         }
         for (place, reason) in PickReason::WORDS.iter().enumerate() {
             let value = of(&|counters| counters.picks[place].value());
-            if value > 0 || place == PickReason::Policy.place() {
+            if value > 0 || place == PickReason::Policy.index() {
                 let labels = [
                     ("service", service.1),
                     ("server", server.1),

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_connect::stream_event;
-use evenkeel_core::blame::{Event, Judgement, Limit, Peer, Phase, Sent};
+use evenkeel_core::blame::{AttemptPhase, EndEvent, Judgement, Peer, Sent, TimeLimit};
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
@@ -32,7 +32,7 @@ pub(crate) struct UpstreamClient {
     lease: UpstreamLease,
     timer: Timer,
     /// What the timer stands for.
-    limit: Limit,
+    limit: TimeLimit,
     pub(crate) incoming: Buffer,
     pub(crate) head: ResponseHead,
     pub(crate) sent: usize,
@@ -55,7 +55,7 @@ pub(crate) enum BodyEnd {
     /// Its time was over.
     Late,
     /// It broke off, by this.
-    Broken(Event),
+    Broken(EndEvent),
 }
 
 impl UpstreamClient {
@@ -76,7 +76,7 @@ impl UpstreamClient {
         Ok(Self {
             lease,
             timer: worker.timers.timer(),
-            limit: Limit::Attempt,
+            limit: TimeLimit::Attempt,
             incoming: worker.buffers.take(),
             head: ResponseHead::default(),
             sent: 0,
@@ -93,7 +93,7 @@ impl UpstreamClient {
     }
 
     /// From here on everything ends at this moment, by this limit.
-    pub(crate) fn until(&mut self, (end, limit): (Instant, Limit)) {
+    pub(crate) fn until(&mut self, (end, limit): (Instant, TimeLimit)) {
         self.limit = limit;
         self.timer.set(end);
     }
@@ -135,24 +135,24 @@ impl UpstreamClient {
             }
             match self.more(bytes, sent).await {
                 Some(Ok(0)) if self.incoming.spare().is_empty() => return Err(self.malformed()),
-                Some(Ok(0)) => return Err(self.ended(Event::Closed(Peer::Server))),
+                Some(Ok(0)) => return Err(self.ended(EndEvent::Closed(Peer::Server))),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Err(self.ended(stream_event(&error))),
-                None => return Err(self.ended(Event::Late(self.limit))),
+                None => return Err(self.ended(EndEvent::Late(self.limit))),
             }
         }
     }
 
     fn malformed(&self) -> Outcome {
-        self.ended(Event::Malformed(Peer::Server))
+        self.ended(EndEvent::Malformed(Peer::Server))
     }
 
-    fn ended(&self, event: Event) -> Outcome {
-        self.judge(event, Phase::AwaitingHead, false).outcome
+    fn ended(&self, event: EndEvent) -> Outcome {
+        self.judge(event, AttemptPhase::AwaitingHead, false).outcome
     }
 
     /// What is to be made of an end at this point ([`UpstreamLease::judge`]).
-    pub(crate) const fn judge(&self, event: Event, phase: Phase, clean: bool) -> Judgement {
+    pub(crate) const fn judge(&self, event: EndEvent, phase: AttemptPhase, clean: bool) -> Judgement {
         let sent = match (self.is_written, self.sent) {
             (true, _) => Sent::Whole,
             (false, 0) => Sent::Nothing,
@@ -179,7 +179,7 @@ impl UpstreamClient {
                     None => body.advance(unread),
                 };
                 let Ok(progress) = progress else {
-                    return BodyEnd::Broken(Event::Malformed(Peer::Server));
+                    return BodyEnd::Broken(EndEvent::Malformed(Peer::Server));
                 };
                 self.incoming.consume(progress.taken);
                 read = match &content {
@@ -189,8 +189,8 @@ impl UpstreamClient {
             }
             if body.is_done() {
                 let clean = self.head.keep_alive && self.incoming.is_empty();
-                let event = Event::Answered(self.head.status);
-                let reusable = self.judge(event, Phase::Streaming, clean).may_keep;
+                let event = EndEvent::Answered(self.head.status);
+                let reusable = self.judge(event, AttemptPhase::Streaming, clean).may_keep;
                 return BodyEnd::Whole { reusable };
             }
             if read > most || (read == most && content.is_none()) {
@@ -200,7 +200,7 @@ impl UpstreamClient {
                 Some(Ok(0)) if body.end_of_stream().is_ok() => {
                     return BodyEnd::Whole { reusable: false };
                 }
-                Some(Ok(0)) => return BodyEnd::Broken(Event::Closed(Peer::Server)),
+                Some(Ok(0)) => return BodyEnd::Broken(EndEvent::Closed(Peer::Server)),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return BodyEnd::Broken(stream_event(&error)),
                 None => return BodyEnd::Late,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_core::blame::Limit;
+use evenkeel_core::blame::TimeLimit;
 
 /// The deadlines of an attempt.
 #[derive(Debug, Clone, Copy)]
@@ -21,17 +21,17 @@ pub(crate) struct AttemptDeadlines {
 
 impl AttemptDeadlines {
     /// When an attempt is late that was written, or had its head, at `since`, and which limit that is.
-    pub(crate) fn end(self, since: Instant, waited_for_body: Duration) -> (Instant, Limit) {
+    pub(crate) fn end(self, since: Instant, waited_for_body: Duration) -> (Instant, TimeLimit) {
         let total = (self.total + waited_for_body).min(self.told);
         earlier(since + self.attempt, total)
     }
 }
 
 /// The end of an attempt that may last until `attempt`, of a request that may last until `total`, and which of both it is.
-pub(crate) fn earlier(attempt: Instant, total: Instant) -> (Instant, Limit) {
+pub(crate) fn earlier(attempt: Instant, total: Instant) -> (Instant, TimeLimit) {
     if attempt <= total {
-        (attempt, Limit::Attempt)
+        (attempt, TimeLimit::Attempt)
     } else {
-        (total, Limit::Total)
+        (total, TimeLimit::Total)
     }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::Stream;
-use evenkeel_core::blame::{Event, Facts, Judgement, Limit, Phase, Sent, judge};
+use evenkeel_core::blame::{EndEvent, EndContext, Judgement, TimeLimit, AttemptPhase, Sent, judge};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::ResponseHead;
 
@@ -68,7 +68,7 @@ impl UpstreamLease {
                 idle: None,
             }),
             Err(Outcome::ConnectTimeout) if left < timeout => {
-                Err(judge(Event::Late(Limit::Total), Facts::CONNECTING).outcome)
+                Err(judge(EndEvent::Late(TimeLimit::Total), EndContext::CONNECTING).outcome)
             }
             Err(outcome) => Err(outcome),
         }
@@ -87,14 +87,14 @@ impl UpstreamLease {
     /// sent nothing after the response.
     pub(crate) const fn judge(
         &self,
-        event: Event,
-        phase: Phase,
+        event: EndEvent,
+        phase: AttemptPhase,
         sent: Sent,
         clean: bool,
     ) -> Judgement {
         judge(
             event,
-            Facts {
+            EndContext {
                 phase,
                 sent,
                 reused: self.is_reused(),

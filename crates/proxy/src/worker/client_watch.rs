@@ -89,7 +89,7 @@ impl ClientWatcher {
         let (index, generation) = self.enter(&watch);
         let data = epoll::EventData::new_u64(u64::from(generation) << 32 | u64::from(index));
         if let Err(error) = epoll::add(&self.epoll, socket, data, epoll::EventFlags::ONESHOT) {
-            tracing::debug!(%error, "a client's connection is not watched");
+            tracing::debug!(%error, "a client connection is not watched");
         }
         WatchedClient {
             watcher: Rc::clone(self),
@@ -104,7 +104,7 @@ impl ClientWatcher {
         loop {
             if let Err(error) = self.turn(&mut events).await {
                 // Clients that are gone are only missed when something is written to them.
-                tracing::error!(%error, "client connections are not watched any more");
+                tracing::error!(%error, "client connections are no longer watched");
                 return;
             }
         }

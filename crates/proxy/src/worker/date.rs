@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
-use evenkeel_core::{Instant, Wall};
+use evenkeel_core::{Instant, WallTime};
 use httpdate::HttpDate;
 
 /// An IMF-fixdate (RFC 9110 section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -30,9 +30,9 @@ impl DateCache {
     }
 
     /// The date at `now`; `wall` reads the calendar, at most once a second, so that a clock that is set is followed.
-    pub(crate) fn at(&self, now: Instant, wall: impl FnOnce() -> Wall) -> DateText {
+    pub(crate) fn at(&self, now: Instant, wall: impl FnOnce() -> WallTime) -> DateText {
         if now >= self.until.get() {
-            let Wall(millis) = wall();
+            let WallTime(millis) = wall();
             self.text.set(imf_fixdate(millis / 1000));
             let rest = Duration::from_millis(1000 - millis % 1000);
             self.until.set(now + rest);
@@ -77,7 +77,7 @@ mod tests {
         let cache = DateCache::new();
         let at = |millis, wall: Option<u64>| {
             let now = Instant::ZERO + Duration::from_millis(millis);
-            let date = cache.at(now, || Wall(wall.expect("it is not asked")));
+            let date = cache.at(now, || WallTime(wall.expect("it is not asked")));
             String::from_utf8_lossy(&date[17..25]).into_owned()
         };
         assert_eq!(at(5_000, Some(86_400_700)), "00:00:00");

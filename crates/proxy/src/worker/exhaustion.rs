@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evenkeel_connect::{Lack, lack_of};
+use evenkeel_connect::{ExhaustedResource, lack_of};
 use evenkeel_core::Instant;
 use evenkeel_runtime::descriptors;
 
@@ -31,9 +31,9 @@ impl Exhaustion {
             .store(u64::from(errno.unsigned_abs()), Ordering::Relaxed);
         self.unsaid.fetch_add(1, Ordering::Relaxed);
         let place = match lack_of(error) {
-            Lack::Descriptors => 0,
-            Lack::Ports => 1,
-            Lack::Memory => 2,
+            ExhaustedResource::Descriptors => 0,
+            ExhaustedResource::Ports => 1,
+            ExhaustedResource::Memory => 2,
         };
         self.lacked[place].fetch_add(1, Ordering::Relaxed);
     }
@@ -66,7 +66,7 @@ impl Exhaustion {
             connections = count,
             error = %io::Error::from_raw_os_error(errno),
             descriptor_limit = descriptors::limit(),
-            "evenkeel itself has run out: connections could not be accepted or opened; no server is to blame"
+            "evenkeel itself ran out of resources: connections could not be accepted or opened; no server is blamed"
         );
         count
     }

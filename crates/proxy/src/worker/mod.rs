@@ -235,7 +235,7 @@ impl Worker {
         self.signals.borrow_mut().name(shape, words);
     }
 
-    /// Something was observed of a request that may bring servers down.
+    /// Something was observed of a request that may crash servers.
     pub(crate) fn expose(&self, exposure: Exposure) {
         self.signals.borrow_mut().expose(exposure, &self.counters);
     }

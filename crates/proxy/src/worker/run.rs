@@ -5,7 +5,7 @@ use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_runtime::spawn::Pause;
+use evenkeel_runtime::spawn::RestartPause;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
@@ -22,7 +22,7 @@ use crate::upstream::pool::SWEEP;
 pub(crate) fn run(mut parts: WorkerParts, seed: u64) {
     let task = parts.state.tasks().entry("worker");
     let mut seeds = Random::seeded(seed);
-    let mut pause = Pause::default();
+    let mut pause = RestartPause::default();
     let mut begin = parts.clock.now();
     let mut seed = seed;
     loop {
@@ -45,7 +45,7 @@ pub(crate) fn run(mut parts: WorkerParts, seed: u64) {
         let pause = pause.after(now.since(begin));
         begin = now + pause;
         seed = seeds.bits();
-        if is_lost || Pause::is_longest(pause) {
+        if is_lost || RestartPause::is_longest(pause) {
             parts.state.set_lost(parts.index, true);
         }
         tracing::error!(

@@ -15,10 +15,10 @@ const CAPACITY: usize = 8192;
 /// Words for requests that wait to be read; more are said again later.
 const NAMES: usize = 256;
 
-/// What was observed of requests that may bring servers down, and waits to be read.
+/// What was observed of requests that may crash servers, and waits to be read.
 const EXPOSURES: usize = 1024;
 
-/// What was observed of requests that may bring servers down: hardly ever any, so it is behind a lock, too.
+/// What was observed of requests that may crash servers: hardly ever any, so it is behind a lock, too.
 type Exposures = Arc<Mutex<Vec<Exposure>>>;
 
 /// The words for requests that failed: few, so they are behind a lock that successes never take.
@@ -122,8 +122,8 @@ impl SignalWriter {
 }
 
 impl SignalReader {
-    /// What was observed of requests that may bring servers down, as far as it was not read before; that of one worker is in its
-    /// order.
+    /// What was observed of requests that may crash servers, as far as it was not read before; that of one worker is in
+    /// its order.
     pub fn exposures(&mut self) -> Vec<Exposure> {
         let mut exposures = self
             .exposures
@@ -191,7 +191,7 @@ mod tests {
                 at: Instant::ZERO,
                 server: ServerId::default(),
                 shape: evenkeel_core::ExactShape { path: 1, target: 1 },
-                what: evenkeel_core::Exposed::Began,
+                what: evenkeel_core::ExposureEvent::Began,
             };
             writers[0].expose(exposure, &counters);
         }

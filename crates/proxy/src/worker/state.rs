@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_config::plan::{AskPlan, ListenerPlan, ServicePlan};
+use evenkeel_config::plan::{ListenerPlan, LoadProbePlan, ServicePlan};
 use evenkeel_core::{
     Directive, ExactShape, Instant, Random, ServiceId, ServiceOrders, ShapeOrders,
 };
@@ -68,7 +68,7 @@ pub struct ServiceEntry {
     /// The field of responses in which servers say how busy they are.
     pub(crate) load_header: Option<String>,
     /// How servers are asked how busy they are, if they are.
-    pub(crate) ask: Option<AskPlan>,
+    pub(crate) ask: Option<LoadProbePlan>,
 }
 
 impl ProxyState {
@@ -376,7 +376,7 @@ impl ServiceEntry {
 
     /// How servers are asked how busy they are, if they are.
     #[must_use]
-    pub const fn ask(&self) -> Option<&AskPlan> {
+    pub const fn ask(&self) -> Option<&LoadProbePlan> {
         self.ask.as_ref()
     }
 

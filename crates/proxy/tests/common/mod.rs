@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evenkeel_config::resolve::Surroundings;
+use evenkeel_config::resolve::Environment;
 use evenkeel_core::ServiceId;
 use evenkeel_core::metric::{DurationSnapshot, Sink, Source};
 use evenkeel_proxy::{Proxy, ServiceTotals, SignalReader};
@@ -37,7 +37,7 @@ impl Rig {
 
     /// The whole configuration.
     pub(crate) fn of(text: &str) -> Self {
-        let around = Surroundings {
+        let around = Environment {
             base_dir: Path::new("."),
             state_dir: Path::new("."),
             cores: 1,

@@ -8,7 +8,7 @@ use evenkeel_http1::Method;
 use crate::bytes::{ANSWER, chunked, content, length, one_in, pick, token};
 use crate::server::{HANG, Request};
 
-/// What becomes of the connection.
+/// How the connection continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     Keep,

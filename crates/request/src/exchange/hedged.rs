@@ -3,7 +3,7 @@
 //! Only for requests that may be sent twice, once the whole of them has come and was sent. An attempt that fails while another is under way
 //! decides nothing: it is counted, and the other one is waited for. The attempt that is left decides, as if it had been alone.
 
-use evenkeel_core::{Exposed, Instant, Outcome};
+use evenkeel_core::{ExposureEvent, Instant, Outcome};
 use evenkeel_tolerate::{HedgeDelay, HedgeRace, RaceOutcome};
 
 use super::active::{Current, Hedging};
@@ -112,7 +112,7 @@ impl<'a> Exchange<'a> {
         }
         let other = self.hedge_server(now, host);
         if let Some((other, shape)) = other.as_ref().zip(self.watched.as_deref()) {
-            host.expose(self.id_of(other.server), now, *shape, Exposed::Began);
+            host.expose(self.id_of(other.server), now, *shape, ExposureEvent::Began);
         }
         let Some(hedging) = &mut self.hedging else {
             return Step::GoOn(None);

@@ -1,7 +1,7 @@
 //! A request that is held: it waits for a server to come back, while none can be asked and one is being repaired.
 
-use evenkeel_balance::{Member, Pool, Standing};
-use evenkeel_core::{Instant, Verdict};
+use evenkeel_balance::{Availability, Member, Pool};
+use evenkeel_core::{EjectionReason, Instant};
 
 use super::host::Host;
 use super::next::Next;
@@ -159,12 +159,12 @@ impl<'a> Exchange<'a> {
         let mut unseen = self.unseen(pool);
         unseen.any(|member| {
             let was_down = match member.state.standing(now) {
-                Standing::Ejected { verdict } => verdict == Verdict::Known,
-                Standing::Trial | Standing::Warming => true,
-                Standing::InService
-                | Standing::Relieved
-                | Standing::Broken
-                | Standing::Draining => false,
+                Availability::Ejected { verdict } => verdict == EjectionReason::Known,
+                Availability::Trial | Availability::Warming => true,
+                Availability::InService
+                | Availability::Relieved
+                | Availability::Broken
+                | Availability::Draining => false,
             };
             was_down || member.state.is_being_repaired(now)
         })

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use evenkeel_balance::{Pick, Picker};
 use evenkeel_core::{
-    ExactShape, ExactText, Exposed, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
+    ExactShape, ExactText, ExposureEvent, Instant, Outcome, Random, RequestShape, ServerId,
+    ServiceId,
 };
 use evenkeel_tolerate::HedgeDelay;
 use evenkeel_tolerate::inject::Injected;
@@ -70,8 +71,8 @@ pub trait Host<'a>: Services<'a> {
     fn response_broke(&self, report: &AttemptReport);
     /// An attempt of this shape has failed: whoever looks for faults is told what the request is called.
     fn name_shape(&self, shape: RequestShape);
-    /// Something was observed of a request that may bring servers down.
-    fn expose(&self, server: ServerId, at: Instant, shape: ExactShape, what: Exposed);
+    /// Something was observed of a request that may crash servers.
+    fn expose(&self, server: ServerId, at: Instant, shape: ExactShape, what: ExposureEvent);
     /// The request leaves its service, with these attempts on it, for the fallback service.
     fn leaves(&mut self, id: ServiceId, service: &Service, attempts: &Attempts);
 }

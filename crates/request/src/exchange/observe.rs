@@ -1,8 +1,9 @@
-//! What others are told of an attempt's end: those who look at servers, at latencies, and at requests that bring servers down.
+//! What others are told of an attempt's end: those who look at servers, at latencies, and at requests that crash
+//! servers.
 
 use std::time::Duration;
 
-use evenkeel_core::{Exposed, Instant, Outcome};
+use evenkeel_core::{ExposureEvent, Instant, Outcome};
 
 use super::host::{AttemptReport, Host};
 use super::state::Exchange;
@@ -40,7 +41,7 @@ impl<'a> Exchange<'a> {
         let what = match outcome {
             Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued => {
                 let shape = self.watched.as_deref().copied();
-                let broke = Exposed::Broke {
+                let broke = ExposureEvent::Broke {
                     age: at.since(begun),
                     route: self.shape,
                     text: host.exact_text(),
@@ -51,7 +52,7 @@ impl<'a> Exchange<'a> {
             Outcome::Answered(_)
             | Outcome::AttemptTimeout
             | Outcome::BadResponse
-            | Outcome::IdleTimeout => Exposed::Survived,
+            | Outcome::IdleTimeout => ExposureEvent::Survived,
             // Whether the server would have survived it is not known.
             Outcome::Cancelled
             | Outcome::Reset { sent: false }
@@ -60,7 +61,7 @@ impl<'a> Exchange<'a> {
             | Outcome::Unreachable
             | Outcome::Stale
             | Outcome::StreamRefused
-            | Outcome::LocalError => Exposed::Unsent,
+            | Outcome::LocalError => ExposureEvent::Unsent,
         };
         if let Some(shape) = self.watched.as_deref() {
             host.expose(server, at, *shape, what);

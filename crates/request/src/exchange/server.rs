@@ -1,7 +1,7 @@
 //! A server for an attempt: whether any may get the request, which one takes it, and the attempt's begin.
 
 use evenkeel_balance::Pick;
-use evenkeel_core::{ExactShape, Exposed, Instant};
+use evenkeel_core::{ExactShape, ExposureEvent, Instant};
 
 use super::active::Current;
 use super::host::Host;
@@ -71,7 +71,8 @@ impl<'a> Exchange<'a> {
             let (servers, pool) = (&**self.servers, self.servers.pool());
             let first = self.attempts.attempts() == 0;
             let own = self.sticky.filter(|_| first);
-            let mut pick: Pick = match own.and_then(|index| picker.stick(pool, now, index)) {
+            let mut pick: Pick = match own.and_then(|index| picker.sticky_server(pool, now, index))
+            {
                 Some(pick) => pick,
                 None => self.attempts.next_server(picker, pool, now, self.key)?,
             };
@@ -111,7 +112,7 @@ impl<'a> Exchange<'a> {
         self.hurried = false;
         self.queued_since = None;
         if let Some(shape) = self.watched.as_deref() {
-            host.expose(self.id_of(server), now, *shape, Exposed::Began);
+            host.expose(self.id_of(server), now, *shape, ExposureEvent::Began);
         }
         Step::Attempt(server)
     }

@@ -224,7 +224,7 @@ fn whole_seconds(wait: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use evenkeel_core::{Directive, ServerId, Verdict};
+    use evenkeel_core::{Directive, ServerId, EjectionReason};
 
     use super::*;
     use crate::service::Service;
@@ -248,7 +248,7 @@ mod tests {
             if is_out {
                 let eject = Directive::Eject {
                     server: ServerId::new(0, 0),
-                    verdict: Verdict::Known,
+                    verdict: EjectionReason::Known,
                     until: Instant::NEVER,
                 };
                 service.apply(&eject, now);

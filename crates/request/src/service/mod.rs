@@ -52,13 +52,13 @@ pub struct ServiceOptions {
     pub sticky: Option<StickyOptions>,
     /// What is watched of each server.
     pub watch: WatchOptions,
-    /// Who waits when all servers have as many requests as they may.
+    /// The queue while all servers are at their limit.
     pub queue: QueueOptions,
     /// Which requests wait for the first server that comes back, if any do.
     pub hold: Option<HoldOptions>,
     /// What is refused at once.
     pub admission: AdmissionOptions,
-    /// What its requests go by, unless a route has something of its own.
+    /// The policies of its requests, unless a route overrides them.
     pub policies: Policies,
 }
 

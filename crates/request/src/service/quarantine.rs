@@ -1,5 +1,6 @@
-//! Requests that bring servers down: those in quarantine are not sent to one, and what became of the attempts of those that are watched is
-//! reported. Which they are is [`crate::quarantine`]'s to say; where nothing is ordered, a request pays one load.
+//! Requests that crash servers: those in quarantine are not sent to one, and what became of the attempts of those that
+//! are watched is reported. Which they are is [`crate::quarantine`]'s to say; where nothing is ordered, a request pays
+//! one load.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

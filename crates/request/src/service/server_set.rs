@@ -275,7 +275,7 @@ fn identity(address: Option<SocketAddr>) -> Arc<str> {
 
 #[cfg(test)]
 mod tests {
-    use evenkeel_balance::Standing;
+    use evenkeel_balance::Availability;
 
     use super::super::tests::{options, server};
     use super::*;
@@ -321,8 +321,8 @@ mod tests {
         assert!(!Arc::ptr_eq(&state(&first, 1), &state(&next, 1)));
         assert_eq!(next.pool().members()[0].weight, 7);
         assert_eq!((next.generation(0), next.generation(1)), (0, 1));
-        assert_eq!(state(&next, 0).standing(now), Standing::InService);
-        assert_eq!(state(&next, 1).standing(now), Standing::Warming);
+        assert_eq!(state(&next, 0).standing(now), Availability::InService);
+        assert_eq!(state(&next, 1).standing(now), Availability::Warming);
         assert_eq!(&*next.pool().members()[1].identity, "127.0.0.1:3");
 
         let last = next.with(&[(1, None)], now);
@@ -336,7 +336,7 @@ mod tests {
         let now = Instant::from_millis(5);
         let next = set(&[None, None]).with(&[(0, joined(1, 1)), (1, joined(2, 1))], now);
         for member in next.pool().members() {
-            assert_eq!(member.state.standing(now), Standing::InService);
+            assert_eq!(member.state.standing(now), Availability::InService);
         }
     }
 }

@@ -19,7 +19,7 @@ const LENGTH: usize = 32;
 /// How clients stay with their servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StickyOptions {
-    /// Where the client says to which server it belongs.
+    /// The cookie or header field with the client's server.
     pub by: StickyBy,
     /// The key that the values are made with.
     pub key: StickyKey,

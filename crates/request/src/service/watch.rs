@@ -211,11 +211,11 @@ impl ServerBreaker {
     ) {
         let change = match self.breaker.ended(admitted, at, end_of(outcome), latency) {
             Some(Transition::Opened(why, until)) => {
-                state.break_until(until, self.trials);
+                state.open_breaker(until, self.trials);
                 BreakerChange::Opened(why.word(), until.since(at))
             }
             Some(Transition::Closed) => {
-                state.mend();
+                state.close_breaker();
                 BreakerChange::Closed
             }
             None => return,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event as Blamed, Limit, Peer, Phase, Sent};
+use evenkeel_core::blame::{AttemptPhase, EndEvent as Blamed, Peer, Sent, TimeLimit};
 use evenkeel_core::{Instant, Outcome};
 use evenkeel_request::Cause;
 use evenkeel_request::exchange::{AttemptEnd, Event, FirstEnd, HedgeEnd};
@@ -53,7 +53,7 @@ impl ActiveAttempt {
             place,
             begun,
             progress: Progress {
-                phase: Phase::Connecting,
+                phase: AttemptPhase::Connecting,
                 sent: Sent::Nothing,
                 is_reused: course.is_reused,
             },
@@ -68,7 +68,7 @@ impl ActiveAttempt {
         let judged = self.progress.judge(event);
         let of_client = matches!(
             event,
-            Blamed::Closed(Peer::Client) | Blamed::Late(Limit::Total)
+            Blamed::Closed(Peer::Client) | Blamed::Late(TimeLimit::Total)
         );
         assert!(!of_client || !judged.outcome.is_failure());
         let mut end = AttemptEnd::failed(judged.outcome, now.since(self.begun));
@@ -143,14 +143,14 @@ impl<'a> World<'a> {
         } else {
             sending.hedges.iter_mut().find(|it| it.number == number)?
         };
-        let is_holding = attempt.progress.phase == Phase::Holding;
+        let is_holding = attempt.progress.phase == AttemptPhase::Holding;
         let is_of_buffer = matches!(happening, Happening::Buffered | Happening::Ended(_));
         if attempt.end.is_some() && !(is_holding && is_of_buffer) {
             return None;
         }
         match happening {
             Happening::Connected => {
-                attempt.progress.phase = Phase::AwaitingHead;
+                attempt.progress.phase = AttemptPhase::AwaitingHead;
                 (is_first && request.exchange.hedges()).then_some(Event::Connected)
             }
             Happening::Written => {
@@ -180,7 +180,7 @@ impl<'a> World<'a> {
             // A limit of time that was for the head.
             Happening::Ended(Blamed::Late(_)) if is_holding => None,
             // It was put off since.
-            Happening::Ended(Blamed::Late(Limit::Total))
+            Happening::Ended(Blamed::Late(TimeLimit::Total))
                 if self.now < request.exchange.deadline().end() =>
             {
                 let at = request.exchange.deadline().end();
@@ -190,7 +190,7 @@ impl<'a> World<'a> {
             Happening::Ended(event) => {
                 let is_written = attempt.progress.sent == Sent::Whole;
                 if !is_written
-                    && attempt.progress.phase != Phase::Connecting
+                    && attempt.progress.phase != AttemptPhase::Connecting
                     && self.random.below(2) == 0
                 {
                     attempt.progress.sent = Sent::Part;
@@ -215,7 +215,7 @@ impl<'a> World<'a> {
         } else {
             sending.hedges.iter_mut().find(|it| it.number == number)?
         };
-        let is_holding = attempt.progress.phase == Phase::Holding;
+        let is_holding = attempt.progress.phase == AttemptPhase::Holding;
         let end = attempt.ended(event, now);
         let sent = attempt.progress.sent;
         attempt.end = Some(end);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event as Blamed, Peer, Phase};
+use evenkeel_core::blame::{AttemptPhase, EndEvent as Blamed, Peer};
 use evenkeel_core::{Outcome, Random, ServiceId};
 use evenkeel_request::exchange::{
     AttemptEnd, Event, FirstEnd, HedgeEnd, NoResponse, Reply, ResponseEnd,
@@ -129,7 +129,7 @@ impl<'a> World<'a> {
             Some(sending) if sending.is_passing => return self.passed(key),
             Some(sending) => {
                 let first = &mut sending.first;
-                let is_holding = first.progress.phase == Phase::Holding;
+                let is_holding = first.progress.phase == AttemptPhase::Holding;
                 if !is_holding && (sending.races || asks) {
                     Event::ClientGone
                 } else {
@@ -164,7 +164,7 @@ impl<'a> World<'a> {
         };
         let is_tunnel = request.facts.is_upgrade;
         let event = Event::Passed(match broke {
-            // What goes through a tunnel has no end that could be missed.
+            // Data in a tunnel has no end that could be missed.
             Some(Outcome::Truncated) if is_tunnel => ResponseEnd {
                 outcome,
                 broke_off: Some(Outcome::Reset { sent: true }),
@@ -228,7 +228,8 @@ impl<'a> World<'a> {
                 // Not twice.
                 Event::Connected => {
                     let mut sending = request.sending.iter();
-                    is_attempting && sending.any(|it| it.first.progress.phase == Phase::Connecting)
+                    is_attempting
+                        && sending.any(|it| it.first.progress.phase == AttemptPhase::Connecting)
                 }
                 // At a time of its own, and of a server that is asked.
                 Event::HedgeDue => false,

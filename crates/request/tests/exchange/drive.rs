@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event as Blamed, Peer, Phase, Sent};
+use evenkeel_core::blame::{AttemptPhase, EndEvent as Blamed, Peer, Sent};
 use evenkeel_core::{Instant, Outcome};
 use evenkeel_request::exchange::{AttemptEnd, Event, Step};
 
@@ -91,7 +91,7 @@ impl<'a> World<'a> {
         if !holds || self.random.below(2) == 0 {
             return Some(Event::Ended(end));
         }
-        sending.first.progress.phase = Phase::Holding;
+        sending.first.progress.phase = AttemptPhase::Holding;
         let place = sending.first.place;
         let breaks = self.servers[place].condition == Condition::Truncates || self.one_in(50);
         let happening = if breaks {

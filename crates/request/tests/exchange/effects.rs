@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use evenkeel_balance::Standing;
+use evenkeel_balance::Availability;
 use evenkeel_core::{ClosedRoute, Instant, Outcome, ServiceId, ServiceOrders};
 use evenkeel_request::exchange::{AttemptEnd, Event, Reply, ResponseEnd, Step};
 use evenkeel_request::{Cause, Fallback, FallbackTo};
@@ -54,7 +54,7 @@ fn a_breaker_opens_by_failures_and_lets_trials_through() {
         assert_eq!(one.step, Step::Attempt(0));
         scene.ends(&mut one, Outcome::Answered(500));
     }
-    assert_eq!(scene.server(0).standing(scene.now), Standing::Broken);
+    assert_eq!(scene.server(0).standing(scene.now), Availability::Broken);
     let refused = scene.arrive();
     assert_eq!(refused.step, Step::Reply(Reply::Cause(Cause::NoServer)));
     scene.now += 1_000 * MS;

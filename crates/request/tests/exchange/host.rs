@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use evenkeel_balance::{Pick, Picker};
 use evenkeel_core::{
-    ExactShape, ExactText, Exposed, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
+    ExactShape, ExactText, ExposureEvent, Instant, Outcome, Random, RequestShape, ServerId,
+    ServiceId,
 };
 use evenkeel_request::exchange::{AttemptReport, Attempts, Count, Host, Revalidate, Services};
 use evenkeel_request::head::{Authority, FieldClass, HeaderField, HeaderFields, HttpVersion};
@@ -63,7 +64,7 @@ pub(crate) struct Calls {
     pub(crate) counted: Vec<(ServerId, Outcome)>,
     pub(crate) broke: Vec<AttemptReport>,
     pub(crate) named: usize,
-    pub(crate) exposed: Vec<(ServerId, Exposed)>,
+    pub(crate) exposed: Vec<(ServerId, ExposureEvent)>,
     pub(crate) counts: Vec<(ServiceId, Count)>,
     pub(crate) left: Option<ServiceId>,
     pub(crate) took_fresh: Option<Revalidate>,
@@ -133,7 +134,7 @@ impl Calls {
 }
 
 impl Facts {
-    /// What identifies a request that brings servers down.
+    /// What identifies a request that crashes servers.
     pub(crate) fn exact_shape(&self) -> ExactShape {
         let keys = BuildHasherDefault::<DefaultHasher>::default();
         ExactShape::of(&keys, self.method.as_bytes(), self.target.as_bytes())
@@ -282,7 +283,7 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
         self.calls.borrow_mut().named += 1;
     }
 
-    fn expose(&self, server: ServerId, _: Instant, shape: ExactShape, what: Exposed) {
+    fn expose(&self, server: ServerId, _: Instant, shape: ExactShape, what: ExposureEvent) {
         assert_eq!(shape, self.facts.exact_shape());
         self.calls.borrow_mut().exposed.push((server, what));
     }

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event as Blamed, Peer};
+use evenkeel_core::blame::{EndEvent as Blamed, Peer};
 use evenkeel_core::{
     ClosedRoute, Directive, Instant, LimitHint, RequestShape, ServerId, ServiceId, ServiceOrders,
-    ShapeOrders, Verdict,
+    ShapeOrders, EjectionReason,
 };
 use evenkeel_request::service::Joined;
 
@@ -50,12 +50,16 @@ impl World<'_> {
 
     fn eject(&mut self, service: usize) {
         let mut server = self.draw_server(service);
-        let mut verdict = [Verdict::Suspected, Verdict::Hung, Verdict::Known][self.random.below(3)];
+        let mut verdict = [
+            EjectionReason::Suspected,
+            EjectionReason::Hung,
+            EjectionReason::Known,
+        ][self.random.below(3)];
         for index in 0..self.places[service].len() {
             let place = self.places[service][index];
             let found = match self.servers[place].condition {
-                Condition::Hangs | Condition::Unreachable => Verdict::Hung,
-                Condition::Refuses => Verdict::Known,
+                Condition::Hangs | Condition::Unreachable => EjectionReason::Hung,
+                Condition::Refuses => EjectionReason::Known,
                 _ => continue,
             };
             if self.one_in(3) {
@@ -88,7 +92,7 @@ impl World<'_> {
     }
 
     /// Takes a server out until then. Renewed it lasts longer, never shorter.
-    fn take_out(&mut self, server: ServerId, verdict: Verdict, until: Instant) {
+    fn take_out(&mut self, server: ServerId, verdict: EjectionReason, until: Instant) {
         let place = self.places[server.service.0 as usize][server.index as usize];
         let known = &mut self.servers[place].out_until;
         let until = until.max(*known);
@@ -98,7 +102,7 @@ impl World<'_> {
             verdict,
             until,
         });
-        if verdict != Verdict::Suspected {
+        if verdict != EjectionReason::Suspected {
             self.apply(&Directive::Rescue { server });
             self.rescue(server);
         }
@@ -142,7 +146,7 @@ impl World<'_> {
         for index in 0..self.places[service].len() {
             let server = ServerId::new(service as u32, index as u32);
             let place = self.places[service][index];
-            self.take_out(server, Verdict::Known, until);
+            self.take_out(server, EjectionReason::Known, until);
             self.set_condition(place, Condition::Refuses);
             if !self.one_in(5) {
                 self.repair(server, 1_000);

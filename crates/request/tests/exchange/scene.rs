@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evenkeel_balance::ServerState;
 use evenkeel_core::{
-    Directive, Instant, Outcome, Random, ServerId, ServiceId, ShapeOrders, Verdict,
+    Directive, Instant, Outcome, Random, ServerId, ServiceId, ShapeOrders, EjectionReason,
 };
 use evenkeel_request::Exchange;
 use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, ResponseEnd, Step};
@@ -180,7 +180,7 @@ impl<'a> Scene<'a> {
     pub(crate) fn eject(&self, service: u32, server: u32) {
         self.apply(&Directive::Eject {
             server: ServerId::new(service, server),
-            verdict: Verdict::Known,
+            verdict: EjectionReason::Known,
             until: Instant::NEVER,
         });
     }

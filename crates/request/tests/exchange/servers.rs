@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_balance::ServerState;
-use evenkeel_core::blame::{Event, Facts, Judgement, Limit, Peer, Phase, Sent, judge};
+use evenkeel_core::blame::{
+    AttemptPhase, EndContext, EndEvent, Judgement, Peer, Sent, TimeLimit, judge,
+};
 use evenkeel_core::{Instant, Random};
 use evenkeel_tolerate::TimeoutOptions;
 
@@ -49,7 +51,7 @@ pub(crate) enum Happening {
     /// All of the request is sent.
     Written,
     /// It has ended so.
-    Ended(Event),
+    Ended(EndEvent),
     /// The response that was held back is whole.
     Buffered,
     /// The client's body is none.
@@ -59,7 +61,7 @@ pub(crate) enum Happening {
 /// How far an attempt has come.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
-    pub(crate) phase: Phase,
+    pub(crate) phase: AttemptPhase,
     pub(crate) sent: Sent,
     pub(crate) is_reused: bool,
 }
@@ -73,10 +75,10 @@ pub(crate) struct Course {
 }
 
 impl Progress {
-    pub(crate) const fn judge(self, event: Event) -> Judgement {
+    pub(crate) const fn judge(self, event: EndEvent) -> Judgement {
         judge(
             event,
-            Facts {
+            EndContext {
                 phase: self.phase,
                 sent: self.sent,
                 reused: self.is_reused,
@@ -150,15 +152,15 @@ impl Condition {
             _ => [200, 200, 200, 204, 404, 301][random.below(6)],
         };
         let end = match like {
-            Self::Refuses => Some((connected, Event::Refused)),
-            Self::Unreachable if random.below(2) == 0 => Some((connected, Event::Unreachable)),
+            Self::Refuses => Some((connected, EndEvent::Refused)),
+            Self::Unreachable if random.below(2) == 0 => Some((connected, EndEvent::Unreachable)),
             Self::Unreachable => None,
-            _ if random.below(400) == 0 => Some((connected, Event::Exhausted)),
+            _ if random.below(400) == 0 => Some((connected, EndEvent::Exhausted)),
             _ => {
                 happenings.push((connected, Happening::Connected));
                 let refusal = match like {
-                    Self::Resets => Some(Event::Closed(Peer::Server)),
-                    Self::RefusesStreams => Some(Event::StreamRefused),
+                    Self::Resets => Some(EndEvent::Closed(Peer::Server)),
+                    Self::RefusesStreams => Some(EndEvent::StreamRefused),
                     _ => None,
                 };
                 if let Some(event) = refusal.filter(|_| random.below(3) == 0) {
@@ -171,9 +173,9 @@ impl Condition {
                             refusal.map(|event| (answered, event))
                         }
                         Self::Truncates if random.below(4) == 0 => {
-                            Some((answered, Event::Malformed(Peer::Server)))
+                            Some((answered, EndEvent::Malformed(Peer::Server)))
                         }
-                        _ => Some((answered, Event::Answered(status))),
+                        _ => Some((answered, EndEvent::Answered(status))),
                     }
                 }
             }
@@ -204,9 +206,9 @@ fn cut_off(
         now + timeout.attempt
     };
     let (end, limit) = if deadline <= own {
-        (deadline, Limit::Total)
+        (deadline, TimeLimit::Total)
     } else {
-        (own, Limit::Attempt)
+        (own, TimeLimit::Attempt)
     };
     let kept = happenings.iter().take_while(|(at, _)| *at < end).count();
     let is_over = matches!(
@@ -215,7 +217,7 @@ fn cut_off(
     );
     happenings.truncate(kept);
     if !is_over {
-        happenings.push((end, Happening::Ended(Event::Late(limit))));
+        happenings.push((end, Happening::Ended(EndEvent::Late(limit))));
     }
 }
 

@@ -1,4 +1,4 @@
-//! One process under the guardian, from its start to its end: what it prints, within limits, and how it ended.
+//! One process under the guardian, from start to exit: its output, within limits, and how it ended.
 
 use std::process::ExitStatus;
 
@@ -8,30 +8,34 @@ use tokio::sync::mpsc;
 use super::launch;
 use super::limit::OutputLimit;
 use super::lines::Lines;
-use super::protocol::Event;
+use super::protocol::GuardianEvent;
 use crate::process::{PipeReader, Process};
 
-/// What a process prints, on its way to evenkeel.
-struct Output {
+/// The output of a process on its way to evenkeel.
+struct ChildOutput {
     spawn: u64,
     clock: Clock,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<GuardianEvent>,
     limit: OutputLimit,
     /// Why the launcher could not become the program.
     failure: Option<String>,
 }
 
-/// Follows a process. Its group was killed when its end is told: children of the child would hold its port.
+/// Follows a process. Its group has been killed by the time its exit is reported: children of the child would hold its
+/// port.
 pub(super) async fn watch(
     spawn: u64,
     mut process: Process,
     clock: Clock,
-    events: mpsc::Sender<Event>,
+    events: mpsc::Sender<GuardianEvent>,
     ended: mpsc::Sender<u64>,
 ) {
     let pid = process.pid.as_raw_nonzero().get().unsigned_abs();
-    events.send(Event::Started { spawn, pid }).await.ok();
-    let mut output = Output {
+    events
+        .send(GuardianEvent::Started { spawn, pid })
+        .await
+        .ok();
+    let mut output = ChildOutput {
         spawn,
         clock,
         events: events.clone(),
@@ -65,18 +69,18 @@ async fn report_due(clock: Clock, limit: &OutputLimit) {
     }
 }
 
-fn end(spawn: u64, status: Option<ExitStatus>, failure: Option<String>) -> Event {
+fn end(spawn: u64, status: Option<ExitStatus>, failure: Option<String>) -> GuardianEvent {
     use std::os::unix::process::ExitStatusExt;
     match (status, failure) {
         (Some(status), Some(reason)) if status.code() == Some(launch::FAILED) => {
-            Event::StartFailed { spawn, reason }
+            GuardianEvent::StartFailed { spawn, reason }
         }
-        (Some(status), _) => Event::Exited {
+        (Some(status), _) => GuardianEvent::Exited {
             spawn,
             code: status.code(),
             signal: status.signal(),
         },
-        (None, _) => Event::Exited {
+        (None, _) => GuardianEvent::Exited {
             spawn,
             code: None,
             signal: None,
@@ -84,7 +88,7 @@ fn end(spawn: u64, status: Option<ExitStatus>, failure: Option<String>) -> Event
     }
 }
 
-impl Output {
+impl ChildOutput {
     /// Passes a line on, or counts it: output may be lost, an exit may not.
     fn pass_on(&mut self, line: &[u8]) {
         if let Some(reason) = line.strip_prefix(launch::MARK.as_bytes()) {
@@ -101,7 +105,7 @@ impl Output {
 
     async fn report(&mut self) {
         if let Some(dropped) = self.limit.report() {
-            let event = Event::Dropped {
+            let event = GuardianEvent::Dropped {
                 spawn: self.spawn,
                 lines: dropped.lines,
                 bytes: dropped.bytes,
@@ -110,10 +114,10 @@ impl Output {
         }
     }
 
-    /// Says what was dropped, and then the last lines after all: they tell why it ended.
+    /// Reports what was dropped, and then the last lines nevertheless: they often explain why it ended.
     async fn finish(&mut self) {
         self.report().await;
-        let last: Vec<Event> = self
+        let last: Vec<GuardianEvent> = self
             .limit
             .last_lines()
             .map(|line| self.event(line))
@@ -123,8 +127,8 @@ impl Output {
         }
     }
 
-    fn event(&self, line: &[u8]) -> Event {
-        Event::Output {
+    fn event(&self, line: &[u8]) -> GuardianEvent {
+        GuardianEvent::Output {
             spawn: self.spawn,
             line: text(line),
         }

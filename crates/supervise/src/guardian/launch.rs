@@ -1,4 +1,4 @@
-//! The last step before a child's own program: ask the kernel to kill it when the guardian dies, then become it.
+//! The last step before a child's own program: ask the kernel to kill it when the guardian dies, then exec.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,7 @@ use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 /// The exit status of a launcher that could not become the program: the shell's for "not found".
 pub(crate) const FAILED: i32 = 127;
-/// What its one line on standard error begins with.
+/// The prefix of its line on standard error.
 pub(crate) const MARK: &str = "\u{1}evenkeel could not start ";
 
 /// Becomes the program `command` in `directory`, if that is not empty; comes back only if it could not, with the exit

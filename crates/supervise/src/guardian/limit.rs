@@ -1,7 +1,7 @@
-//! How much of a process's output is passed on: a bound per second on lines and on bytes, each with a reserve for bursts.
+//! Limits on a process's output: lines and bytes per second, each with a burst.
 //!
-//! A process that prints without end would otherwise fill the disk with evenkeel's log, and everything else that wants to be
-//! logged would wait behind it. What is dropped is counted; the last lines are kept, since they tell why a process ended.
+//! A process that prints without end would otherwise fill the disk with evenkeel's log, and delay everything else that
+//! is logged. Dropped output is counted; the last lines are kept, since they often explain why a process ended.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ pub(crate) const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// So many of the lines that were dropped last are kept.
 const LAST_LINES: usize = 10;
 
-/// What was dropped since the last report.
+/// Output dropped since the last report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Dropped {
+pub(crate) struct DroppedOutput {
     /// Lines, or pieces of very long ones.
     pub(crate) lines: u64,
     /// Their bytes.
@@ -35,7 +35,7 @@ pub(crate) struct OutputLimit {
     lines: f64,
     bytes: f64,
     refilled: Instant,
-    dropped: Dropped,
+    dropped: DroppedOutput,
     report_at: Option<Instant>,
     last: Recent<Vec<u8>>,
 }
@@ -46,7 +46,7 @@ impl OutputLimit {
             lines: LINES_BURST,
             bytes: BYTES_BURST,
             refilled: now,
-            dropped: Dropped::default(),
+            dropped: DroppedOutput::default(),
             report_at: None,
             last: Recent::new(LAST_LINES),
         }
@@ -84,8 +84,8 @@ impl OutputLimit {
         self.report_at
     }
 
-    /// What was dropped since the last report, if something was.
-    pub(crate) fn report(&mut self) -> Option<Dropped> {
+    /// Output dropped since the last report, if any.
+    pub(crate) fn report(&mut self) -> Option<DroppedOutput> {
         self.report_at = None;
         let dropped = std::mem::take(&mut self.dropped);
         (dropped.lines > 0).then_some(dropped)
@@ -96,7 +96,7 @@ impl OutputLimit {
         self.last.iter().map(Vec::as_slice)
     }
 
-    /// A line was passed on: what was dropped before it is not the last any more.
+    /// A line was passed on: lines dropped before it are no longer the last ones.
     pub(crate) fn passed_on(&mut self) {
         self.last.clear();
     }
@@ -136,7 +136,7 @@ mod tests {
         assert!((990..=1_001).contains(&second), "{second}");
         assert_eq!(
             limit.report(),
-            Some(Dropped {
+            Some(DroppedOutput {
                 lines: 200_000 - first - second,
                 bytes: (200_000 - first - second) * 10
             })

@@ -1,4 +1,4 @@
-//! A process's output as lines of bounded length.
+//! Splits a process's output into lines of bounded length.
 
 /// Longer lines are cut into pieces of this many bytes.
 const LONGEST: usize = 4096;

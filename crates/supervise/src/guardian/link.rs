@@ -1,4 +1,4 @@
-//! evenkeel's end of the pipes to its guardian.
+//! evenkeel's end of the pipes to the guardian.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -7,24 +7,24 @@ use std::process::{Command, ExitStatus, Stdio};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 
-use super::protocol::{Event, Order};
+use super::protocol::{GuardianCommand, GuardianEvent};
 use crate::process::{GroupAtExit, OWN_IMAGE, Process, Reaper};
 
 /// A running guardian.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct GuardianLink {
     orders: pipe::Sender,
-    events: Events,
+    events: GuardianEvents,
 }
 
 /// The receiving half of a link.
 #[derive(Debug)]
-pub(crate) struct Events {
+pub(crate) struct GuardianEvents {
     guardian: Process,
     lines: Lines<BufReader<pipe::Receiver>>,
 }
 
-impl Link {
+impl GuardianLink {
     /// Starts the guardian: `command` is this program with the word `guardian`.
     pub(crate) fn start(reaper: &Reaper, command: &[String]) -> io::Result<Self> {
         let (program, arguments) = command
@@ -37,7 +37,7 @@ impl Link {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         if program == OWN_IMAGE {
-            // For people who look at a list of processes.
+            // For readers of a list of processes.
             start.arg0("evenkeel");
         }
         // The guardian is alone in its group.
@@ -50,20 +50,20 @@ impl Link {
         }
         Ok(Self {
             orders,
-            events: Events {
+            events: GuardianEvents {
                 guardian,
                 lines: BufReader::new(events).lines(),
             },
         })
     }
 
-    pub(crate) fn split(self) -> (pipe::Sender, Events) {
+    pub(crate) fn split(self) -> (pipe::Sender, GuardianEvents) {
         (self.orders, self.events)
     }
 }
 
-/// Logs what the guardian says on standard error. It goes through the log as everything else does: a log that nobody reads
-/// must not hold up the guardian either.
+/// Logs the guardian's standard error. It goes through the log like everything else: a log that is not read must not
+/// block the guardian either.
 async fn log(complaints: pipe::Receiver) {
     let mut lines = BufReader::new(complaints).lines();
     while let Ok(Some(line)) = lines.next_line().await {
@@ -71,15 +71,15 @@ async fn log(complaints: pipe::Receiver) {
     }
 }
 
-impl Events {
+impl GuardianEvents {
     /// The next event; `None` when the guardian has ended.
-    pub(crate) async fn next(&mut self) -> Option<Event> {
+    pub(crate) async fn next(&mut self) -> Option<GuardianEvent> {
         loop {
             let line = self.lines.next_line().await.ok()??;
             match serde_json::from_str(&line) {
                 Ok(event) => return Some(event),
                 Err(error) => {
-                    tracing::warn!(%error, "the guardian said something that is not an event");
+                    tracing::warn!(%error, "the guardian sent an invalid event");
                 }
             }
         }
@@ -97,7 +97,7 @@ impl Events {
 }
 
 /// Sends an order.
-pub(crate) async fn send(orders: &mut pipe::Sender, order: &Order) -> io::Result<()> {
+pub(crate) async fn send(orders: &mut pipe::Sender, order: &GuardianCommand) -> io::Result<()> {
     let mut line = serde_json::to_vec(order)?;
     line.push(b'\n');
     orders.write_all(&line).await?;

@@ -1,10 +1,10 @@
-//! The guardian: a small process of its own, the parent of all children.
+//! The guardian: a small separate process, the parent of all children.
 //!
-//! It holds the children so that they die with evenkeel, whatever ends it, also SIGKILL: the end of the pipe from evenkeel
-//! is its order to kill them all. And they die with the guardian itself: each is started through `launch`, which asks
-//! the kernel to kill it when its parent dies. A kernel feature alone would not do, since a child of a child does not
-//! inherit it; a process group does reach them. What leaves its group is adopted by the guardian, a sub-reaper, and killed
-//! with the rest at the end.
+//! It ensures that the children die with evenkeel, however that ends, even by SIGKILL: when the pipe from evenkeel
+//! closes, the guardian kills them all. They also die with the guardian itself: each is started through `launch`, which
+//! asks the kernel to kill it when its parent dies. That kernel feature alone would not suffice, since grandchildren do
+//! not inherit it; a process group does reach them. Processes that leave their group are adopted by the guardian, which
+//! is a subreaper, and killed with the rest at the end.
 
 pub(crate) mod protocol;
 mod launch;
@@ -28,16 +28,16 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::process::{GroupAtExit, Reaper, own_image, with_output_pipes};
-use protocol::{Event, Order};
+use protocol::{GuardianCommand, GuardianEvent};
 
 /// Events that may wait for evenkeel; output beyond that is dropped, so that a reader that is slow never stops the reaping.
 const WAITING: usize = 4096;
 /// How long everything that is left may take to be killed at the end: a process that waits for a disk does not end.
 const KILL_TIME: Duration = Duration::from_secs(10);
 
-/// What the guardian keeps of the running processes.
+/// The guardian's state of the running processes.
 #[derive(Debug)]
-struct Held {
+struct GuardedProcesses {
     reaper: Reaper,
     clock: Clock,
     groups: BTreeMap<u64, Pid>,
@@ -52,8 +52,7 @@ pub fn command() -> Vec<String> {
         .to_vec()
 }
 
-/// What the program does when it is started as the guardian: `arguments` are those after the word `guardian`. Gives the
-/// exit status to end with.
+/// The main function of the guardian: `arguments` are those after the word `guardian`. Returns the exit status.
 ///
 /// # Errors
 /// If the guardian's runtime cannot be made.
@@ -78,7 +77,7 @@ fn run() -> io::Result<()> {
         let (events, outbox) = mpsc::channel(WAITING);
         tokio::spawn(write_events(stdout, outbox));
         let clock = Clock::start();
-        let held = Held {
+        let held = GuardedProcesses {
             reaper: Reaper::start(adopts, &Tasks::default(), clock)?,
             clock,
             groups: BTreeMap::new(),
@@ -105,7 +104,8 @@ fn ignore_signals() -> io::Result<impl Future<Output = ()>> {
                 _ = user_1.recv() => "SIGUSR1",
                 _ = user_2.recv() => "SIGUSR2",
             };
-            // Standard error is a pipe to evenkeel, which always reads it. If evenkeel is gone nobody is to be told.
+            // Standard error is a pipe to evenkeel, which always reads it. If evenkeel is gone, nobody needs the
+            // message.
             writeln!(
                 io::stderr(),
                 "{name} is ignored: the guardian ends when evenkeel does"
@@ -115,7 +115,7 @@ fn ignore_signals() -> io::Result<impl Future<Output = ()>> {
     })
 }
 
-async fn write_events(mut stdout: pipe::Sender, mut outbox: mpsc::Receiver<Event>) {
+async fn write_events(mut stdout: pipe::Sender, mut outbox: mpsc::Receiver<GuardianEvent>) {
     while let Some(event) = outbox.recv().await {
         let Ok(mut line) = serde_json::to_vec(&event) else {
             continue;
@@ -128,7 +128,11 @@ async fn write_events(mut stdout: pipe::Sender, mut outbox: mpsc::Receiver<Event
     }
 }
 
-async fn guard(mut held: Held, orders: pipe::Receiver, events: mpsc::Sender<Event>) {
+async fn guard(
+    mut held: GuardedProcesses,
+    orders: pipe::Receiver,
+    events: mpsc::Sender<GuardianEvent>,
+) {
     let (ended, mut ends) = mpsc::channel(64);
     let mut orders = BufReader::new(orders).lines();
     loop {
@@ -146,21 +150,21 @@ async fn guard(mut held: Held, orders: pipe::Receiver, events: mpsc::Sender<Even
             }
         }
     }
-    // What is left after this time waits for a disk, and nobody can end it.
+    // Processes that are left after this time wait for a disk, and cannot be killed.
     tokio::time::timeout(KILL_TIME, held.reaper.kill_all())
         .await
         .ok();
 }
 
-impl Held {
+impl GuardedProcesses {
     async fn obey(
         &mut self,
-        order: Order,
-        events: &mpsc::Sender<Event>,
+        order: GuardianCommand,
+        events: &mpsc::Sender<GuardianEvent>,
         ended: &mpsc::Sender<u64>,
     ) {
         match order {
-            Order::Spawn {
+            GuardianCommand::Spawn {
                 spawn,
                 command,
                 directory,
@@ -184,11 +188,14 @@ impl Held {
                         let reason = format!(
                             "evenkeel could not start a process of its own for it: {error}"
                         );
-                        events.send(Event::StartFailed { spawn, reason }).await.ok();
+                        events
+                            .send(GuardianEvent::StartFailed { spawn, reason })
+                            .await
+                            .ok();
                     }
                 }
             }
-            Order::Signal { spawn, signal } => {
+            GuardianCommand::Signal { spawn, signal } => {
                 if let (Some(&group), Some(signal)) =
                     (self.groups.get(&spawn), Signal::from_named_raw(signal))
                 {

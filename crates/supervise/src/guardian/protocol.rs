@@ -1,11 +1,11 @@
-//! What evenkeel and its guardian say to each other: one JSON object a line.
+//! The protocol between evenkeel and its guardian: one JSON object per line.
 
 use serde::{Deserialize, Serialize};
 
 /// From evenkeel to the guardian.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "order", rename_all = "kebab-case")]
-pub(crate) enum Order {
+pub(crate) enum GuardianCommand {
     /// Start a process.
     Spawn {
         /// A number for it, never used before.
@@ -29,7 +29,7 @@ pub(crate) enum Order {
 /// From the guardian to evenkeel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub(crate) enum Event {
+pub(crate) enum GuardianEvent {
     /// The process runs.
     Started {
         /// Which.

@@ -1,8 +1,8 @@
-//! Probes of all servers: one task that sends what is due, by the [`agenda`].
+//! Probes of all servers: one task that sends the probes that are due by the [`schedule`].
 //!
-//! A supervised server is probed only while its process runs, and at once when it has started.
+//! A supervised server is probed only while its process runs, and at once after it has started.
 
-mod agenda;
+mod schedule;
 mod send;
 mod owner;
 
@@ -11,34 +11,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Instant, Observation, ProbeOutcome, Random, ServerId, Signal};
-use evenkeel_fault::contract::Pace;
+use evenkeel_fault::contract::ProbePace;
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::{Clock, Tasks};
 use tokio::sync::{Notify, mpsc, watch};
 
-use crate::child::Phase;
+use crate::child::ChildPhase;
 use crate::count::ProbeCounters;
-use crate::listener::Listener;
-use agenda::{Agenda, Due};
+use crate::listener::SocketOwner;
+use schedule::{DueProbe, ProbeSchedule};
 
 pub(crate) use owner::Owners;
 pub(crate) use send::send;
 
 /// The probes of all servers. Each has a place here, in the order in which they were added.
 #[derive(Debug)]
-pub(crate) struct Rounds {
+pub(crate) struct ProbeScheduler {
     clock: Clock,
-    /// Of single probes: the next one of the server is sent all the same.
+    /// Contains the panic of a single probe: the server's next one is sent nevertheless.
     panics: Arc<Counter>,
     signals: mpsc::Sender<Signal>,
     servers: Box<[(ServerId, ProbeCounters)]>,
-    agenda: Mutex<Agenda>,
+    schedule: Mutex<ProbeSchedule>,
     owners: Arc<Owners>,
     /// Something may be due earlier than it was.
     changed: Notify,
 }
 
-impl Rounds {
+impl ProbeScheduler {
     /// Of these servers: where each is, how it is probed, and whether it is a process of evenkeel's own. Nothing is sent yet.
     pub(crate) fn new(
         (clock, tasks): (Clock, &Tasks),
@@ -46,19 +46,19 @@ impl Rounds {
         owners: Arc<Owners>,
         servers: impl Iterator<Item = (ServerId, Option<SocketAddr>, Arc<ProbeOptions>, bool)>,
     ) -> Self {
-        let mut agenda = Agenda::new();
+        let mut schedule = ProbeSchedule::new();
         let servers = servers.map(|(server, address, options, is_child)| {
-            agenda.add(options, address, !is_child);
+            schedule.add(options, address, !is_child);
             (server, ProbeCounters::default())
         });
         let servers: Box<[_]> = servers.collect();
-        agenda.shrink();
+        schedule.shrink();
         Self {
             clock,
             panics: tasks.restarts("probe"),
             signals,
             servers,
-            agenda: Mutex::new(agenda),
+            schedule: Mutex::new(schedule),
             owners,
             changed: Notify::new(),
         }
@@ -67,15 +67,15 @@ impl Rounds {
     /// Sends probes for ever, the first ones spread over the first interval. Chances are drawn from `random`. It can be run
     /// again after a panic: the agenda, which that may have left half changed, is made anew.
     pub(crate) async fn run(self: Arc<Self>, random: Random) {
-        self.agenda().begin(self.clock.now(), random);
+        self.schedule().begin(self.clock.now(), random);
         loop {
             let changed = self.changed.notified();
             let next = {
-                let mut agenda = self.agenda();
-                while let Some(due) = agenda.take(self.clock.now()) {
+                let mut schedule = self.schedule();
+                while let Some(due) = schedule.take(self.clock.now()) {
                     tokio::spawn(Arc::clone(&self).send(due));
                 }
-                agenda.next()
+                schedule.next()
             };
             match next {
                 Some(next) => {
@@ -90,18 +90,18 @@ impl Rounds {
     }
 
     /// Follows a process of evenkeel's own.
-    pub(crate) async fn follow(self: Arc<Self>, place: u32, mut phase: watch::Receiver<Phase>) {
+    pub(crate) async fn follow(self: Arc<Self>, slot: u32, mut phase: watch::Receiver<ChildPhase>) {
         // Nothing yet: what the agenda has may be from before a panic.
         let mut known = None;
         loop {
             let now = match *phase.borrow_and_update() {
-                Phase::Running(now) => Some(now),
-                Phase::Idle | Phase::Starting => None,
+                ChildPhase::Running(now) => Some(now),
+                ChildPhase::Idle | ChildPhase::Starting => None,
             };
             if known != Some(now) {
                 known = Some(now);
-                self.agenda()
-                    .set_running(place, now.is_some(), self.clock.now());
+                self.schedule()
+                    .set_running(slot, now.is_some(), self.clock.now());
                 self.changed.notify_one();
             }
             // The supervisor is gone, and this task with it in a moment.
@@ -112,31 +112,31 @@ impl Rounds {
     }
 
     /// Changes how often a server is probed.
-    pub(crate) fn set_pace(&self, place: u32, pace: Pace) {
-        self.agenda().set_pace(place, pace, self.clock.now());
+    pub(crate) fn set_pace(&self, slot: u32, pace: ProbePace) {
+        self.schedule().set_pace(slot, pace, self.clock.now());
         self.changed.notify_one();
     }
 
-    /// Another server is at this place, or nobody. A probe that is under way is about the old one, and says nothing.
-    pub(crate) fn set_address(&self, place: u32, address: Option<SocketAddr>) {
-        self.agenda().set_address(place, address, self.clock.now());
+    /// The slot has another server, or none. A probe in flight concerns the old one, and is ignored.
+    pub(crate) fn set_address(&self, slot: u32, address: Option<SocketAddr>) {
+        self.schedule().set_address(slot, address, self.clock.now());
         self.changed.notify_one();
     }
 
-    /// Where the server at this place is.
-    pub(crate) fn address(&self, place: u32) -> Option<SocketAddr> {
-        self.agenda().address(place)
+    /// The address of the server in this slot.
+    pub(crate) fn address(&self, slot: u32) -> Option<SocketAddr> {
+        self.schedule().address(slot)
     }
 
-    /// What was counted of the server at this place.
-    pub(crate) fn counters(&self, place: u32) -> Option<&ProbeCounters> {
+    /// The counters of the server in this slot.
+    pub(crate) fn counters(&self, slot: u32) -> Option<&ProbeCounters> {
         self.servers
-            .get(place as usize)
+            .get(slot as usize)
             .map(|(_, counters)| counters)
     }
 
-    async fn send(self: Arc<Self>, due: Due) {
-        let under_way = UnderWay {
+    async fn send(self: Arc<Self>, due: DueProbe) {
+        let under_way = ProbeInFlight {
             begun: self.clock.now(),
             rounds: self,
             due,
@@ -145,11 +145,11 @@ impl Rounds {
         let options = &due.options;
         let sent = send(due.address, &options.kind, options.timeout, this.clock);
         let (outcome, latency) = sent.await;
-        let (server, counters) = &this.servers[due.place as usize];
+        let (server, counters) = &this.servers[due.slot as usize];
         let outcome = judge(&this.owners, *server, due.address, outcome).await;
         let at = this.clock.now();
-        // Told before the next one can be due, so that what is told stays in order.
-        let same = this.agenda().is_same(due);
+        // Reported before the next one can become due, so that reports stay in order.
+        let same = this.schedule().is_same(due);
         if same {
             counters.add_one(outcome);
             let observation = Observation::Probe { outcome, latency };
@@ -163,32 +163,32 @@ impl Rounds {
         }
     }
 
-    fn agenda(&self) -> MutexGuard<'_, Agenda> {
-        self.agenda.lock().unwrap_or_else(PoisonError::into_inner)
+    fn schedule(&self) -> MutexGuard<'_, ProbeSchedule> {
+        self.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A probe that is under way. However it ends, the next one of its server is due some time.
-struct UnderWay {
-    rounds: Arc<Rounds>,
-    due: Due,
+/// A probe in flight. However it ends, the next one of its server will become due.
+struct ProbeInFlight {
+    rounds: Arc<ProbeScheduler>,
+    due: DueProbe,
     begun: Instant,
 }
 
-impl Drop for UnderWay {
+impl Drop for ProbeInFlight {
     fn drop(&mut self) {
         let rounds = &self.rounds;
         if std::thread::panicking() {
             rounds.panics.add_one();
         }
         let now = rounds.clock.now();
-        if rounds.agenda().ended(&self.due, self.begun, now) {
+        if rounds.schedule().ended(&self.due, self.begun, now) {
             rounds.changed.notify_one();
         }
     }
 }
 
-/// What an outcome means once it is known who answered.
+/// The outcome corrected by the owner of the socket that answered.
 pub(crate) async fn judge(
     owners: &Owners,
     server: ServerId,
@@ -206,7 +206,7 @@ pub(crate) async fn judge(
         | ProbeOutcome::WrongStatus(_)
         | ProbeOutcome::Reset
         | ProbeOutcome::Invalid => {
-            if let Listener::Stranger(_) = owners.listener(server, address).await {
+            if let SocketOwner::Stranger(_) = owners.listener(server, address).await {
                 return ProbeOutcome::PortTaken;
             }
         }

@@ -1,4 +1,5 @@
-//! Whether what answers at a process's port is that process: looked at when it first answers, and not with each probe.
+//! Whether the process that answers on a server's port is the server's own: checked when it first answers, not with
+//! each probe.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,26 +10,26 @@ use evenkeel_core::{Instant, ServerId};
 use evenkeel_runtime::Clock;
 
 use crate::children::Children;
-use crate::listener::{self, Listener, Survey};
+use crate::listener::{self, ListeningSockets, SocketOwner};
 
 /// While a stranger is there, between two looks.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is known of who listens for each child.
+/// The known socket owners of each child.
 #[derive(Debug)]
 pub(crate) struct Owners {
     clock: Clock,
     children: Arc<Children>,
-    known: Mutex<BTreeMap<ServerId, Known>>,
+    known: Mutex<BTreeMap<ServerId, CachedOwner>>,
 }
 
 /// The last look.
 #[derive(Debug)]
-struct Known {
+struct CachedOwner {
     /// At the port of this process.
     pid: u32,
     at: Instant,
-    listener: Listener,
+    listener: SocketOwner,
 }
 
 impl Owners {
@@ -40,43 +41,47 @@ impl Owners {
         }
     }
 
-    /// What the kernel says of the sockets of a child.
-    pub(crate) async fn survey(&self, server: ServerId, address: SocketAddr) -> Option<Survey> {
+    /// The kernel's information on the sockets of a child.
+    pub(crate) async fn survey(
+        &self,
+        server: ServerId,
+        address: SocketAddr,
+    ) -> Option<ListeningSockets> {
         let subject = self.children.subject(server)?;
         let looked = tokio::task::spawn_blocking(move || listener::survey(address, Some(&subject)));
         looked.await.ok().flatten()
     }
 
-    /// Who answers at a server's address. Only of a child that runs is it asked.
-    pub(crate) async fn listener(&self, server: ServerId, address: SocketAddr) -> Listener {
+    /// The process that answers at a server's address. Determined only for running children.
+    pub(crate) async fn listener(&self, server: ServerId, address: SocketAddr) -> SocketOwner {
         let Some(subject) = self.children.subject(server) else {
-            return Listener::Accepted;
+            return SocketOwner::Accepted;
         };
         let (pid, now) = (subject.pid, self.clock.now());
         if let Some(known) = self.known().get(&server).filter(|known| known.pid == pid) {
             let is_fresh = now.since(known.at) < AGAIN;
-            if known.listener == Listener::Accepted || is_fresh {
+            if known.listener == SocketOwner::Accepted || is_fresh {
                 return known.listener.clone();
             }
         }
         let looked = tokio::task::spawn_blocking(move || listener::look(address, &subject));
         // A look that failed says nothing against the server.
-        let listener = looked.await.unwrap_or(Listener::Accepted);
-        let known = Known {
+        let listener = looked.await.unwrap_or(SocketOwner::Accepted);
+        let known = CachedOwner {
             pid,
             at: now,
             listener: listener.clone(),
         };
         let before = self.known().insert(server, known);
         let is_news = before.is_none_or(|before| before.pid != pid || before.listener != listener);
-        if let Listener::Stranger(who) = listener.clone()
+        if let SocketOwner::Stranger(who) = listener.clone()
             && is_news
         {
-            self.children.say_of(server, |service, name| {
+            self.children.with_names(server, |service, name| {
                 tracing::warn!(
                     service,
                     server = name,
-                    "{who} listens on its port {}: it gets no traffic",
+                    "{who} listens on its port {}: the server gets no traffic",
                     address.port()
                 );
             });
@@ -84,12 +89,12 @@ impl Owners {
         listener
     }
 
-    /// Its port was closed: somebody else may open it next.
+    /// Its port was closed: another process may open it next.
     pub(crate) fn forget(&self, server: ServerId) {
         self.known().remove(&server);
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<ServerId, Known>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<ServerId, CachedOwner>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

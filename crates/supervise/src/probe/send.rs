@@ -69,7 +69,7 @@ async fn get(
     send_request(&address.into(), &request, deadlines, clock).await
 }
 
-/// What a probe says of the server: whose fault it is was judged as with requests, and what is nobody's on the other side says
+/// What a probe says about the server: blame was decided as for requests, and a failure that is not the server's says
 /// nothing.
 const fn probe_outcome(outcome: Outcome, expect: (u16, u16)) -> ProbeOutcome {
     match outcome {
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers one probe with a body of so many bytes; what was asked, and how the connection ended.
+    /// Answers one probe with a body of this many bytes; returns the request, and how the connection ended.
     async fn serve(
         listener: TcpListener,
         head: String,

@@ -1,4 +1,4 @@
-//! What a process prints, read from a pipe that may stay open longer than the process lives.
+//! The output of a process, read from a pipe that may stay open longer than the process lives.
 
 use std::io;
 
@@ -37,7 +37,7 @@ impl PipeReader {
         std::future::pending().await
     }
 
-    /// Hands what the pipe holds now to `take`, without waiting. The pipe, if somebody still has its other end.
+    /// Passes what the pipe holds now to `take`, without waiting. Returns the pipe if its other end is still open.
     pub(crate) fn finish(mut self, mut take: impl FnMut(&[u8])) -> Option<pipe::Receiver> {
         let pipe = self.pipe.take()?;
         let mut left = REST;
@@ -57,7 +57,7 @@ impl PipeReader {
     }
 }
 
-/// Reads a pipe to its end and throws everything away, so that whoever writes is neither stopped nor killed by it.
+/// Reads a pipe to its end and discards everything, so that its writer is neither blocked nor killed.
 pub(crate) async fn discard(mut pipe: pipe::Receiver) -> io::Result<()> {
     let mut chunk = [0; CHUNK];
     while pipe.read(&mut chunk).await? > 0 {}

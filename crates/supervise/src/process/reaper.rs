@@ -1,8 +1,8 @@
-//! The one owner of child processes: starts, signals and reaps them.
+//! The single owner of child processes: starts, signals and reaps them.
 //!
-//! A process has ended when the kernel says so; what its pipes do is of no concern here. A process id is signalled only
-//! while its process has not been reaped, under the same lock, so that a signal never reaches a process that got the id
-//! later. For the same reason a process group is killed before its leader is reaped: the leader's entry keeps the id taken.
+//! A process has ended when the kernel says so, whatever happens to its pipes. A process id is signalled only while its
+//! process has not been reaped, under the same lock, so that a signal never reaches a process that got the id later.
+//! For the same reason a process group is killed before its leader is reaped: the leader's entry keeps the id reserved.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,10 +21,10 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Between two looks at what is left while everything is killed.
+/// The interval between two checks for remaining processes while everything is killed.
 const KILL_AGAIN: Duration = Duration::from_millis(2);
 
-/// What becomes of the rest of a process group when its leader has ended.
+/// What happens to the rest of a process group when its leader has exited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GroupAtExit {
     /// It is killed.
@@ -35,18 +35,18 @@ pub(crate) enum GroupAtExit {
 
 /// Owns child processes. Clones are the same one.
 #[derive(Debug, Clone)]
-pub(crate) struct Reaper(Arc<Inner>);
+pub(crate) struct Reaper(Arc<ReaperInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct ReaperInner {
     /// By process id: those that have not been reaped.
-    children: Mutex<BTreeMap<i32, Entry>>,
+    children: Mutex<BTreeMap<i32, ReaperEntry>>,
     /// Whether orphans become children of this process, which then must reap them.
     adopts: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct ReaperEntry {
     group: GroupAtExit,
     exit: oneshot::Sender<ExitStatus>,
 }
@@ -69,7 +69,7 @@ impl Reaper {
     /// If the handler of SIGCHLD cannot be registered.
     pub(crate) fn start(adopts: bool, tasks: &Tasks, clock: Clock) -> io::Result<Self> {
         let ends = Arc::new(tokio::sync::Mutex::new(signal(SignalKind::child())?));
-        let this = Self(Arc::new(Inner {
+        let this = Self(Arc::new(ReaperInner {
             children: Mutex::default(),
             adopts,
         }));
@@ -78,7 +78,7 @@ impl Reaper {
             let (reaper, ends) = (reaper.clone(), Arc::clone(&ends));
             async move {
                 let mut ends = ends.lock().await;
-                // What was adopted before the handler was there has sent its signal already.
+                // Processes adopted before the handler was installed have already sent their signal.
                 reaper.reap();
                 while ends.recv().await.is_some() {
                     reaper.reap();
@@ -102,7 +102,7 @@ impl Reaper {
         let pid = pid.ok_or_else(|| io::Error::other("the kernel gave no process id"))?;
         children.insert(
             pid.as_raw_nonzero().get(),
-            Entry {
+            ReaperEntry {
                 group,
                 exit: sender,
             },
@@ -173,7 +173,7 @@ impl Reaper {
                 // Somebody else has taken the status; that it ended is known.
                 Ok(None) | Err(_) => ExitStatus::from_raw(0),
             };
-            // Nobody may be interested any more.
+            // The receiver may be gone.
             entry.exit.send(status).ok();
         }
         if self.0.adopts {
@@ -189,7 +189,7 @@ impl Reaper {
         }
     }
 
-    fn children(&self) -> MutexGuard<'_, BTreeMap<i32, Entry>> {
+    fn children(&self) -> MutexGuard<'_, BTreeMap<i32, ReaperEntry>> {
         self.0
             .children
             .lock()
@@ -224,7 +224,7 @@ fn has_ended(pid: Pid) -> bool {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match waitid(WaitId::Pid(pid), options) {
         Ok(status) => status.is_some(),
-        // No such child: somebody else has reaped it.
+        // No such child: it was reaped elsewhere.
         Err(error) => error == rustix::io::Errno::CHILD,
     }
 }

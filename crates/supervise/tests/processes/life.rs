@@ -1,4 +1,4 @@
-//! Starts, ends, orders, output.
+//! Starts, exits, orders, output.
 
 use std::time::Duration;
 
@@ -180,15 +180,15 @@ pub(super) async fn flood() {
     stage.started().await;
     let exit = stage.exited().await;
     assert_eq!(exit.last_lines.last().map(String::as_str), Some("bye"));
-    let mut dropped = Dropped(0);
+    let mut dropped = DroppedOutput(0);
     evenkeel_core::metric::Source::collect(&stage.supervisor, &mut dropped);
     assert!(dropped.0 > 100_000, "{}", dropped.0);
 }
 
 /// The value of one counter.
-pub(super) struct Dropped(u64);
+pub(super) struct DroppedOutput(u64);
 
-impl evenkeel_core::metric::Sink for Dropped {
+impl evenkeel_core::metric::Sink for DroppedOutput {
     fn counter(&mut self, name: &'static str, _: &'static str, _: &[(&str, &str)], value: u64) {
         if name == "evenkeel_process_output_dropped_lines_total" {
             self.0 = value;

@@ -1,4 +1,4 @@
-//! Real processes: started, stopped, killed, and gone when they must be. This program is also its own guardian.
+//! Real processes: started, stopped, killed, and gone when they must be. This test program is also its own guardian.
 
 mod stage;
 mod roles;

@@ -1,9 +1,9 @@
-//! Probes and examinations, and whose port it is.
+//! Probes and examinations, and the owner of a port.
 
 use std::time::Duration;
 
 use evenkeel_core::{Observation, ProbeOutcome};
-use evenkeel_fault::contract::Pace;
+use evenkeel_fault::contract::ProbePace;
 use rustix::process::kill_process;
 
 use super::stage::{LONG, PROBE, SERVER, Stage, absent, listening, pid};
@@ -19,7 +19,7 @@ pub(super) async fn probes() {
     std::fs::write(&file, "").expect("a file");
     stage
         .supervisor
-        .set_pace(SERVER, Pace::Every(Duration::from_millis(5)));
+        .set_pace(SERVER, ProbePace::Every(Duration::from_millis(5)));
     while stage.probed().await != ProbeOutcome::Refused {}
     stage
         .supervisor
@@ -29,7 +29,7 @@ pub(super) async fn probes() {
     stage.exited().await;
     std::fs::remove_file(&file).ok();
     while stage.signals.try_recv().is_ok() {}
-    // The one that was under way may still come in; at this pace twenty more would follow it.
+    // The one in flight may still arrive; at this pace twenty more would follow it.
     let mut late = 0;
     let pause = Duration::from_millis(100);
     while let Ok(signal) = tokio::time::timeout(pause, stage.signals.recv()).await {
@@ -39,7 +39,7 @@ pub(super) async fn probes() {
 }
 
 pub(super) async fn examination() {
-    // The port takes connections and nobody answers, as in a process that hangs.
+    // The port accepts connections without answering, as in a process that hangs.
     let command = listening(&absent("examination"));
     let command: Vec<&str> = command.iter().map(String::as_str).collect();
     let mut stage = Stage::with(&command, PROBE).await;

@@ -1,4 +1,4 @@
-//! What this program plays when a test starts it again: an evenkeel, or a server.
+//! The roles that this program takes when a test starts it again: an evenkeel, or a server.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,10 +1,10 @@
-//! A supervisor of one server, and helpers that look at processes.
+//! A supervisor of one server, and helpers that inspect processes.
 
 use std::path::Path;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_config::resolve::Surroundings;
+use evenkeel_config::resolve::Environment;
 use evenkeel_core::{Exit, Observation, ProbeOutcome, ServerId, Signal};
 use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::{Supervisor, guardian};
@@ -109,7 +109,7 @@ impl Stage {
 }
 
 pub(super) fn plan(text: &str) -> Plan {
-    let around = Surroundings {
+    let around = Environment {
         base_dir: Path::new("/"),
         state_dir: Path::new("/"),
         cores: 1,
@@ -143,13 +143,13 @@ pub(super) fn pid(raw: u32) -> Pid {
     Pid::from_raw(i32::try_from(raw).expect("a pid")).expect("a pid")
 }
 
-/// Whether a process is there and not only waiting to be reaped by whoever adopted it.
+/// Whether a process exists and is not a zombie.
 pub(super) fn lives(raw: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{raw}/stat")).unwrap_or_default();
     test_kill_process(pid(raw)).is_ok() && !stat.contains(") Z ")
 }
 
-/// A file that is not there.
+/// A missing file.
 pub(super) fn absent(name: &str) -> std::path::PathBuf {
     std::env::temp_dir().join(format!("keel-{name}-{}", std::process::id()))
 }

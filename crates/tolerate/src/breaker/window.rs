@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use evenkeel_core::Instant;
-use evenkeel_core::stat::Window;
+use evenkeel_core::stat::SlidingWindow;
 
 use super::options::WindowKind;
 
@@ -49,8 +49,8 @@ pub struct AttemptWindow(WindowData);
 #[derive(Debug, Clone)]
 enum WindowData {
     Time {
-        bad: Window,
-        slow: Window,
+        bad: SlidingWindow,
+        slow: SlidingWindow,
     },
     Count {
         most: usize,
@@ -65,8 +65,8 @@ impl AttemptWindow {
     pub fn new(kind: WindowKind) -> Self {
         Self(match kind {
             WindowKind::Time(length) => WindowData::Time {
-                bad: Window::new(length),
-                slow: Window::new(length),
+                bad: SlidingWindow::new(length),
+                slow: SlidingWindow::new(length),
             },
             WindowKind::Count(most) => WindowData::Count {
                 most: (most as usize).clamp(1, MOST),

@@ -8,7 +8,7 @@ mod virtual_clock;
 
 use std::sync::OnceLock;
 
-use evenkeel_core::{Epoch, Instant, Wall};
+use evenkeel_core::{Epoch, Instant, WallTime};
 
 #[cfg(feature = "async")]
 pub use virtual_clock::{VirtualClock, VirtualSleep};
@@ -85,7 +85,7 @@ impl Clock for SystemClock {
                 .unwrap_or_default();
             let passed = self.now().since(Instant::ZERO);
             let millis = since.saturating_sub(passed).as_millis();
-            Epoch(Wall(u64::try_from(millis).unwrap_or(u64::MAX)))
+            Epoch(WallTime(u64::try_from(millis).unwrap_or(u64::MAX)))
         })
     }
 }

@@ -1,21 +1,22 @@
-//! Prequal (Wydrowski and others, "Load is not what you should balance", NSDI 2024), by what this side sees of servers.
+//! Prequal (Wydrowski and others, "Load is not what you should balance", NSDI 2024), based on what this process
+//! observes of its servers.
 //!
-//! A random server is looked at with each pick, and what was seen is remembered for the picks that follow. A server is
-//! *hot* if it has more attempts in flight than most: of cold ones the quickest is picked, and if all are hot the one with
-//! the fewest attempts. So latency decides while there is room, and load as soon as there is not. A look is free here, since
-//! the counts are those of this program: what the paper's probes add is the load that other clients put on a server, which
-//! shows here in its latency only. Where servers are asked, their answers are used instead ([`heard`]).
+//! With each pick one random server is sampled, and the samples are remembered for the picks that follow. A server is
+//! *hot* if it has more attempts in flight than most. Among cold servers the fastest is picked; if all are hot, the one
+//! with the fewest attempts. So latency decides while there is spare capacity, and load when there is not. Sampling is
+//! free here, since the counters are local. What the paper's probes add is the load from other clients, which shows up
+//! here only as latency. Where load probes are configured, their answers are used instead ([`pools`]).
 
-mod heard;
+mod pools;
 
-pub(crate) use heard::Heard;
+pub(crate) use pools::ProbePools;
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
 
 use super::least_response_time::expected;
-use crate::turn::{Drawn, Turn};
+use crate::candidates::{Candidates, DrawnMembers};
 
 /// Looks that are remembered (section 4.3 of the paper; so are the other numbers).
 const POOL: usize = 16;
@@ -39,14 +40,14 @@ const LIMIT_FOR: u32 = 32;
 /// Latencies are compared by their highest bits, eight steps to the double: those of the same step are equal, and attempts
 /// in flight decide.
 const STEP_BITS: u32 = 20;
-/// What is hot comes after all that is cold.
+/// Hot servers sort after all cold ones.
 const HOT: u64 = 1 << 63;
 
-/// What is remembered of servers, by one worker for one service: columns, since each pick looks through all.
+/// The samples of one worker for one group of servers, as columns, since each pick scans all of them.
 #[derive(Debug)]
-pub(crate) struct Probes {
+pub(crate) struct ProbePool {
     /// The survey that the servers were open in.
-    survey: (u64, u64),
+    eligible: (u64, u64),
     len: usize,
     index: [u32; POOL],
     at: [Instant; POOL],
@@ -54,10 +55,10 @@ pub(crate) struct Probes {
     load: [f32; POOL],
     /// The step of its latency. The weight has no part in it: servers are drawn by weight.
     latency: [u32; POOL],
-    /// What one more attempt adds to `load`.
+    /// The increase of `load` by one more attempt.
     step: [f32; POOL],
     uses: [u32; POOL],
-    /// What the two come to, less is better: kept, since each pick compares all.
+    /// The combined score, lower is better: stored, since each pick compares all.
     rank: [u64; POOL],
     /// Before this none is too old.
     expires: Instant,
@@ -67,14 +68,14 @@ pub(crate) struct Probes {
     limit: f32,
     limit_for: u32,
     picks: u32,
-    /// How often a look may be used, of so many servers as there are: at least, and the chance of once more.
+    /// How often a sample may be reused, with this number of servers: the minimum, and the probability of one more use.
     reuse: (u32, f64),
 }
 
-impl Default for Probes {
+impl Default for ProbePool {
     fn default() -> Self {
         Self {
-            survey: (0, 0),
+            eligible: (0, 0),
             len: 0,
             index: [0; POOL],
             at: [Instant::ZERO; POOL],
@@ -94,21 +95,29 @@ impl Default for Probes {
     }
 }
 
-/// What is remembered of the servers of the group that a pick is from.
-pub(crate) fn of_group<'a>(groups: &'a mut Vec<Probes>, turn: &Turn<'_>) -> &'a mut Probes {
-    if groups.len() <= turn.place {
-        groups.resize_with(turn.place + 1, Probes::default);
+/// The samples of the group that a pick is from.
+pub(crate) fn of_group<'a>(
+    groups: &'a mut Vec<ProbePool>,
+    candidates: &Candidates<'_>,
+) -> &'a mut ProbePool {
+    if groups.len() <= candidates.slot {
+        groups.resize_with(candidates.slot + 1, ProbePool::default);
     }
-    &mut groups[turn.place]
+    &mut groups[candidates.slot]
 }
 
-impl Probes {
-    /// The best one of those that are remembered and of the one that is looked at now.
-    pub(crate) fn pick(&mut self, turn: &Turn<'_>, typical: f64, rng: &mut Random) -> u32 {
-        self.forget(turn);
-        self.look(turn, typical, rng);
-        let Some(best) = self.best(turn) else {
-            return turn.by_share(rng);
+impl ProbePool {
+    /// The best one among the remembered samples and the new one.
+    pub(crate) fn pick(
+        &mut self,
+        candidates: &Candidates<'_>,
+        typical: f64,
+        rng: &mut Random,
+    ) -> u32 {
+        self.forget(candidates);
+        self.look(candidates, typical, rng);
+        let Some(best) = self.best(candidates) else {
+            return candidates.by_share(rng);
         };
         self.take(best)
     }
@@ -126,41 +135,41 @@ impl Probes {
         index
     }
 
-    /// Forgets what is too old, and servers that may not be picked any more.
-    fn forget(&mut self, turn: &Turn<'_>) {
-        let other = self.survey != turn.survey;
-        if !other && turn.now < self.expires {
+    /// Drops results that are too old, and servers that may no longer be picked.
+    fn forget(&mut self, candidates: &Candidates<'_>) {
+        let other = self.eligible != candidates.eligible;
+        if !other && candidates.now < self.expires {
             return;
         }
-        self.survey = turn.survey;
-        let uses = uses(turn.list.len(), LOOKS, REMOVALS);
+        self.eligible = candidates.eligible;
+        let uses = uses(candidates.list.len(), LOOKS, REMOVALS);
         self.reuse = (uses as u32, uses.fract());
-        self.expires = turn.now + OLDEST;
-        let mut place = 0;
-        while place < self.len {
-            let end = self.at[place] + OLDEST;
-            let open = !other || turn.marks.has(self.index[place]);
-            if open && turn.now < end {
+        self.expires = candidates.now + OLDEST;
+        let mut slot = 0;
+        while slot < self.len {
+            let end = self.at[slot] + OLDEST;
+            let open = !other || candidates.marks.has(self.index[slot]);
+            if open && candidates.now < end {
                 self.expires = self.expires.min(end);
-                place += 1;
+                slot += 1;
             } else {
-                self.remove(place);
+                self.remove(slot);
             }
         }
     }
 
     /// Looks at a random server; what was known of it before is replaced.
-    fn look(&mut self, turn: &Turn<'_>, typical: f64, rng: &mut Random) {
-        let mut drawn = Drawn::default();
-        let Some(index) = turn.draw(&mut drawn, rng) else {
+    fn look(&mut self, candidates: &Candidates<'_>, typical: f64, rng: &mut Random) {
+        let mut drawn = DrawnMembers::default();
+        let Some(index) = candidates.draw(&mut drawn, rng) else {
             return;
         };
-        let member = turn.member(index);
+        let member = candidates.member(index);
         let weight = member.weight() as f32;
         let load = member.state.in_flight() as f32 / weight;
         self.seen[self.seen_count % SEEN] = load;
         self.seen_count = self.seen_count.wrapping_add(1);
-        let seen = (turn.now, load, expected(turn, index, typical));
+        let seen = (candidates.now, load, expected(candidates, index, typical));
         self.put(index, seen, weight, rng);
     }
 
@@ -176,50 +185,50 @@ impl Probes {
         let known = self.index[..self.len]
             .iter()
             .position(|&other| other == index);
-        let place = match known {
-            Some(place) => place,
+        let slot = match known {
+            Some(slot) => slot,
             None if self.len < POOL => {
                 self.len += 1;
                 self.len - 1
             }
             None => self.oldest(),
         };
-        self.index[place] = index;
-        self.at[place] = at;
-        self.load[place] = load;
-        self.latency[place] = step_of(latency);
-        self.step[place] = 1.0 / weight;
+        self.index[slot] = index;
+        self.at[slot] = at;
+        self.load[slot] = load;
+        self.latency[slot] = step_of(latency);
+        self.step[slot] = 1.0 / weight;
         let (least, chance) = self.reuse;
-        self.uses[place] = least + u32::from(rng.unit() < chance);
-        self.rank[place] = self.rank_of(place);
+        self.uses[slot] = least + u32::from(rng.unit() < chance);
+        self.rank[slot] = self.rank_of(slot);
     }
 
     /// The place of the best look: the quickest cold one, else the least loaded.
-    fn best(&mut self, turn: &Turn<'_>) -> Option<usize> {
-        self.renew_limit(turn.list.len());
+    fn best(&mut self, candidates: &Candidates<'_>) -> Option<usize> {
+        self.renew_limit(candidates.list.len());
         self.picks = self.picks.wrapping_add(1);
         let best = |may: &dyn Fn(usize) -> bool| {
-            let places = (0..self.len).filter(|&place| may(place));
-            places.min_by_key(|&place| self.rank[place])
+            let slots = (0..self.len).filter(|&slot| may(slot));
+            slots.min_by_key(|&slot| self.rank[slot])
         };
-        let may = |place: usize| {
-            let index = self.index[place];
-            !turn.avoid.contains(&index) && !turn.is_full(index)
+        let may = |slot: usize| {
+            let index = self.index[slot];
+            !candidates.avoid.contains(&index) && !candidates.is_full(index)
         };
         // The best of all is hardly ever one that may not be picked.
         best(&|_| true)
-            .filter(|&place| may(place))
+            .filter(|&slot| may(slot))
             .or_else(|| best(&may))
     }
 
     /// Less is better: cold before hot, of cold ones the latency and then the load, of hot ones the load. Positive numbers
     /// have the order of their bits.
-    const fn rank_of(&self, place: usize) -> u64 {
-        let load = self.load[place];
+    const fn rank_of(&self, slot: usize) -> u64 {
+        let load = self.load[slot];
         let first = if load > self.limit {
             HOT
         } else {
-            (self.latency[place] as u64) << u32::BITS
+            (self.latency[slot] as u64) << u32::BITS
         };
         first | load.to_bits() as u64
     }
@@ -236,11 +245,11 @@ impl Probes {
             return;
         }
         let quantile = (1.0 - BUSIEST / servers.max(2) as f64).min(HOT_QUANTILE);
-        let place = ((seen.len() - 1) as f64 * quantile).round() as usize;
-        self.limit = *seen.select_nth_unstable_by(place, f32::total_cmp).1;
+        let slot = ((seen.len() - 1) as f64 * quantile).round() as usize;
+        self.limit = *seen.select_nth_unstable_by(slot, f32::total_cmp).1;
         self.limit_for = LIMIT_FOR - 1;
-        for place in 0..self.len {
-            self.rank[place] = self.rank_of(place);
+        for slot in 0..self.len {
+            self.rank[slot] = self.rank_of(slot);
         }
     }
 
@@ -250,35 +259,35 @@ impl Probes {
         if self.len <= 2 || !self.picks.is_multiple_of(EVERY) {
             return;
         }
-        let place = if (self.picks / EVERY).is_multiple_of(2) {
+        let slot = if (self.picks / EVERY).is_multiple_of(2) {
             self.oldest()
         } else {
-            let worst = (0..self.len).max_by_key(|&place| self.rank[place]);
+            let worst = (0..self.len).max_by_key(|&slot| self.rank[slot]);
             worst.unwrap_or_default()
         };
-        self.remove(place);
+        self.remove(slot);
     }
 
     fn oldest(&self) -> usize {
         let mut oldest = 0;
-        for place in 1..self.len {
-            if self.at[place] < self.at[oldest] {
-                oldest = place;
+        for slot in 1..self.len {
+            if self.at[slot] < self.at[oldest] {
+                oldest = slot;
             }
         }
         oldest
     }
 
     /// The last one takes its place.
-    const fn remove(&mut self, place: usize) {
+    const fn remove(&mut self, slot: usize) {
         let last = self.len - 1;
-        self.index[place] = self.index[last];
-        self.at[place] = self.at[last];
-        self.load[place] = self.load[last];
-        self.latency[place] = self.latency[last];
-        self.step[place] = self.step[last];
-        self.uses[place] = self.uses[last];
-        self.rank[place] = self.rank[last];
+        self.index[slot] = self.index[last];
+        self.at[slot] = self.at[last];
+        self.load[slot] = self.load[last];
+        self.latency[slot] = self.latency[last];
+        self.step[slot] = self.step[last];
+        self.uses[slot] = self.uses[last];
+        self.rank[slot] = self.rank[last];
         self.len = last;
     }
 }
@@ -287,8 +296,9 @@ fn step_of(seconds: f64) -> u32 {
     (seconds as f32).to_bits() >> STEP_BITS
 }
 
-/// How often one look may be used: `max(1, (1 + delta) / ((1 - m/n) × looks - removals))`, for a pool of m looks at n
-/// servers (the paper's equation 1). For small n, where that has no value, as often as there are looks in a pool.
+/// How often one sample may be reused: `max(1, (1 + delta) / ((1 - m/n) × samples - removals))`, for a pool of m
+/// samples of n servers (the paper's equation 1). For small n, where that is undefined, as often as there are samples
+/// in a pool.
 fn uses(servers: usize, looks: f64, removals: f64) -> f64 {
     let part = 1.0 - POOL as f64 / servers.max(1) as f64;
     let surplus = part.mul_add(looks, -removals);
@@ -313,12 +323,12 @@ mod tests {
     #[test]
     fn of_cold_ones_the_quickest_and_of_hot_ones_the_least_loaded() {
         let better = |one: (f32, f64), other: (f32, f64)| {
-            let mut probes = Probes {
+            let mut probes = ProbePool {
                 limit: 5.0,
-                ..Probes::default()
+                ..ProbePool::default()
             };
-            for (place, (load, latency)) in [one, other].into_iter().enumerate() {
-                (probes.load[place], probes.latency[place]) = (load, step_of(latency));
+            for (slot, (load, latency)) in [one, other].into_iter().enumerate() {
+                (probes.load[slot], probes.latency[slot]) = (load, step_of(latency));
             }
             probes.rank_of(0) < probes.rank_of(1)
         };

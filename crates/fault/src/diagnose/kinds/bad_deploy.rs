@@ -1,5 +1,5 @@
-//! A server cannot start since something was changed: a file of its program, or whatever it shares with others that ran well before
-//! and cannot start either.
+//! A server cannot start since a change: of a file of its program, or of something that it shares with other servers
+//! that ran well before and cannot start either.
 
 use evenkeel_core::ProgramChange;
 
@@ -8,17 +8,17 @@ use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
 use crate::maintenance::calendar;
-use crate::signal::Down;
+use crate::signal::DownReason;
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     let process = &evidence.facts.process;
     let changed = match process.down.as_ref()? {
-        Down::Stopped => return None,
-        Down::NotStarted { changed, .. } => changed.as_ref(),
-        Down::Ended(ended) if ended.ready_for.is_some() || ended.exit.guardian.is_some() => {
+        DownReason::Stopped => return None,
+        DownReason::NotStarted { changed, .. } => changed.as_ref(),
+        DownReason::Ended(ended) if ended.ready_for.is_some() || ended.exit.guardian.is_some() => {
             return None;
         }
-        Down::Ended(ended) => ended.exit.changed.as_ref(),
+        DownReason::Ended(ended) => ended.exit.changed.as_ref(),
     };
     let with_others = process.was_ready && !evidence.followers.is_empty();
     if changed.is_none() && !with_others {

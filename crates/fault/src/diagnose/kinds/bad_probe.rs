@@ -1,4 +1,4 @@
-//! Probes are answered, and not as expected, while requests succeed: the probe is wrong, not the server.
+//! Probes get unexpected answers while requests succeed: the probe is wrong, not the server.
 
 use crate::diagnose::Evidence;
 use crate::diagnose::evidence::finding;

@@ -1,4 +1,4 @@
-//! The process cannot be started, ends before it was ever ready, or lives and is not ready in time.
+//! The process cannot be started, exits before it was ever ready, or runs and does not become ready in time.
 
 use evenkeel_core::ProbeOutcome;
 
@@ -6,19 +6,19 @@ use crate::diagnose::Evidence;
 use crate::diagnose::evidence::finding;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
-use crate::signal::Down;
+use crate::signal::DownReason;
 
 pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     let Some(down) = evidence.facts.process.down.as_ref() else {
         return too_slow(evidence);
     };
     let confidence = match down {
-        Down::Stopped => return None,
-        Down::NotStarted { .. } => 0.97,
-        Down::Ended(ended) if ended.ready_for.is_some() || ended.exit.guardian.is_some() => {
+        DownReason::Stopped => return None,
+        DownReason::NotStarted { .. } => 0.97,
+        DownReason::Ended(ended) if ended.ready_for.is_some() || ended.exit.guardian.is_some() => {
             return None;
         }
-        Down::Ended(_) => 0.93,
+        DownReason::Ended(_) => 0.93,
     };
     let mut words = evidence.start_failure();
     if !evidence.followers.is_empty() {
@@ -42,7 +42,7 @@ fn too_slow(evidence: &Evidence<'_>) -> Option<Finding> {
         return None;
     }
     let mut words = vec![format!(
-        "it is slow: its process has lived for {:.1} s and has not passed a probe yet",
+        "it is slow: its process has been running for {:.1} s and has not passed a probe yet",
         age.as_secs_f64()
     )];
     words

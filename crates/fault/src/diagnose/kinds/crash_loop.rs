@@ -1,4 +1,4 @@
-//! The process ends again and again soon after it was ready: three times within a minute.
+//! The process exits again and again soon after it became ready: three times within a minute.
 
 use crate::detect::exit_in_words;
 use crate::diagnose::Evidence;
@@ -20,7 +20,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         .map(|life| format!("{:.1} s", life.ready_for.unwrap_or_default().as_secs_f64()))
         .collect();
     let mut words = vec![
-        format!("the process ended {} times within 60 s", lives.len()),
+        format!("the process exited {} times within 60 s", lives.len()),
         format!("it had been ready for {}", seconds.join(", ")),
         format!("exit status: {}", exit_in_words(&ended.exit)),
     ];

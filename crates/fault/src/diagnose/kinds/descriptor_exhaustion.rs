@@ -1,7 +1,8 @@
-//! The process has as many descriptors open as it may: it cannot accept a connection, and serves those that it has.
+//! The process has reached its limit of file descriptors: it cannot accept connections, and serves only those that it
+//! has.
 //!
-//! The kernel takes connections for it, so it looks like a process that hangs, or like a probe that is wrong where requests on kept
-//! connections succeed. What tells it from both is the count.
+//! The kernel completes connections on its behalf, so it looks like a process that hangs, or like a wrong probe if
+//! requests on kept-alive connections succeed. The number of descriptors tells it apart from both.
 
 use crate::diagnose::Evidence;
 use crate::diagnose::evidence::finding;
@@ -19,13 +20,13 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         return None;
     }
     let mut words = vec![format!(
-        "its process has {} descriptors open, of {} that it may have (Max open files)",
+        "its process has {} open file descriptors, of at most {} (Max open files)",
         usage.used, usage.limit
     )];
     let (succeeded, failed) = evidence.facts.since_probes_fail();
     if evidence.facts.probes.failed_in_row > 0 && succeeded > 0 {
         words.push(format!(
-            "new connections are not accepted, while on kept ones {succeeded} attempts succeeded and {failed} failed"
+            "new connections are not accepted, while on kept-alive ones {succeeded} attempts succeeded and {failed} failed"
         ));
     }
     words.extend(evidence.examined());
@@ -33,7 +34,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     finding(FaultKind::DescriptorExhaustion, 0.96, words)
 }
 
-/// A process that closes one now and then is at its limit all the same.
+/// A process that closes one now and then is still at its limit.
 const fn is_used_up(usage: Usage) -> bool {
     usage.used + 2 >= usage.limit
 }

@@ -1,4 +1,4 @@
-//! It takes connections and answers, but too often with errors, or cuts its answers off.
+//! The server accepts connections and answers, but too often with errors or truncated responses.
 
 use evenkeel_core::ProbeOutcome;
 

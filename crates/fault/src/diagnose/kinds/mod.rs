@@ -1,4 +1,4 @@
-//! The kinds of fault that can be told apart today. A new one is a file here and a line in [`REGISTRY`].
+//! The kinds of fault that can be told apart. To add one, add a file here and a line in [`REGISTRY`].
 
 mod process_crashed;
 mod crash_loop;

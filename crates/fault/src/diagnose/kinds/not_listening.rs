@@ -1,4 +1,4 @@
-//! The machine refuses connections: nothing listens at the address, although the process (if there is one) lives.
+//! Connections are refused: nothing listens at the address, although the process (if evenkeel runs it) is alive.
 
 use evenkeel_core::ProbeOutcome;
 
@@ -32,7 +32,9 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         (_, None) => 0.6,
     };
     if evidence.living().is_none() {
-        words.push("whether its process lives is not known: evenkeel does not run it".to_owned());
+        words.push(
+            "it is not known whether its process is alive: evenkeel does not run it".to_owned(),
+        );
     }
     words.extend(evidence.attempts_in_words());
     finding(FaultKind::NotListening, confidence, words)

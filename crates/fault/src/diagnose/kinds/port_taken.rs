@@ -1,4 +1,4 @@
-//! Somebody else listens on the server's port: what answers there is not the server, which cannot bind it.
+//! A foreign process listens on the server's port: it answers in place of the server, which cannot bind the port.
 
 use evenkeel_core::ProbeOutcome;
 
@@ -30,7 +30,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         .process()
         .and_then(|process| process.port_holder.as_deref());
     let mut words = vec![format!(
-        "{} listens on its port, and is no process of the server",
+        "{} listens on its port, and does not belong to the server",
         holder.unwrap_or("another process")
     )];
     words.extend(evidence.examined());

@@ -1,4 +1,4 @@
-//! The process ended by itself after it had served: proved by its exit.
+//! The process exited by itself after it had served: proved by its exit status.
 
 use crate::contract::Managed;
 use crate::detect::exit_in_words;
@@ -22,10 +22,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         format!("it had run for {:.1} s", ended.exit.uptime.as_secs_f64()),
     ];
     if let Some(guardian) = guardian {
-        words.insert(
-            0,
-            format!("{guardian}, and all processes that it held with it"),
-        );
+        words.insert(0, format!("{guardian}, and with it all server processes"));
     }
     words.extend(evidence.attempts_in_words());
     words.extend(

@@ -1,5 +1,5 @@
-//! The process lives and connections succeed, but nothing is ever answered. Told from `not-listening` by the connect,
-//! from `slow-server` by the missing answer.
+//! The process is alive and connections succeed, but nothing is ever answered. The connection distinguishes it from
+//! `not-listening`, the missing answer from `slow-server`.
 
 use evenkeel_core::ProbeOutcome;
 

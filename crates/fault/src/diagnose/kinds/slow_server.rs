@@ -1,4 +1,4 @@
-//! It answers rightly, but much slower than its peers.
+//! The server answers correctly, but much more slowly than its peers.
 
 use evenkeel_core::ProbeOutcome;
 
@@ -20,7 +20,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     let warm_up = evidence.facts.process.warms_up(evidence.now, succeeded);
     words.extend(warm_up.map(|age| {
         format!(
-            "it is warming up (warm-up): its process was started {:.1} s ago; a restart would begin that again",
+            "it is warming up (warm-up): its process was started {:.1} s ago; a restart would start that over",
             age.as_secs_f64()
         )
     }));

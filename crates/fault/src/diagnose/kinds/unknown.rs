@@ -1,4 +1,4 @@
-//! Something is wrong and nothing above explains it. Always a finding, so that a diagnosis is never empty: the last resort.
+//! Something is wrong, and no other kind explains it. Always a finding, so that a diagnosis is never empty.
 
 use crate::diagnose::Evidence;
 use crate::diagnose::evidence::finding;

@@ -1,4 +1,4 @@
-//! Neither accepted nor refused: connections get no answer, or the network says that there is no way.
+//! Connections are neither accepted nor refused: they time out, or the network reports that there is no route.
 
 use evenkeel_core::ProbeOutcome;
 
@@ -27,7 +27,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
     };
     let mut words = evidence.examined();
     if evidence.queues_connections() == Some(false) {
-        words.push("no connection waits to be accepted: they do not get there".to_owned());
+        words.push("no connection waits to be accepted: connections do not arrive".to_owned());
     }
     words.extend(evidence.attempts_in_words());
     finding(FaultKind::Unreachable, confidence, words)

@@ -1,7 +1,7 @@
-//! Several services together: one incident, that of the service which showed it first, holds those of the others.
+//! Incidents across services: the incident of the service that showed the symptom first covers those of the others.
 //!
-//! The incidents of the others end in it. Their servers stay in rotation all the same, and are left alone, until each service is
-//! well; the one incident closes when all are.
+//! The incidents of the others end in it. Their servers stay in rotation and are left alone until each service is
+//! healthy; the remaining incident closes when all are.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,19 +9,21 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use crate::common_cause::{Across, CommonCause, ServiceSymptom, Symptom, across, of_service};
+use crate::common_cause::{
+    CommonCause, CrossServiceSymptom, ServiceSymptom, Symptom, across, of_service,
+};
 use crate::contract::Output;
 use crate::detect::{Detection, Detector};
-use crate::incident::End;
+use crate::incident::CloseReason;
 use crate::keeper::Keeper;
 use crate::keeper::case::Case;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-impl Service {
+impl WatchedService {
     fn has_trouble(&self) -> bool {
         self.common.is_some() || self.servers.iter().any(|server| server.case.is_some())
     }
@@ -64,14 +66,14 @@ impl Keeper {
                 let found = is_asked
                     .then(|| of_service(&service.views(now)))
                     .flatten()?;
-                // What is shown now may have begun long before what is remembered of it.
+                // The current symptoms may have begun long before the remembered ones.
                 let since = service.trouble_since().unwrap_or(found.since);
                 Some(ServiceSymptom { since, ..found })
             })
             .collect();
         if let Some(found) = across(&symptoms, members) {
-            let is_told = |&place: &usize| {
-                let common = self.services[place].common.as_ref();
+            let is_told = |&slot: &usize| {
+                let common = self.services[slot].common.as_ref();
                 common.is_some_and(|common| common.follows.is_some() || common.holds_others)
             };
             if !found.services.iter().all(is_told) {
@@ -83,20 +85,20 @@ impl Keeper {
     fn hold_together(
         &mut self,
         now: Instant,
-        found: &Across,
+        found: &CrossServiceSymptom,
         began: &[Instant],
         out: &mut Vec<Output>,
     ) {
         let kind = self.kind_across(found);
-        for (&place, &onset) in found.services.iter().zip(began) {
-            if self.services[place].common.is_none() {
-                let cause = cause_of(&self.services[place], (found.symptom, kind), onset, now);
-                self.open_common(now, place, cause, None, out);
+        for (&slot, &onset) in found.services.iter().zip(began) {
+            if self.services[slot].common.is_none() {
+                let cause = cause_of(&self.services[slot], (found.symptom, kind), onset, now);
+                self.open_common(now, slot, cause, None, out);
             }
         }
-        // What holds others already goes on holding them.
-        let leads = |&&place: &&usize| {
-            let common = self.services[place].common.as_ref();
+        // An incident that already covers others continues to cover them.
+        let leads = |&&slot: &&usize| {
+            let common = self.services[slot].common.as_ref();
             common.is_some_and(|common| common.holds_others)
         };
         let leader = found.services.iter().find(leads).or(found.services.first());
@@ -108,10 +110,10 @@ impl Keeper {
             return;
         }
         let id = common.case.incident.id.clone();
-        for &place in found.services.iter().filter(|place| **place != leader) {
-            self.hold(now, place, (leader, &id), out);
+        for &slot in found.services.iter().filter(|slot| **slot != leader) {
+            self.hold(now, slot, (leader, &id), out);
         }
-        self.tell_of_others(now, leader, found, kind);
+        self.report_others(now, leader, found, kind);
         self.record_common(leader, out);
     }
 
@@ -119,11 +121,11 @@ impl Keeper {
     fn hold(
         &mut self,
         now: Instant,
-        place: usize,
+        slot: usize,
         (leader, into): (usize, &str),
         out: &mut Vec<Output>,
     ) {
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         let name = service.spec.name.clone();
         let objective = service.spec.options.objective;
         let Some(common) = &mut service.common else {
@@ -155,11 +157,12 @@ impl Keeper {
             .iter()
             .map(|server| format!("{name}/{server}"))
             .collect();
-        let text = format!("other services show the same: it goes on as {into}");
+        let text = format!("other services show the same: it continues as {into}");
         case.note(now, "diagnosis", text);
         let ended = case.incident.id.clone();
         let impact = service.traffic.impact(case.totals, now, objective.as_ref());
-        self.shared.report(now, case, (End::Merged, impact), out);
+        self.shared
+            .report(now, case, (CloseReason::Merged, impact), out);
         if let Some(common) = &mut self.services[leader].common {
             common.holds_others = true;
             let text =
@@ -175,10 +178,16 @@ impl Keeper {
     }
 
     /// Writes into the one incident which services it holds, and what they may share.
-    fn tell_of_others(&mut self, now: Instant, leader: usize, found: &Across, kind: FaultKind) {
+    fn report_others(
+        &mut self,
+        now: Instant,
+        leader: usize,
+        found: &CrossServiceSymptom,
+        kind: FaultKind,
+    ) {
         let held = self.services.iter().enumerate();
-        let held = held.filter(|(place, service)| {
-            service.is_held() || *place == leader || found.services.contains(place)
+        let held = held.filter(|(slot, service)| {
+            service.is_held() || *slot == leader || found.services.contains(slot)
         });
         let (mut names, mut hosts) = (Vec::new(), BTreeSet::new());
         for (_, service) in held {
@@ -193,12 +202,12 @@ impl Keeper {
         let own = self.self_watch.open.as_ref();
         evidence.extend(own.map(|own| {
             let id = &own.case.incident.id;
-            format!("evenkeel itself is in trouble: see {id}")
+            format!("evenkeel itself has a fault: see {id}")
         }));
         let hosts: Vec<IpAddr> = hosts.into_iter().collect();
         evidence.push(match hosts.as_slice() {
-            [host] => format!("what they share: the machine {host}, a dependency, the network, a change just before, evenkeel itself"),
-            _ => "what they share: a dependency, the network, a change just before, evenkeel itself".to_owned(),
+            [host] => format!("possible shared causes: the machine {host}, a dependency, the network, a recent change, evenkeel itself"),
+            _ => "possible shared causes: a dependency, the network, a recent change, evenkeel itself".to_owned(),
         });
         let Some(common) = &mut self.services[leader].common else {
             return;
@@ -208,8 +217,8 @@ impl Keeper {
         common.diagnose(now, &self.shared.names);
     }
 
-    /// Where no service can be reached it is more likely that evenkeel cannot reach them.
-    fn kind_across(&self, found: &Across) -> FaultKind {
+    /// If no service can be reached, evenkeel's own connectivity is the more likely cause.
+    fn kind_across(&self, found: &CrossServiceSymptom) -> FaultKind {
         let present = self.services.iter().filter(|service| service.present > 0);
         match found.symptom {
             Symptom::Unreachable if present.count() == found.services.len() => {
@@ -227,16 +236,19 @@ impl Keeper {
     }
 }
 
-fn symptoms_began(symptoms: &[Option<ServiceSymptom>], found: &Across) -> Vec<Instant> {
-    let began = found.services.iter().map(|&place| symptoms[place]);
+fn symptoms_began(
+    symptoms: &[Option<ServiceSymptom>],
+    found: &CrossServiceSymptom,
+) -> Vec<Instant> {
+    let began = found.services.iter().map(|&slot| symptoms[slot]);
     began
         .map(|one| one.map_or(Instant::ZERO, |one| one.since))
         .collect()
 }
 
-/// What a service's servers have in common with those of others.
+/// The symptom that a service's servers have in common with those of others.
 fn cause_of(
-    service: &Service,
+    service: &WatchedService,
     (symptom, kind): (Symptom, FaultKind),
     onset: Instant,
     now: Instant,

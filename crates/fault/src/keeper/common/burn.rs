@@ -1,4 +1,4 @@
-//! Slow burns of a service: watched for while it has no incident of its own, and an incident that repairs nothing.
+//! Slow burns of a service: evaluated while it has no incident of its own, and recorded as an incident without repairs.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use evenkeel_core::Instant;
 
 use crate::common_cause::{CommonCause, Failing};
 use crate::contract::Output;
-use crate::detect::{Detection, Detector, Latest};
+use crate::detect::{Detection, Detector, RecentTypical};
 use crate::keeper::Keeper;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
-use crate::policy::SlowOptions;
-use crate::slow_burn::{Burn, Pair, Speed, Usual, slow_together};
+use crate::policy::SlowServerOptions;
+use crate::slow_burn::{Burn, ServerRoute, Speed, UsualSpeed, slow_together};
 
 use super::burn_watch::SETTLED;
 
@@ -19,12 +19,12 @@ use super::burn_watch::SETTLED;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two lessons how fast servers usually are.
 const LEARN_EVERY: Duration = Duration::from_secs(10);
-/// What is so many times slower than usual is not learnt.
+/// Medians this many times slower than usual are not learnt.
 const NOT_LEARNT: f64 = 1.5;
 /// So many routes are named.
 const NAMED: usize = 3;
 
-impl Service {
+impl WatchedService {
     /// Whether a slow burn may be looked for, and found, now.
     fn may_burn(&self) -> bool {
         self.common.is_none() && !self.is_suspended()
@@ -60,11 +60,11 @@ impl Service {
 }
 
 /// A route fails on one server and succeeds on others.
-fn cause_of_pair(service: &Service, pair: &Pair) -> CommonCause {
+fn cause_of_pair(service: &WatchedService, pair: &ServerRoute) -> CommonCause {
     let name = service.servers.get(pair.server as usize);
     let name = name.map_or("", |server| server.name.as_str());
     let mut evidence = vec![format!(
-        "{} of {} requests of it failed on {name} alone; on other servers they succeed, and so does all else on {name}",
+        "{} of {} of its requests failed on {name} alone; they succeed on other servers, and so does everything else on {name}",
         pair.failed,
         pair.failed + pair.succeeded
     )];
@@ -96,19 +96,19 @@ fn cause_of_pair(service: &Service, pair: &Pair) -> CommonCause {
 impl Keeper {
     /// Looks, now and then while something fails, for a share or a route of which too much fails.
     pub(in crate::keeper) fn judge_burns(&mut self, now: Instant, out: &mut Vec<Output>) {
-        for place in 0..self.services.len() {
-            let service = &mut self.services[place];
-            if !service.burn.has_failed || now < service.burn.look_at {
+        for slot in 0..self.services.len() {
+            let service = &mut self.services[slot];
+            if !service.burn.has_failed || now < service.burn.recheck_at {
                 continue;
             }
-            service.burn.look_at = now + LOOK_EVERY;
+            service.burn.recheck_at = now + LOOK_EVERY;
             service.burn.has_failed = false;
             if !service.may_burn() || service.spec.options.detect.failure_ratio.is_none() {
                 continue;
             }
             let routes = service.routes.tallies(now);
             let pair = service.burn.pairs.judge(now, &routes);
-            let is_quiet = |pair: &Pair| {
+            let is_quiet = |pair: &ServerRoute| {
                 let server = service.servers.get(pair.server as usize);
                 server.is_some_and(|server| server.is_well())
             };
@@ -123,11 +123,11 @@ impl Keeper {
                 for route in routes.iter().take(NAMED).filter(|route| route.failed() > 0) {
                     let name = self.shared.names.of(route.shape, false);
                     let (failed, total) = (route.failed(), route.total());
-                    let text = format!("of the last {total} requests of {name} {failed} failed");
+                    let text = format!("{failed} of the last {total} requests of {name} failed");
                     cause.evidence.push(text);
                 }
             }
-            self.open_burn(now, place, cause, out);
+            self.open_burn(now, slot, cause, out);
         }
     }
 
@@ -135,14 +135,14 @@ impl Keeper {
     pub(in crate::keeper) fn judge_speed(
         &mut self,
         now: Instant,
-        place: usize,
-        (latest, options): (&[Option<Latest>], &SlowOptions),
+        slot: usize,
+        (latest, options): (&[Option<RecentTypical>], &SlowServerOptions),
         out: &mut Vec<Output>,
     ) {
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         let may_burn = service.may_burn();
         let burn = &mut service.burn;
-        burn.usual.resize(latest.len(), Usual::default());
+        burn.usual.resize(latest.len(), UsualSpeed::default());
         let speeds = latest.iter().zip(&burn.usual).map(|(latest, usual)| {
             latest.map(|latest| Speed {
                 median: latest.attempts.median,
@@ -199,16 +199,16 @@ impl Keeper {
                 by_statistics: true,
                 onset: since,
             };
-            self.open_burn(now, place, cause, out);
+            self.open_burn(now, slot, cause, out);
         }
     }
 
-    fn open_burn(&mut self, now: Instant, place: usize, cause: CommonCause, out: &mut Vec<Output>) {
+    fn open_burn(&mut self, now: Instant, slot: usize, cause: CommonCause, out: &mut Vec<Output>) {
         let detection = Detection {
             by: Detector::Statistics,
             onset: cause.onset,
             text: cause.evidence.join("; "),
         };
-        self.open_common(now, place, cause, Some(&(0, detection)), out);
+        self.open_common(now, slot, cause, Some(&(0, detection)), out);
     }
 }

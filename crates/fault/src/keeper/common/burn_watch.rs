@@ -1,33 +1,33 @@
-//! What is remembered of a service to find a slow burn, and to see its end.
+//! The state needed to detect a slow burn of a service, and its end.
 
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, RequestShape};
 
 use crate::kind::FaultKind;
-use crate::slow_burn::{ErrorShare, Pairs, Usual};
+use crate::slow_burn::{ErrorShare, ServerRoutes, UsualSpeed};
 
-use super::{Common, UNPROVEN};
+use super::{CommonIncident, UNPROVEN};
 
-/// Servers that are slow together must have been so for this time, and well again for as long.
+/// How long servers must have been slow together, and have recovered.
 pub(super) const SETTLED: Duration = Duration::from_secs(20);
-/// A route that fails on one server is well when so many of its requests in a row have succeeded there …
+/// A route that failed on one server has recovered when this many consecutive requests have succeeded there …
 const ROW: u32 = 3;
 /// … and none has failed for so long.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What is remembered of a service to find a slow burn.
+/// State of the slow burn detection of a service.
 #[derive(Debug, Default)]
 pub(in crate::keeper) struct BurnWatch {
     pub(super) errors: ErrorShare,
-    pub(super) pairs: Pairs,
+    pub(super) pairs: ServerRoutes,
     /// How fast each server usually is.
-    pub(super) usual: Vec<Usual>,
+    pub(super) usual: Vec<UsualSpeed>,
     pub(super) learn_at: Instant,
-    /// Since when several are slow together, and which.
+    /// When several became slow together, and which.
     pub(super) slow: Option<(Instant, Vec<usize>)>,
     pub(super) fast_since: Option<Instant>,
-    pub(super) look_at: Instant,
+    pub(super) recheck_at: Instant,
     pub(super) has_failed: bool,
 }
 
@@ -48,7 +48,7 @@ impl BurnWatch {
         }
     }
 
-    /// What was an incident is not how the service usually is; unless a person says so.
+    /// An incident does not become the usual state, unless an operator says so.
     pub(super) fn forget(&mut self, is_accepted: bool) {
         if is_accepted {
             self.errors.accept();
@@ -60,7 +60,7 @@ impl BurnWatch {
     }
 
     /// Whether the slow burn of this incident is over, and whether that is proven.
-    pub(super) fn is_over(&mut self, now: Instant, common: &Common) -> Option<bool> {
+    pub(super) fn is_over(&mut self, now: Instant, common: &CommonIncident) -> Option<bool> {
         if now.since(common.case.detected) < QUIET {
             return None;
         }

@@ -6,7 +6,7 @@ use evenkeel_core::{Instant, ProgramChange};
 
 use crate::common_cause::CommonCause;
 use crate::incident::Finding;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 use crate::maintenance::calendar;
 
@@ -15,7 +15,7 @@ const JUST_BEFORE: Duration = Duration::from_secs(600);
 /// How sure it is beside the cause that what is seen speaks for.
 const CONFIDENCE: f64 = 0.5;
 
-impl Service {
+impl WatchedService {
     /// What was changed before half or more of the servers of `cause` were started, in words.
     pub(super) fn change_before(&self, now: Instant, cause: &CommonCause) -> Option<String> {
         let all = cause.servers.iter().filter_map(|&at| self.servers.get(at));

@@ -1,30 +1,30 @@
-//! The end of an incident of a service, and of those of other services that it held.
+//! Closes an incident of a service, and those of other services that it covers.
 
 use evenkeel_core::{Instant, ServerId};
 
-use crate::contract::{Output, Pace};
-use crate::incident::{End, Verification};
+use crate::contract::{Output, ProbePace};
+use crate::incident::{CloseReason, VerificationRecord};
 use crate::keeper::Keeper;
 
-use super::Common;
+use super::CommonIncident;
 
 impl Keeper {
     /// Writes the report and lets go of the service's incident.
     pub(in crate::keeper) fn close_common(
         &mut self,
         now: Instant,
-        place: usize,
+        slot: usize,
         is_proven: Option<bool>,
-        end: End,
+        end: CloseReason,
         out: &mut Vec<Output>,
     ) {
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         let Some(mut common) = service.common.take() else {
             return;
         };
         common.end_mitigation(now);
         let shed = common.shed();
-        let Common {
+        let CommonIncident {
             mut case,
             limits,
             succeeded,
@@ -36,13 +36,12 @@ impl Keeper {
         } = *common;
         let is_burn = cause.by_statistics;
         if !limits.is_empty() {
-            let text =
-                format!("the limits that were found are taken off; {shed} requests were shed");
+            let text = format!("the temporary limits are removed; {shed} requests were shed");
             case.note(now, "action", text);
         }
         if let Some(is_proven) = is_proven {
             let outcome = if is_proven { "passed" } else { "not-proven" };
-            case.incident.verification = Some(Verification {
+            case.incident.verification = Some(VerificationRecord {
                 outcome: outcome.to_owned(),
                 repaired_by: None,
                 probes: 0,
@@ -61,13 +60,15 @@ impl Keeper {
         let objective = service.spec.options.objective.as_ref();
         let impact = service.traffic.impact(case.totals, now, objective);
         service.routes.forget();
-        service.burn.forget(end == End::ClosedByPerson && is_burn);
+        service
+            .burn
+            .forget(end == CloseReason::ClosedByPerson && is_burn);
         let ids: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
         for id in ids {
             self.with(now, id, out, |work| {
                 if work.server.is_quiet() && work.server.facts.process.down.is_none() {
                     work.server.facts.forget(now);
-                    work.server.set_pace(Pace::Normal, work.out);
+                    work.server.set_pace(ProbePace::Normal, work.out);
                 }
             });
         }
@@ -76,11 +77,11 @@ impl Keeper {
         }
         let id = case.incident.id.clone();
         self.shared.report(now, case, (end, impact), out);
-        self.let_go(now, &id, end, out);
+        self.release_services(now, &id, end, out);
     }
 
-    pub(super) fn record_common(&mut self, place: usize, out: &mut Vec<Output>) {
-        let Some(common) = &mut self.services[place].common else {
+    pub(super) fn record_common(&mut self, slot: usize, out: &mut Vec<Output>) {
+        let Some(common) = &mut self.services[slot].common else {
             return;
         };
         if std::mem::take(&mut common.case.changed) && common.follows.is_none() {
@@ -90,11 +91,17 @@ impl Keeper {
     }
 
     /// The one incident was closed before all were well: each service is judged by itself again.
-    fn let_go(&mut self, now: Instant, id: &str, end: End, out: &mut Vec<Output>) {
-        for place in 0..self.services.len() {
-            let common = self.services[place].common.as_ref();
+    fn release_services(
+        &mut self,
+        now: Instant,
+        id: &str,
+        end: CloseReason,
+        out: &mut Vec<Output>,
+    ) {
+        for slot in 0..self.services.len() {
+            let common = self.services[slot].common.as_ref();
             if common.is_some_and(|common| common.follows.as_deref() == Some(id)) {
-                self.close_common(now, place, None, end, out);
+                self.close_common(now, slot, None, end, out);
             }
         }
     }

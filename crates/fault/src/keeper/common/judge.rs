@@ -1,23 +1,25 @@
-//! What a detection belongs to: a cause that servers share, or its server alone.
+//! Assigns a detection: to a cause that servers share, or to its server alone.
 
 use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use crate::common_cause::{Alike, CommonCause, ServerView, ServiceView, Symptom, common_cause};
+use crate::common_cause::{
+    CommonCause, JudgedServer, JudgedService, Symptom, SymptomCounts, common_cause,
+};
 use crate::contract::{Output, ServerLoad};
 use crate::detect::{Detection, Detector};
 use crate::keeper::Keeper;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 use crate::policy::Action;
 
-use super::Common;
+use super::CommonIncident;
 
 /// Between two counts of who shows the same.
 const ALIKE_EVERY: Duration = Duration::from_millis(100);
 
-impl Service {
+impl WatchedService {
     /// Whether the open incident of the service explains what was detected at one of its servers: the server shows the same, and
     /// nothing else.
     fn explains(&mut self, now: Instant, index: u32, detection: &Detection) -> bool {
@@ -25,13 +27,13 @@ impl Service {
             return false;
         };
         let server = &self.servers[index as usize];
-        let shows = ServerView::read(&server.facts, &self.spec.options.detect, now).symptom;
+        let shows = JudgedServer::read(&server.facts, &self.spec.options.detect, now).symptom;
         let cause = &common.cause;
         if cause.kind == FaultKind::Overload {
             // Whoever has too much fails in many ways. Who refuses connections does not serve, and who answers nothing at all while it
             // was not among those that have too much does not fail for it.
             let is_silent = matches!(shows, Some(Symptom::Hangs | Symptom::Unreachable))
-                && server.facts.probes.nobody_answers();
+                && server.facts.probes.no_server_responds();
             let is_own = is_silent && !cause.servers.contains(&(index as usize));
             let is_closed = shows == Some(Symptom::Refuses);
             return detection.by != Detector::Supervisor && !is_closed && !is_own;
@@ -46,7 +48,7 @@ impl Service {
             // Probes say nothing about a route; one that is answered may fail for the same cause as requests.
             Detector::Probe => {
                 cause.failing.is_none()
-                    && (!server.facts.probes.nobody_answers() || shows == cause.symptom)
+                    && (!server.facts.probes.no_server_responds() || shows == cause.symptom)
             }
             Detector::ConsecutiveFailures | Detector::FailureRatio => match &cause.failing {
                 Some(failing) => !failing.is_not_all(&self.routes.tallies(now), index),
@@ -60,7 +62,7 @@ impl Service {
     pub(in crate::keeper) fn take_load(&mut self, now: Instant, servers: &[ServerLoad]) {
         // While a limit is found, what is usual is what was usual before.
         let common = self.common.as_deref();
-        let is_bounded = |common: &Common| {
+        let is_bounded = |common: &CommonIncident| {
             common.cause.kind == FaultKind::Overload || !common.limits().is_empty()
         };
         self.load.freeze(common.is_some_and(is_bounded));
@@ -68,13 +70,13 @@ impl Service {
     }
 
     /// Counts, now and then while a server has an incident, who shows the same.
-    fn look_alike(&mut self, now: Instant) {
+    fn show_same_symptom(&mut self, now: Instant) {
         let has_case = self.servers.iter().any(|server| server.case.is_some());
         if now >= self.alike_at && (has_case || !self.detections.is_empty()) {
             self.alike_at = now + ALIKE_EVERY;
             let slow = self.servers.iter().filter(|server| server.is_slow());
             let slow = slow.count();
-            self.alike = Alike::count(&self.views(now)).with_slow(slow);
+            self.alike = SymptomCounts::count(&self.views(now)).with_slow(slow);
         }
     }
 
@@ -86,14 +88,14 @@ impl Service {
     pub(in crate::keeper) fn cause(&mut self, now: Instant) -> Option<CommonCause> {
         let mut servers = self.views(now);
         if self.may_fail_over() {
-            // Those behind are not among whom it is shared: that they are well is what a fail-over needs.
+            // Servers of later tiers are not counted: a fail-over requires them to be healthy.
             for (view, spec) in servers.iter_mut().zip(&self.spec.servers) {
                 *view = view.filter(|view| spec.tier == 0 || view.symptom.is_some());
             }
         }
         let routes = self.routes.tallies(now);
         let overload = self.load.overload(now);
-        common_cause(&ServiceView {
+        common_cause(&JudgedService {
             servers: &servers,
             routes: &routes,
             overload: overload.as_ref(),
@@ -103,17 +105,17 @@ impl Service {
 }
 
 impl Keeper {
-    /// Judges what was detected in this step, and looks at the services whose incident is due.
+    /// Judges the detections of this step, and evaluates the services whose incident is due.
     pub(in crate::keeper) fn judge_services(&mut self, now: Instant, out: &mut Vec<Output>) {
-        for place in 0..self.services.len() {
-            let service = &mut self.services[place];
-            service.look_alike(now);
-            let has_too_much = service.common.is_none() && service.load.is_too_much(now);
+        for slot in 0..self.services.len() {
+            let service = &mut self.services[slot];
+            service.show_same_symptom(now);
+            let has_too_much = service.common.is_none() && service.load.is_overloaded(now);
             if service.detections.is_empty() && !has_too_much && !service.common_is_due(now) {
                 continue;
             }
             let detections = std::mem::take(&mut service.detections);
-            // What is found beside a slow burn is held against the service at once, as if there were none.
+            // Other detections during a slow burn are judged for the service as usual.
             let burns = service.common.as_ref().is_none_or(|one| !one.is_shared());
             let is_due = burns || service.common_is_due(now);
             let cause = if !is_due || service.is_suspended() {
@@ -123,29 +125,29 @@ impl Keeper {
             };
             match cause {
                 _ if !is_due => {}
-                cause if service.common.is_some() => self.look_again(now, place, cause, out),
+                cause if service.common.is_some() => self.recheck(now, slot, cause, out),
                 Some(cause) => {
                     let is_its =
                         |(index, _): &&(u32, Detection)| cause.servers.contains(&(*index as usize));
                     let first = detections.iter().find(is_its);
-                    self.open_common(now, place, cause.clone(), first, out);
+                    self.open_common(now, slot, cause.clone(), first, out);
                 }
                 None => {}
             }
-            self.pass_on(now, place, detections, out);
+            self.pass_on(now, slot, detections, out);
         }
     }
 
-    /// What the service's incident does not explain is its server's own.
+    /// A detection that the service's incident does not explain is specific to its server.
     fn pass_on(
         &mut self,
         now: Instant,
-        place: usize,
+        slot: usize,
         detections: Vec<(u32, Detection)>,
         out: &mut Vec<Output>,
     ) {
         for (index, detection) in detections {
-            let service = &mut self.services[place];
+            let service = &mut self.services[slot];
             if service.explains(now, index, &detection) {
                 let name = service.servers[index as usize].name.clone();
                 if let Some(common) = &mut service.common {

@@ -1,32 +1,33 @@
-//! The incident of a service goes on: what is shown now may tell more than what opened it, and may be over.
+//! Re-evaluates the open incident of a service: current evidence may be more specific than that at the opening, or show
+//! that it is over.
 
 use evenkeel_core::Instant;
 
 use crate::common_cause::CommonCause;
 use crate::contract::Output;
-use crate::incident::End;
+use crate::incident::CloseReason;
 use crate::keeper::Keeper;
-use crate::keeper::service::Service;
+use crate::keeper::service::WatchedService;
 use crate::policy::Mode;
 
-use super::{Common, LOOK_EVERY};
+use super::{CommonIncident, LOOK_EVERY};
 
 impl Keeper {
     /// The incident of the service goes on, changes its diagnosis, or is over.
-    pub(super) fn look_again(
+    pub(super) fn recheck(
         &mut self,
         now: Instant,
-        place: usize,
+        slot: usize,
         cause: Option<CommonCause>,
         out: &mut Vec<Output>,
     ) {
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         let objective = service.spec.options.objective;
         let routes = service.routes.tallies(now);
         let Some(common) = &mut service.common else {
             return;
         };
-        common.look_at = now + LOOK_EVERY;
+        common.recheck_at = now + LOOK_EVERY;
         common.note_shed(now, &service.traffic);
         common
             .case
@@ -55,18 +56,18 @@ impl Keeper {
                 }
                 let id = common.case.incident.id.clone();
                 service.common = Some(common);
-                self.merge(now, place, &id, out);
+                self.merge(now, slot, &id, out);
             }
         }
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         if service.spec.options.recover.mode != Mode::Off
             && let Some(mut common) = service.common.take()
         {
-            common.tell_closed(now, &self.shared.names);
+            common.report_closed(now, &self.shared.names);
             common.mitigate(now, service);
             service.common = Some(common);
         }
-        let Service { common, burn, .. } = &mut self.services[place];
+        let WatchedService { common, burn, .. } = &mut self.services[slot];
         let over = common.as_mut().and_then(|common| {
             if common.cause.by_statistics {
                 burn.is_over(now, common)
@@ -74,12 +75,12 @@ impl Keeper {
                 common.is_over(now, still_there)
             }
         });
-        let holds = |common: &Common| self.holds_others(&common.case.incident.id);
-        let waits = self.services[place].common.as_deref().is_some_and(holds);
+        let holds = |common: &CommonIncident| self.holds_others(&common.case.incident.id);
+        let waits = self.services[slot].common.as_deref().is_some_and(holds);
         if let Some(is_proven) = over.filter(|_| !waits) {
-            self.close_common(now, place, Some(is_proven), End::Recovered, out);
+            self.close_common(now, slot, Some(is_proven), CloseReason::Recovered, out);
         }
-        self.record_common(place, out);
+        self.record_common(slot, out);
     }
 
     /// Whether services are not well yet whose incidents ended in this one.

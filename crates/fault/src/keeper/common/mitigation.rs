@@ -1,34 +1,34 @@
-//! What the user's playbook does about a cause that servers share: the servers behind take over, requests are shed, or the service is
-//! answered for. All of it ends with the incident, or once it is taken for something else. What a playbook says about single servers
-//! is left out: nothing is done to many for one cause.
+//! What the user's playbook does about a shared cause: fail over to later tiers, shed requests, or serve the fallback.
+//! All of it ends with the incident, or once the incident gets another diagnosis. Actions for single servers are
+//! skipped: a shared cause is no reason to act on many servers.
 
 use std::time::Duration;
 
 use evenkeel_core::{ClosedRoute, Instant, LimitHint, ServiceOrders};
 
-use crate::common_cause::{ServerView, Symptom};
+use crate::common_cause::{JudgedServer, Symptom};
 use crate::incident::ActionOutcome;
-use crate::keeper::server::Server;
-use crate::keeper::service::Service;
+use crate::keeper::server::WatchedServer;
+use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
 
-use super::Common;
+use super::CommonIncident;
 
 /// After so long it has been seen whether a part is served …
 const SEEN: Duration = Duration::from_secs(1);
 /// … which is more than this. Then it is not answered for.
 const SERVED: f64 = 0.1;
-/// If more trials than this succeed, of so many lately, what is answered for reaches the servers again.
+/// If more trials than this succeed, of this many recent ones, the requests reach the servers again.
 const RETURNS: f64 = 0.3;
 const ENOUGH: u64 = 10;
 
-impl Common {
+impl CommonIncident {
     /// Begins what the user's playbook says of the kind. What was done for another kind ends.
-    pub(super) fn choose_mitigation(&mut self, now: Instant, service: &Service) {
+    pub(super) fn choose_mitigation(&mut self, now: Instant, service: &WatchedService) {
         self.end_mitigation(now);
         let recover = &service.spec.options.recover;
-        // What burns slowly serves most requests.
+        // During a slow burn most requests succeed.
         if recover.mode == Mode::Off || self.cause.by_statistics {
             return;
         }
@@ -40,12 +40,12 @@ impl Common {
     }
 
     /// Goes on with it as far as its waits allow.
-    pub(super) fn mitigate(&mut self, now: Instant, service: &Service) {
+    pub(super) fn mitigate(&mut self, now: Instant, service: &WatchedService) {
         if self.mitigation.fails_over
             && !behind(now, service).any(|(_, server, view)| still_answers(server, view))
         {
             self.mitigation.fails_over = false;
-            let text = "the servers behind fail, too: the first tier gets its requests again";
+            let text = "later tiers fail, too: the first tier gets its requests again";
             self.case.note(now, "action", text.to_owned());
         }
         let succeeds = self.ends.clone().tally(now).total >= ENOUGH && self.served(now) > RETURNS;
@@ -63,7 +63,7 @@ impl Common {
         }
     }
 
-    /// Who is answered for by servers needs no other answer, as long as they do well; and a part that is served is better than none.
+    /// No fallback is needed while servers answer successfully, and partial service is better than none.
     fn may_fall_back(&self, now: Instant) -> bool {
         !self.mitigation.fails_over
             && now.since(self.case.detected) >= SEEN
@@ -79,24 +79,27 @@ impl Common {
         1.0 - tally.hits as f64 / tally.total as f64
     }
 
-    fn carry_out(&mut self, now: Instant, action: &Action, service: &Service) {
+    fn carry_out(&mut self, now: Instant, action: &Action, service: &WatchedService) {
         let (outcome, detail) = match action {
             Action::Wait(length) => {
                 self.mitigation.at = now + *length;
                 return;
             }
             Action::FailOver if self.mitigation.falls_back => return,
-            Action::FailOver if self.is_carried_behind(now, service) => {
+            Action::FailOver if self.later_tiers_carry(now, service) => {
                 self.mitigation.fails_over = true;
                 (
                     ActionOutcome::Done,
-                    "the servers behind get all but a few requests, which show when the first tier is back",
+                    "later tiers get all but a few requests, which show when the first tier is back",
                 )
             }
-            Action::FailOver => (ActionOutcome::Refused, "no server behind does well"),
+            Action::FailOver => (
+                ActionOutcome::Refused,
+                "no server in a later tier is healthy",
+            ),
             Action::Shed if !service.spec.is_unlimited => (
                 ActionOutcome::Refused,
-                "every server has a configured limit, which sheds by itself",
+                "every server has a configured limit already, which sheds requests",
             ),
             Action::Shed => {
                 self.mitigation.sheds = true;
@@ -107,7 +110,7 @@ impl Common {
                 self.mitigation.falls_back = true;
                 (
                     ActionOutcome::Done,
-                    "what fails is answered for, but for trials, which show when it is back",
+                    "failing requests get the fallback, except for trials, which show when it is back",
                 )
             }
             Action::Eject
@@ -124,14 +127,14 @@ impl Common {
     }
 
     /// If there is more to do than the servers can, and no limit is configured, one is to be found.
-    pub(super) fn find_limits(&mut self, now: Instant, service: &Service) {
+    pub(super) fn find_limits(&mut self, now: Instant, service: &WatchedService) {
         let may = service.spec.options.recover.mode != Mode::Off && service.spec.is_unlimited;
         if may && self.cause.kind == FaultKind::Overload {
             self.bound(now, service);
         }
     }
 
-    fn bound(&mut self, now: Instant, service: &Service) {
+    fn bound(&mut self, now: Instant, service: &WatchedService) {
         if !self.limits.is_empty() {
             return;
         }
@@ -157,13 +160,13 @@ impl Common {
     }
 
     /// Whether a server behind the first tier is in rotation and shows nothing.
-    fn is_carried_behind(&self, now: Instant, service: &Service) -> bool {
+    fn later_tiers_carry(&self, now: Instant, service: &WatchedService) -> bool {
         behind(now, service).any(|(index, server, view)| {
             server.is_well() && view.symptom.is_none() && !self.cause.servers.contains(&index)
         })
     }
 
-    /// What is ordered about the service.
+    /// Adds the directives for the service.
     pub(in crate::keeper) fn order(&self, orders: &mut ServiceOrders) {
         orders.limits = self.limits().to_vec();
         orders.fails_over = self.mitigation.fails_over;
@@ -179,23 +182,24 @@ impl Common {
         }
     }
 
-    /// What is done, in words.
+    /// The measures in words.
     pub(in crate::keeper) fn mitigation_words(&self) -> Vec<String> {
         let mut texts = Vec::new();
         if self.mitigation.fails_over {
-            texts.push(
-                "the first tier fails: the servers behind get all but a few requests".to_owned(),
-            );
+            texts.push("the first tier fails: later tiers get all but a few requests".to_owned());
         }
         if self.mitigation.falls_back {
-            texts.push("what fails is answered for, but for trials".to_owned());
+            texts.push("failing requests get the fallback, except for trials".to_owned());
         }
         texts
     }
 }
 
 /// The servers behind the first tier, with what each shows.
-fn behind(now: Instant, service: &Service) -> impl Iterator<Item = (usize, &Server, ServerView)> {
+fn behind(
+    now: Instant,
+    service: &WatchedService,
+) -> impl Iterator<Item = (usize, &WatchedServer, JudgedServer)> {
     let views = service.views(now).into_iter().enumerate();
     views.filter_map(move |(index, view)| {
         let spec = service.spec.servers.get(index)?;
@@ -205,7 +209,7 @@ fn behind(now: Instant, service: &Service) -> impl Iterator<Item = (usize, &Serv
 }
 
 /// Whether it answers requests, be it slowly.
-fn still_answers(server: &Server, view: ServerView) -> bool {
+fn still_answers(server: &WatchedServer, view: JudgedServer) -> bool {
     let symptom = view.symptom;
     server.serves() && matches!(symptom, None | Some(Symptom::Lags | Symptom::FailsProbes))
 }

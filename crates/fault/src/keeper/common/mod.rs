@@ -1,12 +1,12 @@
-//! Incidents of a whole service: one cause that servers share. Judged before a server is judged alone, and while such an
-//! incident is open.
+//! Incidents of a whole service: one cause that servers share. Evaluated before a server is judged alone, and while
+//! such an incident is open.
 //!
-//! Its servers stay in rotation: what they share is not repaired by taking them out, and requests that reach them
-//! show at once when it is back. Nothing costly is done. It ends when requests of the kind that failed succeed.
+//! Its servers stay in rotation: taking them out does not repair what they share, and requests that reach them show at
+//! once when it works again. Nothing costly is done. The incident ends when requests of the kind that failed succeed.
 //!
-//! Here is what is held of it. `mitigation` is what the user's playbook does about it, `close` ends it, `open` begins it and takes in those
-//! of single servers, `look` looks again until it is over; `judge`, `burn` and `across` find the causes: what a detection belongs to, what
-//! burns slowly, what several services share.
+//! This file holds the state. `mitigation` executes the user's playbook, `close` ends the incident, `open` begins it
+//! and merges those of single servers, `look` re-evaluates it until it is over; `judge`, `burn` and `across` find the
+//! causes: those of a detection, slow burns, and causes shared by several services.
 
 mod burn_watch;
 mod mitigation;
@@ -22,27 +22,27 @@ pub(in crate::keeper) use burn_watch::BurnWatch;
 
 use std::time::Duration;
 
-use evenkeel_core::stat::Window;
+use evenkeel_core::stat::SlidingWindow;
 use evenkeel_core::{ClosedRoute, Instant, LimitHint, Outcome, RequestShape};
 
-use crate::analyze::Traffic;
+use crate::analyze::ServiceTraffic;
 use crate::common_cause::{CommonCause, Failing};
 use crate::contract::{OrderId, Totals};
 use crate::detect::Detection;
 use crate::incident::Finding;
 use crate::kind::FaultKind;
-use crate::outlook::{NextStep, Outlook, Waits};
+use crate::outlook::{NextStep, RecoveryOutlook, WaitReason};
 use crate::policy::Action;
 use crate::signal::RouteTally;
 use crate::verify::UNPROVEN;
 
 use self::change::suspect;
 use super::case::Case;
-use super::names::Names;
+use super::names::RouteNames;
 
 /// Between two looks while an incident of the service is open.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Requests that are looked at to tell whether it is over.
+/// The requests that show whether it is over.
 const WINDOW: Duration = Duration::from_secs(3);
 /// So many of them, at least, prove something.
 const PROOF: u64 = 3;
@@ -50,7 +50,7 @@ const PROOF: u64 = 3;
 const QUIET: Duration = Duration::from_secs(2);
 /// A success after so many failures in a row is a return …
 const ROW: u32 = 10;
-/// … of which so many are told.
+/// … of which this many are reported.
 const RETURNS: u32 = 20;
 /// A limit stays until hardly anything has been shed for so long …
 const CALM: Duration = Duration::from_secs(10);
@@ -62,28 +62,28 @@ const QUEUED: u64 = 4;
 const NAMED: usize = 3;
 /// After so long the first diagnosis stands unless something graver is seen.
 const SETTLED: Duration = Duration::from_secs(3);
-/// Of a first tier that gets a few requests only, so many successes in a row are a return.
+/// The number of consecutive successes that show the return of a first tier that gets only a few requests.
 const RETURN: u32 = 10;
 
 /// An incident of a whole service.
 #[derive(Debug)]
-pub(in crate::keeper) struct Common {
+pub(in crate::keeper) struct CommonIncident {
     pub(in crate::keeper) case: Case,
     cause: CommonCause,
     /// The ends of the requests that it is about.
-    ends: Window,
+    ends: SlidingWindow,
     succeeded: u32,
     /// Successes in a row.
     row: u32,
     well_since: Option<Instant>,
     last_failure: Instant,
-    /// Of each server that fails, how many failures in a row there are: the first success after several is told.
+    /// The consecutive failures of each failing server: the first success after several is reported.
     failing: Vec<(u32, u32)>,
     /// Returns that were told.
     returns: u32,
-    /// What the user's playbook does about it.
+    /// The progress of the user's playbook.
     mitigation: Mitigation,
-    /// Where to begin to look for the servers' limits, if they are to be found.
+    /// The initial limits of the servers, if they are to be limited.
     limits: Vec<LimitHint>,
     /// Requests that were shed as of its beginning.
     shed_before: u64,
@@ -92,15 +92,15 @@ pub(in crate::keeper) struct Common {
     /// Hardly any of them were shed lately, and most did not have to wait.
     is_calm: bool,
     /// The closed routes that the incident tells of.
-    told_closed: Vec<ClosedRoute>,
-    /// Servers that are being examined: one that somebody has stopped is no sign of a common cause.
+    published_closed: Vec<ClosedRoute>,
+    /// Servers that are being examined: one that was stopped (SIGSTOP) is no sign of a shared cause.
     examined: Vec<(OrderId, usize)>,
-    pub(in crate::keeper) look_at: Instant,
-    /// The incident of another service that this one goes on as: its own is not shown any more.
+    pub(in crate::keeper) recheck_at: Instant,
+    /// The incident of another service that this one was merged into: its own is no longer shown.
     pub(in crate::keeper) follows: Option<String>,
     /// It holds other services, too.
     holds_others: bool,
-    /// What is said of them.
+    /// The sentences about them.
     across: Vec<String>,
     /// What was changed just before its servers were started.
     change: Option<String>,
@@ -121,7 +121,7 @@ struct Mitigation {
     falls_back: bool,
 }
 
-impl Common {
+impl CommonIncident {
     /// An attempt has ended.
     pub(in crate::keeper) fn attempt(
         &mut self,
@@ -151,8 +151,8 @@ impl Common {
         }
         self.succeeded = self.succeeded.saturating_add(1);
         self.row = self.row.saturating_add(1);
-        let place = self.failing.iter().position(|(one, _)| *one == server);
-        let row = place.map_or(0, |place| self.failing.swap_remove(place).1);
+        let slot = self.failing.iter().position(|(one, _)| *one == server);
+        let row = slot.map_or(0, |slot| self.failing.swap_remove(slot).1);
         if row >= ROW && self.returns < RETURNS {
             self.returns += 1;
             self.case
@@ -170,7 +170,7 @@ impl Common {
         !self.cause.by_statistics
     }
 
-    /// Where to begin to look for the servers' limits, while it is load that they suffer from, or a playbook says so.
+    /// The initial limits of the servers, during an overload or if a playbook says so.
     pub(in crate::keeper) fn limits(&self) -> &[LimitHint] {
         if self.cause.kind == FaultKind::Overload || self.mitigation.sheds {
             &self.limits
@@ -200,7 +200,7 @@ impl Common {
         let is_overload = self.cause.kind == FaultKind::Overload;
         let is_well = match self.cause.kind == FaultKind::BadProbe {
             true => !still_there,
-            // What is late does not fail.
+            // Late answers are not failures.
             false => is_proven && !(is_overload && still_there),
         };
         let is_calm = self.limits().is_empty() || self.is_calm;
@@ -214,7 +214,7 @@ impl Common {
     }
 
     /// Whether an attempt at a server of this tier tells of what failed.
-    pub(in crate::keeper) const fn hears_of(&self, tier: u8) -> bool {
+    pub(in crate::keeper) const fn concerns_tier(&self, tier: u8) -> bool {
         tier == 0 || !self.mitigation.fails_over
     }
 
@@ -223,31 +223,31 @@ impl Common {
         self.mitigation.fails_over
     }
 
-    /// Whether the first tier, which gets a few requests only, does well again.
+    /// Whether the first tier, which gets a few requests only, has recovered.
     fn has_returned(&self, now: Instant) -> bool {
         self.row >= RETURN && now.since(self.last_failure) >= QUIET
     }
 }
 
-impl Common {
-    /// What comes next: it closes, once requests of the kind that failed succeed, or after a long time without any.
-    pub(in crate::keeper) fn outlook(&self, now: Instant) -> Outlook {
-        // What other services show, too, goes on in the incident of one of them.
+impl CommonIncident {
+    /// Next: it closes once requests of the kind that failed succeed, or after a long time without any.
+    pub(in crate::keeper) fn outlook(&self, now: Instant) -> RecoveryOutlook {
+        // A symptom shared with other services continues in the incident of one of them.
         let id = self.follows.as_ref().unwrap_or(&self.case.incident.id);
         if let Some(since) = self.well_since {
-            let out = Outlook::new(NextStep::Close, Waits::Verification);
+            let out = RecoveryOutlook::new(NextStep::Close, WaitReason::Verification);
             return out
                 .at(Some(since + QUIET))
                 .because(format!("incident {id}"));
         }
         let is_silent = self.ends.clone().tally(now).total == 0;
         let waits = if is_silent {
-            Waits::Proof
+            WaitReason::Proof
         } else {
-            Waits::Shared
+            WaitReason::Shared
         };
         let until = self.last_failure + UNPROVEN;
-        Outlook::new(NextStep::Close, waits)
+        RecoveryOutlook::new(NextStep::Close, waits)
             .at(is_silent.then_some(until))
             .because(format!("incident {id}: {}", self.cause.kind))
     }
@@ -255,13 +255,13 @@ impl Common {
     fn joins(&mut self, now: Instant, index: u32, name: String, detection: &Detection) {
         if !self.case.incident.servers.contains(&name) {
             self.case
-                .note(now, "detection", format!("{name} also: {}", detection.text));
+                .note(now, "detection", format!("{name}, too: {}", detection.text));
             self.case.incident.servers.push(name);
             self.cause.servers.push(index as usize);
         }
     }
 
-    /// What a later look at the same routes shows.
+    /// The result of a later evaluation of the same routes.
     fn take_in(&mut self, cause: &CommonCause) {
         if let (Some(failing), Some(later)) = (&mut self.cause.failing, &cause.failing)
             && cause.kind == self.cause.kind
@@ -322,8 +322,8 @@ impl Common {
         }
     }
 
-    /// What these are called.
-    pub(in crate::keeper) fn closed_names(&self, names: &Names) -> Vec<String> {
+    /// Their names.
+    pub(in crate::keeper) fn closed_names(&self, names: &RouteNames) -> Vec<String> {
         let Some(failing) = &self.cause.failing else {
             return Vec::new();
         };
@@ -335,7 +335,7 @@ impl Common {
     }
 
     /// A few are shed, or have to wait, also when the limit is measured anew.
-    fn note_shed(&mut self, now: Instant, traffic: &Traffic) {
+    fn note_shed(&mut self, now: Instant, traffic: &ServiceTraffic) {
         self.looked = traffic.latest;
         let before = traffic.at(now.before(CALM));
         let shed = self.looked.shed.saturating_sub(before.shed);
@@ -350,26 +350,27 @@ impl Common {
         self.looked.shed.saturating_sub(self.shed_before)
     }
 
-    /// Writes down what is closed, and what is not any more.
-    fn tell_closed(&mut self, now: Instant, names: &Names) {
+    /// Records routes that are closed or opened.
+    fn report_closed(&mut self, now: Instant, names: &RouteNames) {
         let closed = self.closed();
-        if closed == self.told_closed {
+        if closed == self.published_closed {
             return;
         }
         if closed.is_empty() {
-            let text = "what hung is answered again: its requests reach the servers as usual";
+            let text =
+                "the hanging route is answered again: its requests reach the servers as usual";
             self.case.note(now, "action", text.to_owned());
         } else {
             let routes = self.closed_names(names).join(", ");
             let detail = format!(
-                "{routes}: answered with 503 at once, but for trials, while it hangs on all servers"
+                "{routes}: answered with 503 at once, except for trials, while it hangs on all servers"
             );
             self.case.sheds(now, detail);
         }
-        self.told_closed = closed;
+        self.published_closed = closed;
     }
 
-    fn diagnose(&mut self, now: Instant, names: &Names) {
+    fn diagnose(&mut self, now: Instant, names: &RouteNames) {
         let mut evidence = self.across.clone();
         evidence.extend(self.cause.evidence.iter().cloned());
         if let Some(failing) = &self.cause.failing {

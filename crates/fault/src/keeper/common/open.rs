@@ -1,27 +1,27 @@
-//! An incident of a service begins: it takes in those of single servers, and has a few servers examined.
+//! Opens an incident of a service: merges those of single servers, and has a few servers examined.
 
 use evenkeel_core::Instant;
-use evenkeel_core::stat::Window;
+use evenkeel_core::stat::SlidingWindow;
 
 use crate::common_cause::CommonCause;
-use crate::contract::{Examination, OrderId, Output, Pace};
+use crate::contract::{Examination, OrderId, Output, ProbePace};
 use crate::detect::{Detection, Detector};
-use crate::incident::End;
+use crate::incident::CloseReason;
 use crate::keeper::Keeper;
 use crate::keeper::case::Case;
-use crate::keeper::service::Service;
-use crate::keeper::shown::Shown;
+use crate::keeper::service::WatchedService;
+use crate::keeper::shown::PublishedState;
 use crate::kind::FaultKind;
 use crate::policy::Mode;
 
-use super::{Common, LOOK_EVERY, Mitigation, WINDOW};
+use super::{CommonIncident, LOOK_EVERY, Mitigation, WINDOW};
 
 /// So many servers are examined, at most.
 const EXAMINED: usize = 8;
 
-impl Common {
+impl CommonIncident {
     /// Its record names the servers that the cause explains.
-    pub(super) fn name_servers(&mut self, service: &Service) {
+    pub(super) fn name_servers(&mut self, service: &WatchedService) {
         let names = self.cause.servers.iter().filter_map(|&at| {
             let server = service.servers.get(at)?;
             Some(server.name.clone())
@@ -41,12 +41,12 @@ impl Keeper {
     pub(in crate::keeper::common) fn open_common(
         &mut self,
         now: Instant,
-        place: usize,
+        slot: usize,
         cause: CommonCause,
         detection: Option<&(u32, Detection)>,
         out: &mut Vec<Output>,
     ) {
-        let service = &mut self.services[place];
+        let service = &mut self.services[slot];
         let first = service.first_of(&cause).filter(|_| !cause.by_statistics);
         let case = match first {
             Some(index) => {
@@ -71,23 +71,23 @@ impl Keeper {
             },
             |case| *case,
         );
-        let mut common = Common {
+        let mut common = CommonIncident {
             case,
-            ends: Window::new(WINDOW),
+            ends: SlidingWindow::new(WINDOW),
             succeeded: 0,
             row: 0,
             well_since: None,
             last_failure: now,
             failing: Vec::new(),
             returns: 0,
-            told_closed: Vec::new(),
+            published_closed: Vec::new(),
             mitigation: Mitigation::default(),
             limits: Vec::new(),
             shed_before: service.traffic.latest.shed,
             looked: service.traffic.latest,
             is_calm: false,
             examined: Vec::new(),
-            look_at: now + LOOK_EVERY,
+            recheck_at: now + LOOK_EVERY,
             follows: None,
             holds_others: false,
             across: Vec::new(),
@@ -99,18 +99,18 @@ impl Keeper {
         common.find_limits(now, service);
         common.choose_mitigation(now, service);
         if service.spec.options.recover.mode != Mode::Off {
-            common.tell_closed(now, &self.shared.names);
+            common.report_closed(now, &self.shared.names);
         }
         let id = common.case.incident.id.clone();
         service.common = Some(Box::new(common));
-        self.merge(now, place, &id, out);
-        self.escalate_common(now, place, out);
-        self.examine_some(place, out);
+        self.merge(now, slot, &id, out);
+        self.escalate_common(now, slot, out);
+        self.examine_some(slot, out);
     }
 
     /// Incidents of single servers that the common cause explains end in it, and their servers return to rotation.
-    pub(super) fn merge(&mut self, now: Instant, place: usize, into: &str, out: &mut Vec<Output>) {
-        let Some(common) = &self.services[place].common else {
+    pub(super) fn merge(&mut self, now: Instant, slot: usize, into: &str, out: &mut Vec<Output>) {
+        let Some(common) = &self.services[slot].common else {
             return;
         };
         if common.cause.by_statistics {
@@ -118,13 +118,13 @@ impl Keeper {
         }
         let servers = common.cause.servers.clone();
         let mut ended = Vec::new();
-        for index in 0..self.services[place].servers.len() {
-            let server = &self.services[place].servers[index];
+        for index in 0..self.services[slot].servers.len() {
+            let server = &self.services[slot].servers[index];
             let (id, is_alive) = (server.id, server.facts.process.down.is_none());
             let merges = servers.contains(&index) && server.may_merge();
             let lost_its_case = server.case.is_none()
                 && server.routine.is_none()
-                && (server.shown.is_suspicion() || server.shown == Shown::Trial);
+                && (server.shown.is_suspicion() || server.shown == PublishedState::Trial);
             if !is_alive || !(merges || lost_its_case) {
                 continue;
             }
@@ -136,10 +136,10 @@ impl Keeper {
                     ));
                 }
                 work.server.restore(false, work.out);
-                work.server.set_pace(Pace::Fast, work.out);
+                work.server.set_pace(ProbePace::Fast, work.out);
             });
         }
-        if let Some(common) = &mut self.services[place].common {
+        if let Some(common) = &mut self.services[slot].common {
             for text in ended {
                 common.case.note(now, "diagnosis", text);
             }
@@ -147,8 +147,8 @@ impl Keeper {
     }
 
     /// Has a few of the servers examined that do not answer.
-    fn examine_some(&mut self, place: usize, out: &mut Vec<Output>) {
-        let service = &mut self.services[place];
+    fn examine_some(&mut self, slot: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[slot];
         let Some(common) = &mut service.common else {
             return;
         };
@@ -167,7 +167,7 @@ impl Keeper {
         }
     }
 
-    /// What an examination found out about a server of the service's incident.
+    /// The examination of a server of the service's incident.
     pub(in crate::keeper) fn examined_for_common(
         &mut self,
         now: Instant,
@@ -175,8 +175,8 @@ impl Keeper {
         examination: &Examination,
         out: &mut Vec<Output>,
     ) {
-        for place in 0..self.services.len() {
-            let service = &mut self.services[place];
+        for slot in 0..self.services.len() {
+            let service = &mut self.services[slot];
             let Some(common) = &mut service.common else {
                 continue;
             };
@@ -204,19 +204,19 @@ impl Keeper {
             self.with(now, server, out, |work| {
                 work.found_stopped(&detection, examination, &from);
             });
-            self.tell_split(now, place, index);
+            self.tell_split(now, slot, index);
             if is_empty {
-                self.close_common(now, place, None, End::Split, out);
+                self.close_common(now, slot, None, CloseReason::Split, out);
             }
             return;
         }
     }
 
     /// Writes into the incident of the service which incident goes on with a server that is no longer its own.
-    fn tell_split(&mut self, now: Instant, place: usize, index: usize) {
-        let Service {
+    fn tell_split(&mut self, now: Instant, slot: usize, index: usize) {
+        let WatchedService {
             common, servers, ..
-        } = &mut self.services[place];
+        } = &mut self.services[slot];
         let case = servers[index].case.as_deref();
         if let (Some(common), Some(case)) = (common, case) {
             let text = format!("{} goes on as {}", servers[index].name, case.incident.id);
@@ -224,25 +224,25 @@ impl Keeper {
         }
     }
 
-    fn escalate_common(&mut self, now: Instant, place: usize, out: &mut Vec<Output>) {
-        let service = &mut self.services[place];
+    fn escalate_common(&mut self, now: Instant, slot: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[slot];
         let mode = service.spec.options.recover.mode;
         let Some(common) = &mut service.common else {
             return;
         };
         if mode != Mode::Off {
             let why = if common.cause.by_statistics {
-                "nothing that could be done to a server is known to help"
+                "no action on a server is known to help"
             } else {
                 "servers are not ejected or restarted for a cause that they share"
             };
             common.case.escalate(now, why);
         }
-        self.record_common(place, out);
+        self.record_common(slot, out);
     }
 }
 
-/// What was detected at one of its servers, or else the cause itself.
+/// The detection at one of its servers, or the cause itself.
 fn detection_of(cause: &CommonCause, of_server: Option<&(u32, Detection)>) -> Detection {
     if let Some((_, detection)) = of_server {
         return Detection {

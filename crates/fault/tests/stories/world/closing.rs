@@ -1,4 +1,4 @@
-//! Routes that are closed, as the proxy has them.
+//! Closed routes, as the proxy implements them.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) struct Closing {
     pub(crate) routes: ClosedRoutes,
     /// Requests that were not sent to a server.
     pub(crate) refused: u64,
-    /// Trials under way, with when and how they end.
+    /// Trials in flight, with when and how they end.
     trials: Vec<(Instant, Trial, Outcome)>,
 }
 

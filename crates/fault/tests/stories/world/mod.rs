@@ -1,4 +1,4 @@
-//! A small world for stories: servers that can be broken, probes and orders that are answered, traffic at a rate.
+//! A small simulation for stories: servers that can be broken, probes and actions that are answered, traffic at a rate.
 //! Time jumps from event to event; only latencies of [`Condition::Mixed`] are random, by a seed.
 
 use std::collections::BTreeMap;
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use evenkeel_core::{
     Epoch, Exit, Instant, Observation, ProgramChange, Random, ServerId, ServiceId, ServiceOrders,
-    ShapeOrders, Signal, Wall,
+    ShapeOrders, Signal, WallTime,
 };
 use evenkeel_fault::contract::{
-    ActionOrder, Managed, OperatorOrder, OrderAnswer, Pace, ServerSpec, ServerState, ServiceSpec,
-    Ticket, Totals,
+    ActionOrder, Managed, OperatorOrder, OrderAnswer, OrderTicket, ProbePace, ServerSpec,
+    ServerStatus, ServiceSpec, Totals,
 };
-use evenkeel_fault::incident::End;
+use evenkeel_fault::incident::CloseReason;
 use evenkeel_fault::policy::FaultOptions;
-use evenkeel_fault::{Incident, Input, Keeper, MaintenanceRecord, Memory, Output};
+use evenkeel_fault::{Incident, Input, Keeper, MaintenanceRecord, Output, PersistedState};
 
 #[path = "../../common/options.rs"]
 mod options;
@@ -41,7 +41,7 @@ pub(super) struct World {
     pub(super) totals: Totals,
     pub(super) restarts: Vec<(Instant, ServerId, ActionOrder)>,
     pub(super) random: Random,
-    /// The paths that are asked for, in turn.
+    /// The requested paths, in turn.
     pub(super) paths: Vec<&'static str>,
     /// What is wrong with a path, on every server.
     pub(super) broken: Option<(&'static str, Condition)>,
@@ -123,10 +123,10 @@ fn server_specs(shape: Shape, managed: Managed) -> Vec<ServerSpec> {
 impl World {
     /// One service, `shop`, of servers named `one`, `two`, …; a request every 5 ms.
     pub(super) fn new(servers: usize, managed: Managed, spec: FaultOptions) -> Self {
-        Self::with_memory(servers, managed, spec, Memory::default())
+        Self::with_memory(servers, managed, spec, PersistedState::default())
     }
 
-    /// The same, and the last so many servers are backups.
+    /// The same, with this many backups at the end.
     pub(super) fn with_backups(
         servers: usize,
         backups: usize,
@@ -138,7 +138,7 @@ impl World {
             backups,
             ..Shape::default()
         };
-        Self::made(shape, managed, spec, Memory::default())
+        Self::made(shape, managed, spec, PersistedState::default())
     }
 
     /// The same, and the service can go back to the version that ran before.
@@ -148,14 +148,14 @@ impl World {
             rolls_back: true,
             ..Shape::default()
         };
-        Self::made(shape, Managed::Child, spec, Memory::default())
+        Self::made(shape, Managed::Child, spec, PersistedState::default())
     }
 
     pub(super) fn with_memory(
         servers: usize,
         managed: Managed,
         spec: FaultOptions,
-        memory: Memory,
+        memory: PersistedState,
     ) -> Self {
         let shape = Shape {
             servers,
@@ -164,7 +164,7 @@ impl World {
         Self::made(shape, managed, spec, memory)
     }
 
-    fn made(shape: Shape, managed: Managed, spec: FaultOptions, memory: Memory) -> Self {
+    fn made(shape: Shape, managed: Managed, spec: FaultOptions, memory: PersistedState) -> Self {
         let servers = shape.servers;
         let service = ServiceSpec {
             id: ServiceId(0),
@@ -174,7 +174,7 @@ impl World {
             servers: server_specs(shape, managed),
         };
         // 2026-11-22T10:00:00Z.
-        let keeper = Keeper::new(vec![service], Epoch(Wall(1_795_341_600_000)), 7, memory);
+        let keeper = Keeper::new(vec![service], Epoch(WallTime(1_795_341_600_000)), 7, memory);
         let sims = (0..servers).map(|_| Sim::new(managed));
         let mut world = Self {
             keeper,
@@ -254,7 +254,7 @@ impl World {
                     .any(|entry| entry.text.contains(&other.id))
         };
         let all = || self.incidents.values();
-        for merged in all().filter(|one| matches!(one.end, Some(End::Merged | End::Split))) {
+        for merged in all().filter(|one| matches!(one.end, Some(CloseReason::Merged | CloseReason::Split))) {
             let both = all().any(|into| tells(merged, into) && tells(into, merged));
             assert!(both, "{merged:#?} {:#?}", self.incidents);
         }
@@ -281,7 +281,7 @@ impl World {
     }
 
     pub(super) fn order(&mut self, order: OperatorOrder) {
-        let (at, ticket) = (self.now, Ticket(self.answers.len() as u64));
+        let (at, ticket) = (self.now, OrderTicket(self.answers.len() as u64));
         self.answers.push(Vec::new());
         self.feed(vec![Input::Operator {
             ticket,
@@ -301,18 +301,18 @@ impl World {
         self.maintenance.values().cloned().collect()
     }
 
-    pub(super) fn state(&self, index: u32) -> ServerState {
+    pub(super) fn state(&self, index: u32) -> ServerStatus {
         self.keeper.server_state(ServerId::new(0, index))
     }
 
-    /// Whether the balancer would use it, as far as it was told.
+    /// Whether the balancer would use it, according to the published state.
     pub(super) fn in_service(&self, index: usize) -> bool {
         let sim = &self.sims[index];
         let out_until = sim.known_until.max(sim.hung_until).max(sim.out_until);
         !sim.drained && self.now >= out_until
     }
 
-    /// Whether the balancer was told that it is out of service and being repaired.
+    /// Whether it was published as out of service and being repaired.
     pub(super) fn is_being_repaired(&self, index: usize) -> bool {
         self.now < self.sims[index].repaired_until
     }
@@ -334,7 +334,7 @@ impl World {
         let mut next = self.next_traffic;
         for sim in &self.sims {
             next = next.min(sim.dies_at);
-            if sim.pace != Pace::Paused {
+            if sim.pace != ProbePace::Paused {
                 next = next.min(sim.next_probe);
             }
         }
@@ -369,7 +369,7 @@ impl World {
                     },
                 );
             }
-            if self.sims[index].pace != Pace::Paused && now >= self.sims[index].next_probe {
+            if self.sims[index].pace != ProbePace::Paused && now >= self.sims[index].next_probe {
                 self.probe(index);
             }
         }

@@ -1,9 +1,9 @@
-//! What the keeper asks for, carried out.
+//! Executes the keeper's outputs.
 
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Exit, Instant, Observation, StartFailure, Verdict};
-use evenkeel_fault::contract::{ActionOrder, Managed, Pace};
+use evenkeel_core::{Directive, EjectionReason, Exit, Instant, Observation, StartFailure};
+use evenkeel_fault::contract::{ActionOrder, Managed, ProbePace};
 use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::policy::Action;
 use evenkeel_fault::{Input, MaintenanceRecord, Output};
@@ -25,9 +25,11 @@ impl World {
                 let sim = &mut self.sims[server.index as usize];
                 sim.pace = *pace;
                 sim.next_probe = match pace {
-                    Pace::Every(_) => self.now,
-                    Pace::Fast => self.now + self.spec.detect.probe.fast,
-                    Pace::Normal | Pace::Paused => self.now + self.spec.detect.probe.every,
+                    ProbePace::Every(_) => self.now,
+                    ProbePace::Fast => self.now + self.spec.detect.probe.fast,
+                    ProbePace::Normal | ProbePace::Paused => {
+                        self.now + self.spec.detect.probe.every
+                    }
                 };
             }
             Output::Record(incident) => {
@@ -82,9 +84,9 @@ impl World {
             Directive::Eject { verdict, until, .. } => {
                 assert!(until > now);
                 match verdict {
-                    Verdict::Suspected => sim.out_until = until,
-                    Verdict::Hung => sim.hung_until = until,
-                    Verdict::Known => sim.known_until = until,
+                    EjectionReason::Suspected => sim.out_until = until,
+                    EjectionReason::Hung => sim.hung_until = until,
+                    EjectionReason::Known => sim.known_until = until,
                 }
                 sim.trial_until = Instant::ZERO;
             }
@@ -171,7 +173,7 @@ impl World {
     }
 }
 
-/// The end of a process that was asked for.
+/// A requested process exit.
 fn asked_exit(code: Option<i32>, signal: Option<i32>, uptime: Duration) -> Exit {
     Exit {
         code,

@@ -1,10 +1,10 @@
-//! Servers: how they are broken and mended, start and end, and what probes and examinations find.
+//! Simulated servers: how they break and recover, start and exit, and what probes and examinations see.
 
 use std::time::Duration;
 
 use evenkeel_core::{Exit, Instant, Observation, ProbeOutcome};
 use evenkeel_fault::Input;
-use evenkeel_fault::contract::{Examination, Managed, OrderId, Pace, ProcessState};
+use evenkeel_fault::contract::{Examination, Managed, OrderId, ProbePace, ProcessState};
 use evenkeel_fault::policy::ProbeKind;
 use evenkeel_fault::self_check::Usage;
 
@@ -15,7 +15,7 @@ use super::{World, ms};
 pub(crate) enum Condition {
     Well,
     Dead,
-    /// Stopped by somebody.
+    /// Stopped (state T).
     Hung,
     /// Its descriptors are used up: it accepts no connection, and serves those that it has.
     UsedUp,
@@ -30,24 +30,24 @@ pub(crate) enum Condition {
     Mixed(u32),
     /// So many of a hundred attempts are answered 503.
     Sheds(u32),
-    /// Its probe is answered 503, and all else is well.
+    /// Its probe is answered 503, and everything else works.
     Unhealthy,
     /// So many times slower.
     Slow(u32),
-    /// Requests are slow, as what is asked for here takes long; probes are not.
+    /// Requests are slow because of the workload; probes are not.
     Heavy(u32),
-    /// Slow for its first requests, so many of them, since its start.
+    /// Slow for this many first requests since its start.
     Cold(u64),
     Unreachable,
     /// Traffic succeeds, probes get 400.
     BadProbe,
-    /// Ready, then dead by itself after so many milliseconds.
+    /// Ready, then exits by itself after this many milliseconds.
     Doomed(u64),
     /// Dead before it is ready, after 20 ms unless the world says otherwise.
     Stillborn,
     /// Cannot be started at all.
     Unstartable,
-    /// It lives, and somebody else answers at its port.
+    /// It is alive, and another process answers at its port.
     PortTaken,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Sim {
     pub(super) since: Instant,
     pub(super) dies_at: Instant,
     pub(super) ready_at: Instant,
-    pub(super) pace: Pace,
+    pub(super) pace: ProbePace,
     pub(super) next_probe: Instant,
     pub(super) out_until: Instant,
     pub(super) hung_until: Instant,
@@ -76,7 +76,7 @@ pub(super) struct Sim {
 }
 
 impl Sim {
-    /// One that is well, and whose process is not started yet.
+    /// One that is healthy, and whose process is not started yet.
     pub(super) const fn new(managed: Managed) -> Self {
         Self {
             condition: Condition::Well,
@@ -86,7 +86,7 @@ impl Sim {
             since: Instant::ZERO,
             dies_at: Instant::NEVER,
             ready_at: Instant::ZERO,
-            pace: Pace::Normal,
+            pace: ProbePace::Normal,
             next_probe: Instant::from_millis(7),
             out_until: Instant::ZERO,
             hung_until: Instant::ZERO,
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// From now on a server is ready so many milliseconds after its process was started.
+    /// From now on a server is ready this many milliseconds after its process was started.
     pub(crate) fn starts_in(&mut self, millis: u64) {
         self.start_millis = millis;
     }
@@ -168,7 +168,7 @@ impl World {
         self.sims[index].condition
     }
 
-    /// The end of its process by a signal that nobody asked for, now, without a word.
+    /// The unexpected exit of its process by a signal, now, without output.
     pub(super) fn exit_by(&self, signal: i32, index: usize) -> Exit {
         Exit {
             code: None,
@@ -256,10 +256,10 @@ impl World {
     pub(super) fn probe(&mut self, index: usize) {
         let (outcome, latency) = self.probe_result(index);
         let every = match self.sims[index].pace {
-            Pace::Normal => self.spec.detect.probe.every,
-            Pace::Fast => self.spec.detect.probe.fast,
-            Pace::Every(every) => every,
-            Pace::Paused => return,
+            ProbePace::Normal => self.spec.detect.probe.every,
+            ProbePace::Fast => self.spec.detect.probe.fast,
+            ProbePace::Every(every) => every,
+            ProbePace::Paused => return,
         };
         self.sims[index].next_probe = self.now + every.max(latency);
         self.signal(latency, index, Observation::Probe { outcome, latency });

@@ -1,11 +1,11 @@
-//! Requests: what they come to on the servers as they are, and what is observed of them.
+//! Simulated requests: their outcomes on the servers, and the signals that follow.
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
 use evenkeel_core::{
-    ExactShape, ExactText, Exit, Exposed, Exposure, Instant, Observation, Outcome, RequestShape,
-    ServerId, ShapeText, Signal,
+    ExactShape, ExactText, Exit, Exposure, ExposureEvent, Instant, Observation, Outcome,
+    RequestShape, ServerId, ShapeText, Signal,
 };
 use evenkeel_fault::Input;
 
@@ -29,8 +29,8 @@ pub(super) fn exact(path: &str) -> ExactShape {
     ExactShape::of_head(&Keys::default(), head(path).as_bytes())
 }
 
-pub(super) fn broke(path: &'static str, age: Duration) -> Exposed {
-    Exposed::Broke {
+pub(super) fn broke(path: &'static str, age: Duration) -> ExposureEvent {
+    ExposureEvent::Broke {
         age,
         route: split(path).1,
         text: ExactText::of_head(head(path).as_bytes()),
@@ -38,7 +38,7 @@ pub(super) fn broke(path: &'static str, age: Duration) -> Exposed {
 }
 
 impl World {
-    /// What is under way on a server that ends breaks off.
+    /// Requests in flight on a server that exits are aborted.
     pub(super) fn break_off(&mut self, index: usize) {
         let (now, paths) = (self.now, self.paths.clone());
         let mut broken = Vec::new();
@@ -70,7 +70,13 @@ impl World {
     }
 
     /// Something is observed of a request.
-    pub(super) fn expose(&mut self, after: Duration, index: usize, path: &str, what: Exposed) {
+    pub(super) fn expose(
+        &mut self,
+        after: Duration,
+        index: usize,
+        path: &str,
+        what: ExposureEvent,
+    ) {
         let at = self.now + after;
         let exposure = Exposure {
             at,
@@ -129,7 +135,7 @@ impl World {
             };
             self.closing.begun(trial, self.now + latency, outcome);
             if is_watched {
-                self.expose(Duration::ZERO, index, path, Exposed::Began);
+                self.expose(Duration::ZERO, index, path, ExposureEvent::Began);
             }
             if outcome.is_success() && (self.kills)(path) {
                 killed += 1;
@@ -140,9 +146,9 @@ impl World {
                 continue;
             }
             if is_watched && outcome.is_success() {
-                self.expose(latency, index, path, Exposed::Survived);
+                self.expose(latency, index, path, ExposureEvent::Survived);
             } else if is_watched {
-                self.expose(latency, index, path, Exposed::Unsent);
+                self.expose(latency, index, path, ExposureEvent::Unsent);
             }
             if outcome.is_failure() {
                 let text = ShapeText::of(method.as_bytes(), target.as_bytes());

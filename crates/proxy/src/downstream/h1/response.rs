@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::{Event, Limit, Peer};
+use evenkeel_core::blame::{EndEvent, TimeLimit, Peer};
 use evenkeel_http1::{Framing, RequestHead, ResponseHead, Version};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
@@ -87,12 +87,12 @@ impl<'a, W: AsyncWrite + Unpin> ResponseSink<'a, W> {
     /// Writes what is pending, then `body`. Returns how many bytes of `body` were written.
     ///
     /// # Errors
-    /// [`Event::Closed`] if the client has disconnected.
+    /// [`EndEvent::Closed`] if the client has disconnected.
     pub(crate) fn poll_write(
         &mut self,
         body: &[u8],
         cx: &mut Context<'_>,
-    ) -> Poll<Result<usize, Event>> {
+    ) -> Poll<Result<usize, EndEvent>> {
         let pending = &self.pending[*self.written..];
         let of_pending = pending.len();
         match poll_write_two(self.stream, pending, body, cx) {
@@ -100,7 +100,7 @@ impl<'a, W: AsyncWrite + Unpin> ResponseSink<'a, W> {
                 *self.written += n.min(of_pending);
                 Poll::Ready(Ok(n.saturating_sub(of_pending)))
             }
-            Poll::Ready(_) => Poll::Ready(Err(Event::Closed(Peer::Client))),
+            Poll::Ready(_) => Poll::Ready(Err(EndEvent::Closed(Peer::Client))),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -125,7 +125,7 @@ pub(crate) async fn send(
     worker: &Worker,
     client: &mut Client,
     work: &Workspace,
-) -> Result<(), Event> {
+) -> Result<(), EndEvent> {
     let bytes = &work.to_client;
     let begun = worker.clock.now();
     let floor = Duration::from_secs(bytes.len() as u64 / SEND_FLOOR);
@@ -141,7 +141,7 @@ pub(crate) async fn send(
                     sent += n;
                     budget.spend(n);
                 }
-                Poll::Ready(_) => return Poll::Ready(Err(Event::Closed(Peer::Client))),
+                Poll::Ready(_) => return Poll::Ready(Err(EndEvent::Closed(Peer::Client))),
                 Poll::Pending => break,
             }
         }
@@ -153,7 +153,7 @@ pub(crate) async fn send(
             client.timer.set((now + SEND_IDLE).min(last));
         }
         if client.timer.poll_expired(cx) {
-            return Poll::Ready(Err(Event::Late(Limit::Idle(Peer::Client))));
+            return Poll::Ready(Err(EndEvent::Late(TimeLimit::Idle(Peer::Client))));
         }
         Poll::Pending
     })
@@ -179,14 +179,14 @@ impl Client {
     }
 
     /// A response broke off after its head was sent: what becomes of the connection, so that the client can see it.
-    pub(crate) fn response_aborted(&self, form: ResponseForm, event: Event) -> Persist {
+    pub(crate) fn response_aborted(&self, form: ResponseForm, event: EndEvent) -> Persist {
         if !form.is_delimited {
             self.reset_on_close();
         }
         // Earlier answers may still be on their way to a client that has sent several requests.
         let by_server = matches!(
             event,
-            Event::Closed(Peer::Server) | Event::Malformed(Peer::Server)
+            EndEvent::Closed(Peer::Server) | EndEvent::Malformed(Peer::Server)
         );
         match by_server && form.is_delimited {
             true => Persist::Linger,
@@ -255,7 +255,7 @@ mod tests {
             (&b"|more"[..], false)
         );
         sink.stream.is_closed = true;
-        let gone = Poll::Ready(Err(Event::Closed(Peer::Client)));
+        let gone = Poll::Ready(Err(EndEvent::Closed(Peer::Client)));
         assert_eq!(sink.poll_write(b"", &mut cx), gone);
     }
 

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use evenkeel_core::blame::{Event, Peer};
+use evenkeel_core::blame::{EndEvent, Peer};
 use evenkeel_http1::{Body, Framing, Tidied};
 use tokio::io::AsyncRead;
 
@@ -66,14 +66,14 @@ impl ResponseBody {
     /// Checks what was read. Decoded content is appended to `content`; `tee` gets the body as the server sent it.
     ///
     /// # Errors
-    /// [`Event::Malformed`] if its framing is invalid.
+    /// [`EndEvent::Malformed`] if its framing is invalid.
     pub(crate) fn take_in<S>(
         &mut self,
         input: &mut ResponseInput<'_, S>,
         content: &mut Vec<u8>,
         mut tee: impl FnMut(&[u8]),
-    ) -> Result<(), Event> {
-        let malformed = |_| Event::Malformed(Peer::Server);
+    ) -> Result<(), EndEvent> {
+        let malformed = |_| EndEvent::Malformed(Peer::Server);
         if self.body.is_done() {
             return Ok(());
         }
@@ -97,14 +97,14 @@ impl ResponseBody {
     /// is the end of the body.
     ///
     /// # Errors
-    /// [`Event::Closed`] if the connection ended before the body, [`Event::Malformed`] if its framing is invalid.
+    /// [`EndEvent::Closed`] if the connection ended before the body, [`EndEvent::Malformed`] if its framing is invalid.
     pub(crate) fn poll_more<S: AsyncRead + Unpin>(
         &mut self,
         input: &mut ResponseInput<'_, S>,
         content: &mut Vec<u8>,
         tee: impl FnMut(&[u8]),
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<usize>, Event>> {
+    ) -> Poll<Result<Option<usize>, EndEvent>> {
         if input.incoming.size() == 0 {
             *input.incoming = input.buffers.take_large();
         }
@@ -117,7 +117,7 @@ impl ResponseBody {
                 Poll::Ready(taken.map(|()| Some(n)))
             }
             Poll::Ready(Ok(_)) if self.body.end_of_stream().is_ok() => Poll::Ready(Ok(None)),
-            Poll::Ready(_) => Poll::Ready(Err(Event::Closed(Peer::Server))),
+            Poll::Ready(_) => Poll::Ready(Err(EndEvent::Closed(Peer::Server))),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -137,7 +137,7 @@ mod tests {
         size: usize,
         framing: Framing,
         decode: bool,
-    ) -> (Vec<u8>, Vec<u8>, Result<(), Event>) {
+    ) -> (Vec<u8>, Vec<u8>, Result<(), EndEvent>) {
         let (buffers, mut incoming, mut received) = (Buffers::default(), Buffer::default(), 0);
         let mut cx = Context::from_waker(Waker::noop());
         let (mut body, mut passed, mut shown) =
@@ -179,8 +179,8 @@ mod tests {
 
     #[test]
     fn the_end_of_the_connection_is_an_end_only_where_nothing_else_tells_it() {
-        let closed = Err(Event::Closed(Peer::Server));
-        let malformed = Err(Event::Malformed(Peer::Server));
+        let closed = Err(EndEvent::Closed(Peer::Server));
+        let malformed = Err(EndEvent::Malformed(Peer::Server));
         for (bytes, framing, end) in [
             (&b"abc"[..], Framing::UntilClose, Ok(())),
             (b"abc", Framing::Length(4), closed),

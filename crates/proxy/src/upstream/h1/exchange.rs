@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evenkeel_connect::Stream;
-use evenkeel_core::blame::{Event as Ended, Judgement, Limit, Peer, Phase, Sent};
+use evenkeel_core::blame::{EndEvent as Ended, Judgement, TimeLimit, Peer, AttemptPhase, Sent};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, ResponseHead, head_end};
 
@@ -66,7 +66,7 @@ pub(crate) struct UpstreamExchange {
     /// The server takes no more of the request.
     pub(super) broken: bool,
     /// What the timer stands for.
-    pub(super) limit: Limit,
+    pub(super) limit: TimeLimit,
     /// Interim responses so far.
     pub(super) interim: u32,
     /// Bytes of `incoming` in which no end of a head was found.
@@ -95,18 +95,18 @@ impl UpstreamExchange {
             has_waited: false,
             progress: false,
             broken: false,
-            limit: Limit::Attempt,
+            limit: TimeLimit::Attempt,
             interim: 0,
             scanned: 0,
         }
     }
 
     pub(crate) fn failed(&self, event: Ended) -> UpstreamExchangeEnd {
-        UpstreamExchangeEnd::Failed(self.judge(event, Phase::AwaitingHead, false).outcome)
+        UpstreamExchangeEnd::Failed(self.judge(event, AttemptPhase::AwaitingHead, false).outcome)
     }
 
     /// What is to be made of an end at this point ([`UpstreamLease::judge`]).
-    pub(crate) fn judge(&self, event: Ended, phase: Phase, clean: bool) -> Judgement {
+    pub(crate) fn judge(&self, event: Ended, phase: AttemptPhase, clean: bool) -> Judgement {
         let sent = match (self.written, self.bytes_sent) {
             (Some(_), _) if !self.broken => Sent::Whole,
             (None, 0) => Sent::Nothing,

@@ -1,6 +1,6 @@
 //! Interim responses (1xx) on their way to a client that can take them.
 
-use evenkeel_core::blame::{Event as Ended, Peer};
+use evenkeel_core::blame::{EndEvent as Ended, Peer};
 
 use super::exchange::{Event, INTERIM_LIMIT, UpstreamExchange, UpstreamExchangeEnd};
 use crate::exchange::io::ExchangeIo;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_core::blame::{Event as Ended, Limit, Peer};
+use evenkeel_core::blame::{EndEvent as Ended, Peer, TimeLimit};
 
 use super::exchange::{Event, UpstreamExchange, UpstreamExchangeEnd};
 use super::send::SendEnd;
@@ -79,7 +79,7 @@ impl UpstreamExchange {
     fn late(&self) -> UpstreamExchangeEnd {
         match self.limit {
             _ if self.broken => self.failed(Ended::Closed(Peer::Server)),
-            Limit::Idle(Peer::Client) => UpstreamExchangeEnd::ClientLate,
+            TimeLimit::Idle(Peer::Client) => UpstreamExchangeEnd::ClientLate,
             limit => self.failed(Ended::Late(limit)),
         }
     }
@@ -117,8 +117,8 @@ impl UpstreamExchange {
     fn arm(&mut self, io: &ExchangeIo<'_>, now: Instant, deadlines: AttemptDeadlines) {
         let (end, limit) = match self.written {
             Some(written) => deadlines.end(written, self.waited_for_body),
-            None if self.waits_for_client => (now + deadlines.idle, Limit::Idle(Peer::Client)),
-            None => (now + deadlines.idle, Limit::Idle(Peer::Server)),
+            None if self.waits_for_client => (now + deadlines.idle, TimeLimit::Idle(Peer::Client)),
+            None => (now + deadlines.idle, TimeLimit::Idle(Peer::Server)),
         };
         self.limit = limit;
         io.timer().set(end);

@@ -1,7 +1,7 @@
 //! What must hold when an attempt begins: there is time, it may be made, and its server takes it.
 
-use evenkeel_balance::{PickReason, Standing};
-use evenkeel_core::{ServerId, Verdict};
+use evenkeel_balance::{Availability, PickReason};
+use evenkeel_core::{EjectionReason, ServerId};
 use evenkeel_request::Exchange;
 use evenkeel_request::exchange::REMEMBERED;
 use evenkeel_tolerate::ShedOptions;
@@ -87,9 +87,12 @@ impl RequestBooks {
         let member = &pool.members()[server as usize];
         let now = stepped.now;
         match member.state.standing(now) {
-            Standing::InService | Standing::Trial | Standing::Relieved | Standing::Warming => {}
-            Standing::Ejected {
-                verdict: Verdict::Suspected | Verdict::Hung,
+            Availability::InService
+            | Availability::Trial
+            | Availability::Relieved
+            | Availability::Warming => {}
+            Availability::Ejected {
+                verdict: EjectionReason::Suspected | EjectionReason::Hung,
             } => {
                 let part = pool.in_service(now) as f64 / pool.members().len() as f64;
                 let least = pool.options().panic_below;

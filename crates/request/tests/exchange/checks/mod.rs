@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use evenkeel_core::{Exposed, Instant, Outcome, ServerId, ServiceId};
+use evenkeel_core::{ExposureEvent, Instant, Outcome, ServerId, ServiceId};
 use evenkeel_request::exchange::{Event, NoResponse, Reply, Step};
 use evenkeel_request::service::Service;
 use evenkeel_request::{Cause, Exchange, Policies};
@@ -330,7 +330,7 @@ impl RequestBooks {
 
     /// Whatever broke is told of, also if another attempt was under way beside it.
     fn check_exposed(&self, stepped: &Stepped<'_, '_>) {
-        let broke = |exposed: &(ServerId, Exposed)| matches!(exposed.1, Exposed::Broke { .. });
+        let broke = |exposed: &(ServerId, ExposureEvent)| matches!(exposed.1, ExposureEvent::Broke { .. });
         let told = stepped.calls.exposed.iter().filter(|one| broke(one));
         let ended = stepped.calls.ended.iter();
         let broken = ended.filter(|report| may_have_killed(report.outcome));
@@ -343,15 +343,15 @@ impl RequestBooks {
         for (server, what) in &stepped.calls.exposed {
             let is_of_attempt = self.attempts.iter().any(|one| one.server == *server);
             match what {
-                Exposed::Began => {
+                ExposureEvent::Began => {
                     assert!(
                         matches!(stepped.step, Step::Attempt(begun) | Step::Hedge(begun, _) if begun == server.index)
                     );
                 }
-                Exposed::Survived | Exposed::Unsent => {
+                ExposureEvent::Survived | ExposureEvent::Unsent => {
                     assert!(is_of_attempt, "{server:?}: {what:?}");
                 }
-                Exposed::Broke { .. } => {
+                ExposureEvent::Broke { .. } => {
                     assert!(is_of_attempt, "{server:?}: {what:?}");
                     let mut outcomes = self.attempts.iter().filter_map(|one| one.outcome);
                     assert!(outcomes.any(may_have_killed));

@@ -1,12 +1,13 @@
-//! The books are the history: what is written goes to its writer, what is remembered comes from its store.
+//! The history as the loop's incident store: records go to its writer, and a new keeper's memory comes from its
+//! database.
 
 use evenkeel_fault::analyze::Similar;
-use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::keeper::PersistedState;
 use evenkeel_fault::recover::SuccessRates;
 use evenkeel_fault::{Incident, Maintenance};
 use evenkeel_history::{Store, StoreError, WriterHandle};
 
-use crate::world::Books;
+use crate::world::IncidentStore;
 
 /// So many closed incidents are remembered to find similar ones.
 const REMEMBERED: u32 = 1000;
@@ -14,7 +15,7 @@ const REMEMBERED: u32 = 1000;
 /// tries of each action count.
 const LEARNT_FROM: u32 = 200;
 
-impl Books for WriterHandle {
+impl IncidentStore for WriterHandle {
     fn save(&self, incident: &Incident) {
         Self::save(self, incident.clone());
     }
@@ -28,11 +29,11 @@ impl Books for WriterHandle {
     }
 }
 
-/// What earlier runs of the program left.
+/// The state of earlier runs of the program.
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn memory(store: &Store) -> Result<Memory, StoreError> {
+pub fn memory(store: &Store) -> Result<PersistedState, StoreError> {
     let similar = |incident: Incident| {
         Some(Similar {
             fault: incident.diagnosis.first()?.fault,
@@ -47,7 +48,7 @@ pub fn memory(store: &Store) -> Result<Memory, StoreError> {
     learnt_from
         .iter()
         .for_each(|incident| rates.learn(incident));
-    Ok(Memory {
+    Ok(PersistedState {
         numbers: store.last_numbers()?,
         recent: closed.into_iter().filter_map(similar).collect(),
         rates,

@@ -1,4 +1,4 @@
-//! Prequal with servers that are asked how busy they are.
+//! Prequal with load probes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,29 +7,29 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use evenkeel_balance::{Answer, Member, Picker, Policy, Pool};
-use evenkeel_core::{Outcome, Verdict};
+use evenkeel_balance::{Member, Picker, Policy, Pool, ProbedLoad};
+use evenkeel_core::{EjectionReason, Outcome};
 
-fn said(in_flight: f64) -> Option<Answer> {
+fn said(in_flight: f64) -> Option<ProbedLoad> {
     let latency = None;
-    Some(Answer { in_flight, latency })
+    Some(ProbedLoad { in_flight, latency })
 }
 
-fn quick(in_flight: f64, millis: u64) -> Option<Answer> {
+fn quick(in_flight: f64, millis: u64) -> Option<ProbedLoad> {
     let latency = Some(Duration::from_millis(millis));
-    Some(Answer { in_flight, latency })
+    Some(ProbedLoad { in_flight, latency })
 }
 
 /// All servers have taken this many milliseconds so far.
 fn took(pool: &Pool, millis: impl Fn(usize) -> u64) {
-    for (place, member) in pool.members().iter().enumerate() {
+    for (slot, member) in pool.members().iter().enumerate() {
         for _ in 0..4 {
             let typical = Duration::from_millis(10);
             answer(
                 &member.state,
                 at(0),
                 Outcome::Answered(200),
-                millis(place),
+                millis(slot),
                 typical,
             );
         }
@@ -41,7 +41,7 @@ fn took(pool: &Pool, millis: impl Fn(usize) -> u64) {
 fn run(
     (picker, pool): (&mut Picker, &Pool),
     (from, picks): (u64, usize),
-    mut says: impl FnMut(usize) -> Option<Answer>,
+    mut says: impl FnMut(usize) -> Option<ProbedLoad>,
 ) -> Vec<f64> {
     let mut counts = vec![0; pool.members().len()];
     for n in 0..picks {
@@ -67,9 +67,9 @@ fn a_server_that_is_busy_for_others_is_avoided() {
         let pool = pool(Policy::Prequal, servers);
         // As quick as the others, or even quicker.
         for millis in [10, 6] {
-            took(&pool, |place| if place == 0 { millis } else { 10 });
+            took(&pool, |slot| if slot == 0 { millis } else { 10 });
             let mut picker = Picker::new(&pool, 5);
-            let says = |place| said(if place == 0 { 1_000.0 } else { 3.0 });
+            let says = |slot| said(if slot == 0 { 1_000.0 } else { 3.0 });
             let parts = run((&mut picker, &pool), (0, 4_000), says);
             let fair = 1.0 / servers as f64;
             assert!(parts[0] < fair / 5.0, "{servers} servers: {parts:?}");
@@ -84,9 +84,9 @@ fn of_those_that_are_not_busy_the_quickest_is_picked_by_its_own_word() {
     took(&pool, |_| 10);
     let mut picker = Picker::new(&pool, 5);
     let mut turn = 0;
-    let says = |place| {
+    let says = |slot| {
         turn += 1;
-        match place {
+        match slot {
             0 => quick(90.0, 2),
             1 => quick(f64::from(turn % 4), 5),
             _ => quick(f64::from(turn % 8), 50),
@@ -101,7 +101,7 @@ fn an_answer_is_used_for_a_second() {
     let pool = pool(Policy::Prequal, 3);
     took(&pool, |_| 10);
     let mut picker = Picker::new(&pool, 5);
-    let says = |place| said(if place == 0 { 50.0 } else { 0.0 });
+    let says = |slot| said(if slot == 0 { 50.0 } else { 0.0 });
     run((&mut picker, &pool), (0, 100), says);
     let mut later = |millis| {
         // A few picks only: an answer is good for sixteen.
@@ -118,7 +118,7 @@ fn without_answers_and_with_one_it_picks_as_if_nobody_were_asked() {
     took(&pool, |_| 10);
     for answering in [0, 1] {
         let mut picker = Picker::new(&pool, 5);
-        let says = |place| (place < answering).then(|| said(0.0)).flatten();
+        let says = |slot| (slot < answering).then(|| said(0.0)).flatten();
         let parts = run((&mut picker, &pool), (0, 6_000), says);
         assert_close(&parts, &[1.0 / 3.0; 3], 0.05);
     }
@@ -130,7 +130,7 @@ fn servers_that_do_not_answer_keep_about_their_part() {
     let pool = pool(Policy::Prequal, 10);
     took(&pool, |_| 10);
     let mut picker = Picker::new(&pool, 5);
-    let says = |place| if place < 2 { said(4.0) } else { None };
+    let says = |slot| if slot < 2 { said(4.0) } else { None };
     let parts = run((&mut picker, &pool), (0, 10_000), says);
     assert!(parts[0] + parts[1] < 0.4, "{parts:?}");
     for part in &parts[2..] {
@@ -148,9 +148,9 @@ fn a_server_that_fails_and_says_that_it_is_idle_is_not_believed() {
         answer(&pool.members()[0].state, at(0), failed, 1, typical);
         let mut picker = Picker::new(&pool, 5);
         let mut turn = 0;
-        let says = |place| {
+        let says = |slot| {
             turn += 1;
-            if place == 0 {
+            if slot == 0 {
                 quick(0.0, 1)
             } else {
                 quick(f64::from(4 + turn % 5), 10)
@@ -167,7 +167,7 @@ fn what_is_known_to_be_in_flight_is_the_least_that_is_believed() {
     took(&pool, |_| 10);
     (0..50).for_each(|_| pool.members()[0].state.begin());
     let mut picker = Picker::new(&pool, 5);
-    let says = |place| said(if place == 0 { 0.0 } else { 4.0 });
+    let says = |slot| said(if slot == 0 { 0.0 } else { 4.0 });
     let parts = run((&mut picker, &pool), (0, 2_000), says);
     assert!(parts[0] < 0.05, "{parts:?}");
 }
@@ -193,7 +193,7 @@ fn a_server_on_trial_takes_about_its_part() {
         took(&pool, |_| 10);
         trial(&pool, 0, 0.1, 10_000);
         let mut picker = Picker::new(&pool, 5);
-        let says = |place| said(if place == 0 { 0.0 } else { 4.0 });
+        let says = |slot| said(if slot == 0 { 0.0 } else { 4.0 });
         let parts = run((&mut picker, &pool), (0, 20_000), says);
         assert!((0.002..0.11).contains(&parts[0]), "{servers}: {parts:?}");
     }
@@ -202,7 +202,7 @@ fn a_server_on_trial_takes_about_its_part() {
 #[test]
 fn those_that_may_be_picked_are_asked_by_weight() {
     let pool = weighted(Policy::Prequal, &[1, 3, 4, 2]);
-    eject(&pool, 2, Verdict::Known, 1 << 40);
+    eject(&pool, 2, EjectionReason::Known, 1 << 40);
     let mut picker = Picker::new(&pool, 5);
     let mut asked = [0.0; 4];
     for _ in 0..6_000 {
@@ -226,17 +226,17 @@ fn nobody_is_asked_where_it_would_be_for_nothing() {
 
 #[test]
 fn answers_of_a_tier_are_for_picks_of_that_tier() {
-    let far = |place| Member {
-        near: place < 4,
+    let far = |slot| Member {
+        near: slot < 4,
         ..member(1, 0)
     };
     let pool = Pool::new(options(Policy::Prequal), (0..8).map(far).collect());
     took(&pool, |_| 10);
-    eject(&pool, 0, Verdict::Known, 1 << 40);
-    eject(&pool, 1, Verdict::Known, 1 << 40);
+    eject(&pool, 0, EjectionReason::Known, 1 << 40);
+    eject(&pool, 1, EjectionReason::Known, 1 << 40);
     let mut picker = Picker::new(&pool, 5);
-    // The far ones look better, and get the three tenths that are theirs all the same.
-    let says = |place| said(if place < 4 { 9.0 } else { 1.0 });
+    // The far ones look better, but get only their three tenths.
+    let says = |slot| said(if slot < 4 { 9.0 } else { 1.0 });
     let parts = run((&mut picker, &pool), (0, 10_000), says);
     let near: f64 = parts[..4].iter().sum();
     assert!((near - 0.7).abs() < 0.03, "{parts:?}");
@@ -247,13 +247,13 @@ fn a_server_that_is_out_or_unknown_is_not_heard_and_no_number_is_not_taken() {
     let pool = pool(Policy::Prequal, 3);
     took(&pool, |_| 10);
     let mut picker = Picker::new(&pool, 5);
-    eject(&pool, 0, Verdict::Known, 1 << 40);
+    eject(&pool, 0, EjectionReason::Known, 1 << 40);
     picker.heard(&pool, at(1), 0, said(1.0).unwrap());
     picker.heard(&pool, at(1), 99, said(1.0).unwrap());
     for wrong in [-1.0, f64::NAN, f64::INFINITY] {
         picker.heard(&pool, at(1), 1, said(wrong).unwrap());
     }
-    let last = |place: usize| pool.members()[place].state.answered();
+    let last = |slot: usize| pool.members()[slot].state.answered();
     assert_eq!((last(0), last(1)), (None, None));
     picker.heard(&pool, at(7), 1, quick(2.5, 0).unwrap());
     assert_eq!(last(1), quick(2.5, 0).map(|answer| (answer, at(7))));
@@ -263,15 +263,15 @@ fn a_server_that_is_out_or_unknown_is_not_heard_and_no_number_is_not_taken() {
 
 #[test]
 fn servers_that_have_as_many_as_they_may_are_passed_over() {
-    let bounded = |place| Member {
-        max_requests: u32::from(place == 0),
+    let bounded = |slot| Member {
+        max_requests: u32::from(slot == 0),
         ..member(1, 0)
     };
     let pool = Pool::new(options(Policy::Prequal), (0..3).map(bounded).collect());
     took(&pool, |_| 10);
     assert!(pool.members()[0].begin());
     let mut picker = Picker::new(&pool, 5);
-    let says = |place| said(if place == 0 { 0.0 } else { 40.0 });
+    let says = |slot| said(if slot == 0 { 0.0 } else { 40.0 });
     let parts = run((&mut picker, &pool), (0, 1_000), says);
     assert!(parts[0] <= 0.0, "{parts:?}");
 }

@@ -5,8 +5,8 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use evenkeel_balance::{Pick, PickReason, Picker, Policy, Pool, ServerState, Standing};
-use evenkeel_core::{Directive, Instant, Outcome, Verdict};
+use evenkeel_balance::{Availability, Pick, PickReason, Picker, Policy, Pool, ServerState};
+use evenkeel_core::{Directive, EjectionReason, Instant, Outcome};
 
 fn pick(pool: &Pool, avoid: &[u32]) -> Option<Pick> {
     Picker::new(pool, 5).pick(pool, at(10), avoid)
@@ -16,54 +16,58 @@ fn pick(pool: &Pool, avoid: &[u32]) -> Option<Pick> {
 fn directives_move_a_server_through_its_standings() {
     let pool = pool(Policy::Random, 1);
     let state = &pool.members()[0].state;
-    assert_eq!(state.standing(at(0)), Standing::InService);
+    assert_eq!(state.standing(at(0)), Availability::InService);
 
-    eject(&pool, 0, Verdict::Suspected, 100);
+    eject(&pool, 0, EjectionReason::Suspected, 100);
     assert_eq!(
         state.standing(at(99)),
-        Standing::Ejected {
-            verdict: Verdict::Suspected
+        Availability::Ejected {
+            verdict: EjectionReason::Suspected
         }
     );
-    assert_eq!(state.standing(at(100)), Standing::InService, "it expires");
+    assert_eq!(
+        state.standing(at(100)),
+        Availability::InService,
+        "it expires"
+    );
 
-    eject(&pool, 0, Verdict::Known, 200);
-    eject(&pool, 0, Verdict::Suspected, 300);
+    eject(&pool, 0, EjectionReason::Known, 200);
+    eject(&pool, 0, EjectionReason::Suspected, 300);
     assert_eq!(
         state.standing(at(150)),
-        Standing::Ejected {
-            verdict: Verdict::Known
+        Availability::Ejected {
+            verdict: EjectionReason::Known
         },
         "the stronger one stands"
     );
     assert_eq!(
         state.standing(at(250)),
-        Standing::Ejected {
-            verdict: Verdict::Suspected
+        Availability::Ejected {
+            verdict: EjectionReason::Suspected
         }
     );
 
     trial(&pool, 0, 0.25, 400);
-    assert_eq!(state.standing(at(250)), Standing::Trial);
+    assert_eq!(state.standing(at(250)), Availability::Trial);
     assert!((state.share(at(250)) - 0.25).abs() < 1e-12);
-    assert_eq!(state.standing(at(400)), Standing::InService);
+    assert_eq!(state.standing(at(400)), Availability::InService);
 
     drain(&pool, 0);
     trial(&pool, 0, 0.25, 9_000);
     assert_eq!(
         state.standing(at(1 << 40)),
-        Standing::Draining,
+        Availability::Draining,
         "drains do not expire, and no trial ends them"
     );
     restore(&pool, 0, false, 500);
-    assert_eq!(state.standing(at(500)), Standing::InService);
+    assert_eq!(state.standing(at(500)), Availability::InService);
 }
 
 #[test]
 fn a_restored_server_warms_up_over_the_slow_start() {
     let pool = pool(Policy::Random, 1);
     let state = &pool.members()[0].state;
-    eject(&pool, 0, Verdict::Known, 1_000);
+    eject(&pool, 0, EjectionReason::Known, 1_000);
     restore(&pool, 0, true, 500);
     for (now, share) in [
         (500, 0.1),
@@ -72,7 +76,7 @@ fn a_restored_server_warms_up_over_the_slow_start() {
         (5_500, 0.5),
         (10_499, 0.9999),
     ] {
-        assert_eq!(state.standing(at(now)), Standing::Warming);
+        assert_eq!(state.standing(at(now)), Availability::Warming);
         assert!((state.share(at(now)) - share).abs() < 1e-9, "at {now}");
     }
     restore(&pool, 0, true, 5_000);
@@ -80,11 +84,11 @@ fn a_restored_server_warms_up_over_the_slow_start() {
         (state.share(at(5_500)) - 0.5).abs() < 1e-9,
         "restoring it again begins nothing again"
     );
-    assert_eq!(state.standing(at(10_500)), Standing::InService);
+    assert_eq!(state.standing(at(10_500)), Availability::InService);
     restore(&pool, 0, true, 20_000);
     assert_eq!(
         state.standing(at(20_000)),
-        Standing::InService,
+        Availability::InService,
         "one in service has nothing to warm up"
     );
 }
@@ -96,11 +100,11 @@ fn without_a_slow_start_nobody_warms_up() {
         ..options(Policy::Random)
     };
     let pool = Pool::new(options, vec![member(1, 0)]);
-    eject(&pool, 0, Verdict::Known, 1_000);
+    eject(&pool, 0, EjectionReason::Known, 1_000);
     restore(&pool, 0, true, 500);
     assert_eq!(
         pool.members()[0].state.standing(at(500)),
-        Standing::InService
+        Availability::InService
     );
 }
 
@@ -138,7 +142,7 @@ fn ejected_and_draining_servers_take_nothing_and_come_back() {
     for policy in ALL {
         let pool = pool(policy, 5);
         let mut picker = Picker::new(&pool, 1);
-        eject(&pool, 0, Verdict::Suspected, 1_000);
+        eject(&pool, 0, EjectionReason::Suspected, 1_000);
         drain(&pool, 1);
         let before = counts(&mut picker, &pool, at(999), &[], 300);
         assert_eq!((before[0], before[1]), (0, 0), "{policy:?}");
@@ -159,15 +163,15 @@ fn panic_uses_the_suspected_but_never_the_known_or_the_drained() {
     for policy in ALL {
         let pool = pool(policy, 6);
         let mut picker = Picker::new(&pool, 1);
-        eject(&pool, 0, Verdict::Known, 1_000);
+        eject(&pool, 0, EjectionReason::Known, 1_000);
         drain(&pool, 1);
-        eject(&pool, 2, Verdict::Suspected, 1_000);
+        eject(&pool, 2, EjectionReason::Suspected, 1_000);
         let calm = counts(&mut picker, &pool, at(10), &[], 300);
         assert_eq!(
             calm[2], 0,
             "{policy:?}: half of them are usable, which is not too few"
         );
-        eject(&pool, 3, Verdict::Suspected, 1_000);
+        eject(&pool, 3, EjectionReason::Suspected, 1_000);
         assert_eq!(
             picker.pick(&pool, at(10), &[]).unwrap().reason,
             PickReason::Panic
@@ -175,10 +179,10 @@ fn panic_uses_the_suspected_but_never_the_known_or_the_drained() {
         let panic = counts(&mut picker, &pool, at(10), &[], 600);
         assert_eq!((panic[0], panic[1]), (0, 0), "{policy:?}");
         assert!(panic[2..].iter().all(|&count| count > 0), "{policy:?}");
-        eject(&pool, 2, Verdict::Known, 1_000);
-        eject(&pool, 3, Verdict::Known, 1_000);
-        eject(&pool, 4, Verdict::Known, 1_000);
-        eject(&pool, 5, Verdict::Known, 1_000);
+        eject(&pool, 2, EjectionReason::Known, 1_000);
+        eject(&pool, 3, EjectionReason::Known, 1_000);
+        eject(&pool, 4, EjectionReason::Known, 1_000);
+        eject(&pool, 5, EjectionReason::Known, 1_000);
         assert_eq!(picker.pick(&pool, at(10), &[]), None, "{policy:?}");
     }
 }
@@ -187,18 +191,18 @@ fn panic_uses_the_suspected_but_never_the_known_or_the_drained() {
 fn panic_uses_what_hangs_only_where_nobody_else_is_left() {
     for policy in ALL {
         let pool = pool(policy, 4);
-        (0..3).for_each(|index| eject(&pool, index, Verdict::Hung, 100));
+        (0..3).for_each(|index| eject(&pool, index, EjectionReason::Hung, 100));
         let mut picker = Picker::new(&pool, 5);
         let alone = counts(&mut picker, &pool, at(10), &[], 300);
         assert_eq!(alone, [0, 0, 0, 300], "{policy:?}: one answers");
-        eject(&pool, 3, Verdict::Suspected, 100);
+        eject(&pool, 3, EjectionReason::Suspected, 100);
         let suspected = counts(&mut picker, &pool, at(10), &[], 300);
         assert_eq!(
             suspected,
             [0, 0, 0, 300],
             "{policy:?}: one answers something"
         );
-        eject(&pool, 3, Verdict::Known, 100);
+        eject(&pool, 3, EjectionReason::Known, 100);
         let hung = counts(&mut picker, &pool, at(10), &[], 300);
         assert_eq!(hung[3], 0, "{policy:?}: down");
         assert!(hung[..3].iter().all(|&count| count > 0), "{policy:?}");
@@ -213,7 +217,7 @@ fn panic_can_be_turned_off() {
     };
     let pool = Pool::new(off, vec![member(1, 0), member(1, 0), member(1, 0)]);
     for index in 0..2 {
-        eject(&pool, index, Verdict::Suspected, 1_000);
+        eject(&pool, index, EjectionReason::Suspected, 1_000);
     }
     assert_eq!(
         pick(&pool, &[]),
@@ -222,7 +226,7 @@ fn panic_can_be_turned_off() {
             reason: PickReason::Policy
         })
     );
-    eject(&pool, 2, Verdict::Suspected, 1_000);
+    eject(&pool, 2, EjectionReason::Suspected, 1_000);
     assert_eq!(pick(&pool, &[]), None);
 }
 
@@ -238,8 +242,8 @@ fn tiers_come_before_panic() {
             "{policy:?}: the backup tier rests"
         );
 
-        eject(&pool, 1, Verdict::Suspected, 1_000);
-        eject(&pool, 2, Verdict::Suspected, 1_000);
+        eject(&pool, 1, EjectionReason::Suspected, 1_000);
+        eject(&pool, 2, EjectionReason::Suspected, 1_000);
         let joined = counts(&mut picker, &pool, at(10), &[], 300);
         assert_eq!(
             (joined[1], joined[2]),
@@ -251,13 +255,13 @@ fn tiers_come_before_panic() {
             "{policy:?}"
         );
 
-        eject(&pool, 3, Verdict::Suspected, 1_000);
+        eject(&pool, 3, EjectionReason::Suspected, 1_000);
         let pick = picker.pick(&pool, at(10), &[]).unwrap();
         assert!([0, 4].contains(&pick.index), "{policy:?}");
         assert_eq!(pick.reason, PickReason::Tier);
 
-        eject(&pool, 0, Verdict::Suspected, 1_000);
-        eject(&pool, 4, Verdict::Suspected, 1_000);
+        eject(&pool, 0, EjectionReason::Suspected, 1_000);
+        eject(&pool, 4, EjectionReason::Suspected, 1_000);
         assert_eq!(
             picker.pick(&pool, at(10), &[]).unwrap().reason,
             PickReason::Panic,
@@ -348,7 +352,7 @@ fn a_trial_server_takes_its_part_and_everything_if_it_is_alone() {
             measured[2] > 0.0 && measured[2] < 0.1,
             "{policy:?}: {measured:?}"
         );
-        eject(&pool, 0, Verdict::Known, 1_000);
+        eject(&pool, 0, EjectionReason::Known, 1_000);
         drain(&pool, 1);
         assert_eq!(
             counts(&mut Picker::new(&pool, 8), &pool, at(10), &[], 50),
@@ -373,7 +377,7 @@ fn a_pool_where_all_are_on_trial_serves_evenly() {
 #[test]
 fn a_warming_server_takes_more_and_more() {
     let pool = pool(Policy::RoundRobin, 2);
-    eject(&pool, 1, Verdict::Known, 100);
+    eject(&pool, 1, EjectionReason::Known, 100);
     restore(&pool, 1, true, 0);
     let mut picker = Picker::new(&pool, 8);
     for (now, part) in [(100, 0.1), (2_500, 0.25), (7_500, 0.75), (10_001, 1.0)] {
@@ -416,7 +420,7 @@ fn what_comes_back_is_judged_anew() {
     state.apply(
         &Directive::Eject {
             server,
-            verdict: Verdict::Known,
+            verdict: EjectionReason::Known,
             until: at(500),
         },
         at(2),
@@ -457,32 +461,35 @@ fn what_comes_back_is_judged_anew() {
         Some(Duration::from_millis(30)),
         "what the trial taught is kept"
     );
-    assert_eq!(state.standing(Instant::from_millis(7)), Standing::Warming);
+    assert_eq!(
+        state.standing(Instant::from_millis(7)),
+        Availability::Warming
+    );
 }
 
 #[test]
 fn a_server_that_asks_for_a_pause_gets_a_tenth_of_its_share_for_so_long() {
     let state = ServerState::new();
     state.relieve(at(1_000), Duration::from_secs(20));
-    assert_eq!(state.standing(at(20_999)), Standing::Relieved);
+    assert_eq!(state.standing(at(20_999)), Availability::Relieved);
     assert!((state.share(at(5_000)) - 0.1).abs() < 1e-9);
-    assert_eq!(state.standing(at(21_000)), Standing::InService);
+    assert_eq!(state.standing(at(21_000)), Availability::InService);
     // A shorter one does not end it, and nobody is left alone for longer than five minutes.
     state.relieve(at(30_000), Duration::from_secs(1_000_000));
     state.relieve(at(30_001), Duration::from_secs(1));
-    assert_eq!(state.standing(at(329_999)), Standing::Relieved);
-    assert_eq!(state.standing(at(330_000)), Standing::InService);
+    assert_eq!(state.standing(at(329_999)), Availability::Relieved);
+    assert_eq!(state.standing(at(330_000)), Availability::InService);
     state.relieve(at(400_000), Duration::ZERO);
-    assert_eq!(state.standing(at(400_000)), Standing::InService);
+    assert_eq!(state.standing(at(400_000)), Availability::InService);
     // An ejection is stronger, and what is restored begins anew.
     state.relieve(at(500_000), Duration::from_secs(100));
     let pool = pool(Policy::Random, 1);
     let state = &pool.members()[0].state;
     state.relieve(at(0), Duration::from_secs(100));
-    eject(&pool, 0, Verdict::Known, 1_000);
+    eject(&pool, 0, EjectionReason::Known, 1_000);
     assert!(!state.standing(at(10)).is_usable());
     restore(&pool, 0, false, 20);
-    assert_eq!(state.standing(at(30)), Standing::InService);
+    assert_eq!(state.standing(at(30)), Availability::InService);
 }
 
 #[test]
@@ -515,7 +522,7 @@ fn a_service_that_fails_over_keeps_a_small_part_on_its_first_tier() {
     ] {
         let pool = tiered(Policy::RoundRobin, tiers).failing_over(true);
         for &index in out {
-            eject(&pool, index, Verdict::Known, 1_000);
+            eject(&pool, index, EjectionReason::Known, 1_000);
         }
         let counts = counts(&mut Picker::new(&pool, 3), &pool, at(10), &[], 20_000);
         let first: u64 = (counts.iter().zip(tiers))

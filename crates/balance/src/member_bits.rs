@@ -1,10 +1,10 @@
-//! Whether a member is one of those that may be picked, at the cost of one look however large the pool: a bit for each.
+//! A bit per member: whether it may be picked. One lookup, regardless of the size of the pool.
 
 /// Bits by member.
 #[derive(Debug, Default)]
-pub(crate) struct Marks(Vec<u64>);
+pub(crate) struct MemberBits(Vec<u64>);
 
-impl Marks {
+impl MemberBits {
     /// Marks these and no others.
     pub(crate) fn set(&mut self, list: &[u32]) {
         self.0.clear();
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn only_the_latest_list_is_marked() {
-        let mut marks = Marks::default();
+        let mut marks = MemberBits::default();
         marks.set(&[0, 63, 64, 200]);
         marks.set(&[63, 65]);
         let marked: Vec<u32> = (0..300).filter(|&index| marks.has(index)).collect();

@@ -1,4 +1,4 @@
-//! What is done about a service as a whole while it has an incident of its own: told to the balancer, renewed, taken back.
+//! Directives for a service as a whole while it has an incident of its own: published, renewed, withdrawn.
 
 use evenkeel_core::{ClosedRoute, Instant, LimitHint, ServiceId, ServiceOrders};
 
@@ -6,12 +6,12 @@ use crate::contract::Output;
 use crate::policy::Mode;
 
 use super::Keeper;
-use super::common::Common;
-use super::server::Server;
-use super::service::Service;
+use super::common::CommonIncident;
+use super::server::WatchedServer;
+use super::service::WatchedService;
 
-impl Service {
-    /// What holds for it now.
+impl WatchedService {
+    /// The current directives for it.
     fn ordered(&mut self) -> ServiceOrders {
         let mut orders = ServiceOrders::none(self.spec.id);
         if self.spec.options.recover.mode == Mode::Off || self.is_suspended() {
@@ -24,7 +24,7 @@ impl Service {
             return orders;
         }
         let mut cases = self.servers.iter().filter_map(|one| one.case.as_deref());
-        if self.servers.iter().any(Server::is_answered_for) {
+        if self.servers.iter().any(WatchedServer::is_answered_for) {
             orders.closed = vec![ClosedRoute::All];
             orders.until_success = true;
         }
@@ -44,7 +44,7 @@ impl Service {
 
 impl Keeper {
     /// Tells the balancer what holds for services from now on, where that has changed or is about to expire.
-    pub(super) fn tell_measures(&mut self, now: Instant, out: &mut Vec<Output>) {
+    pub(super) fn publish_orders(&mut self, now: Instant, out: &mut Vec<Output>) {
         for service in &mut self.services {
             let ordered = service.ordered();
             if let Some(orders) = service.measures.tell(now, ordered) {
@@ -53,7 +53,7 @@ impl Keeper {
         }
     }
 
-    /// What is done about a service as a whole, in words.
+    /// The measures for a service as a whole, in words.
     #[must_use]
     pub fn measures(&self, service: ServiceId) -> Vec<String> {
         let Some(service) = self.services.get(service.0 as usize) else {
@@ -65,27 +65,32 @@ impl Keeper {
             let is_closed = !told.closed.is_empty() && !told.until_success;
             let names = common.closed_names(&self.shared.names).into_iter();
             texts.extend(names.filter(|_| is_closed).map(|name| {
-                format!("{name} hangs on all servers: it is answered 503 at once, but for trials")
+                format!(
+                    "{name} hangs on all servers: it is answered 503 at once, except for trials"
+                )
             }));
             texts.extend(common.mitigation_words());
         }
         if !told.limits.is_empty() {
-            let shed = service.common.as_deref().map(Common::shed);
+            let shed = service.common.as_deref().map(CommonIncident::shed);
             let shed = shed.map_or_else(String::new, |shed| {
                 format!("; {shed} requests were shed so far")
             });
-            let is_overload = service.common.as_deref().is_some_and(Common::is_overload);
+            let is_overload = service
+                .common
+                .as_deref()
+                .is_some_and(CommonIncident::is_overload);
             let why = if is_overload {
-                "more comes than the servers can do"
+                "more requests arrive than the servers can handle"
             } else {
                 "a playbook says `shed`"
             };
             texts.push(format!(
-                "{why}: each gets as many at once as it can work on{shed}"
+                "{why}: each server gets as many concurrent requests as it can handle{shed}"
             ));
         }
-        if service.servers.iter().any(Server::is_answered_for) {
-            texts.push("no server serves: requests are answered for, but for trials".to_owned());
+        if service.servers.iter().any(WatchedServer::is_answered_for) {
+            texts.push("no server serves: requests get the fallback, except for trials".to_owned());
         }
         texts
     }

@@ -1,14 +1,15 @@
-//! Which members may be picked at all, and how traffic is shared out to tiers and to near and far servers: worked out
-//! once and not per pick.
+//! The set of eligible members, and the distribution of traffic to tiers and to near and far servers. Computed once,
+//! not per pick.
 //!
-//! Looked at again only when a directive was applied anywhere, when a standing expires, or when the pool is another one.
-//! Between those a pick costs two comparisons, however large the pool, and yet never uses an old answer.
+//! It is recomputed only when a directive was applied to any server, when the availability of a server expires, or when
+//! the pool was replaced. In between, a pick costs two comparisons regardless of the size of the pool, and never uses
+//! outdated information.
 
-use evenkeel_core::{Instant, Verdict};
+use evenkeel_core::{EjectionReason, Instant};
 
 use crate::group::Group;
-use crate::marks::Marks;
-use crate::server::{Standing, changes};
+use crate::member_bits::MemberBits;
+use crate::server::{Availability, changes};
 use crate::{FAILED_OVER_SHARE, Pool};
 
 /// 0.55 of 20 is 11, whatever the last bit says.
@@ -16,11 +17,11 @@ const ROUNDING: f64 = 1e-6;
 
 /// The members of one group that may be picked.
 #[derive(Debug, Default)]
-pub(crate) struct Slice {
+pub(crate) struct EligibleGroup {
     /// By place, ascending.
     pub(crate) list: Vec<u32>,
     /// The same, for looking one up.
-    pub(crate) marks: Marks,
+    pub(crate) marks: MemberBits,
     /// The part of all traffic that the group gets. With none it is there for attempts that all others have failed.
     pub(crate) share: f64,
     /// Whether suspected members are among them.
@@ -30,13 +31,13 @@ pub(crate) struct Slice {
 
 /// The members that may be picked, at the moment of the survey and until something changes.
 #[derive(Debug, Default)]
-pub(crate) struct Survey {
+pub(crate) struct EligibleSet {
     pool: u64,
     changes: u64,
     from: Instant,
     until: Instant,
     /// One for each group of the pool.
-    pub(crate) slices: Vec<Slice>,
+    pub(crate) slices: Vec<EligibleGroup>,
     /// The slice that gets everything, if one does.
     pub(crate) only: Option<usize>,
     /// Whether some take only a part of their share.
@@ -44,7 +45,7 @@ pub(crate) struct Survey {
     looks: u64,
 }
 
-impl Survey {
+impl EligibleSet {
     /// Tells what was found from what was found before: the pool, and how many looks there were.
     pub(crate) const fn number(&self) -> (u64, u64) {
         (self.pool, self.looks)
@@ -68,9 +69,9 @@ impl Survey {
     pub(crate) fn choose(&self, at: f64) -> usize {
         let mut left = at;
         let mut last = 0;
-        for (place, slice) in self.slices.iter().enumerate() {
+        for (slot, slice) in self.slices.iter().enumerate() {
             if slice.share > 0.0 {
-                last = place;
+                last = slot;
                 left -= slice.share;
                 if left < 0.0 {
                     break;
@@ -101,9 +102,10 @@ impl Survey {
     fn look(&mut self, pool: &Pool, now: Instant) {
         (self.uneven, self.until) = (false, Instant::NEVER);
         self.looks += 1;
-        self.slices.resize_with(pool.groups().len(), Slice::default);
-        for (group, place) in pool.groups().iter().zip(0..) {
-            self.look_at(pool, group, place, now);
+        self.slices
+            .resize_with(pool.groups().len(), EligibleGroup::default);
+        for (group, slot) in pool.groups().iter().zip(0..) {
+            self.look_at(pool, group, slot, now);
         }
         self.share_out(pool, now);
         if let Some(subset) = pool.options().subset {
@@ -114,13 +116,13 @@ impl Survey {
         for slice in &mut self.slices {
             slice.marks.set(&slice.list);
         }
-        let mut used = (0..self.slices.len()).filter(|&place| self.slices[place].share > 0.0);
+        let mut used = (0..self.slices.len()).filter(|&slot| self.slices[slot].share > 0.0);
         let first = used.next();
         self.only = first.filter(|_| used.next().is_none());
     }
 
-    fn look_at(&mut self, pool: &Pool, group: &Group, place: usize, now: Instant) {
-        let slice = &mut self.slices[place];
+    fn look_at(&mut self, pool: &Pool, group: &Group, slot: usize, now: Instant) {
+        let slice = &mut self.slices[slot];
         slice.list.clear();
         slice.list.reserve(group.members.len());
         (slice.share, slice.panic) = (0.0, false);
@@ -130,7 +132,7 @@ impl Survey {
             self.until = self.until.min(state.next_change(now));
             self.uneven |= matches!(
                 standing,
-                Standing::Trial | Standing::Relieved | Standing::Warming
+                Availability::Trial | Availability::Relieved | Availability::Warming
             ) || state.load_share() < 1.0;
             if standing.is_usable() {
                 slice.list.push(index);
@@ -149,10 +151,10 @@ impl Survey {
             let groups = pool.groups().iter().enumerate();
             groups.filter(move |(_, group)| group.tier == tier)
         };
-        let healths = |slices: &[Slice], tier: usize| {
+        let healths = |slices: &[EligibleGroup], tier: usize| {
             let (mut usable, mut all) = (0, 0);
-            for (place, group) in of_tier(tier) {
-                usable += slices[place].list.len();
+            for (slot, group) in of_tier(tier) {
+                usable += slices[slot].list.len();
                 all += group.members.len();
             }
             (usable as f64 / all.max(1) as f64, usable)
@@ -167,9 +169,9 @@ impl Survey {
             && total < 1.0 - ROUNDING
             && !(0..tiers).any(|tier| is_enough(healths(&self.slices, tier)));
         if panics {
-            self.panic(pool, Verdict::Suspected, now);
+            self.panic(pool, EjectionReason::Suspected, now);
             if self.slices.iter().all(|slice| slice.list.is_empty()) {
-                self.panic(pool, Verdict::Hung, now);
+                self.panic(pool, EjectionReason::Hung, now);
             }
         }
         let behind: f64 = (1..tiers)
@@ -198,7 +200,7 @@ impl Survey {
         }
     }
 
-    fn panic(&mut self, pool: &Pool, verdict: Verdict, now: Instant) {
+    fn panic(&mut self, pool: &Pool, verdict: EjectionReason, now: Instant) {
         for (slice, group) in self.slices.iter_mut().zip(pool.groups()) {
             slice.panic(pool, group, verdict, now);
         }
@@ -232,9 +234,9 @@ impl Survey {
     }
 }
 
-impl Slice {
-    fn panic(&mut self, pool: &Pool, group: &Group, verdict: Verdict, now: Instant) {
-        let standing = Standing::Ejected { verdict };
+impl EligibleGroup {
+    fn panic(&mut self, pool: &Pool, group: &Group, verdict: EjectionReason, now: Instant) {
+        let standing = Availability::Ejected { verdict };
         let is_so = |index: &&u32| pool.member(**index).state.standing(now) == standing;
         self.list.extend(group.members.iter().filter(is_so));
         self.panic = self.list.len() > self.usable;
@@ -248,8 +250,8 @@ impl Slice {
             return;
         }
         let score = |index: &u32| {
-            let place = group.members.binary_search(index).unwrap_or_default();
-            std::cmp::Reverse(group.scores[place])
+            let slot = group.members.binary_search(index).unwrap_or_default();
+            std::cmp::Reverse(group.scores[slot])
         };
         self.list.select_nth_unstable_by_key(size - 1, score);
         self.list.truncate(size);

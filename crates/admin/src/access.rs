@@ -1,8 +1,9 @@
-//! Who may ask: the token, and the checks that keep a web page in somebody's browser from asking in their name.
+//! Access control: the token, and the checks that keep a web page in an operator's browser from sending requests in the
+//! operator's name.
 //!
-//! A page can make a browser send requests to loopback, and with DNS rebinding read the answers. It cannot choose `Host`
-//! (which then has the page's name) or `Origin`, and it does not know the token. Apart from the routes, so that none can
-//! forget it.
+//! A page can make a browser send requests to loopback and, with DNS rebinding, read the answers. It cannot choose
+//! `Host` (which then is the page's own name) or `Origin`, and it does not know the token. Separate from the routes, so
+//! that no route can omit the checks.
 
 use std::fmt;
 use std::hint::black_box;
@@ -10,9 +11,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::exchange::{AdminRequest, AdminResponse};
 
-/// What a request is checked against.
+/// The rules that a request is checked against.
 #[derive(Clone)]
-pub struct Guard {
+pub struct AccessPolicy {
     /// The token that changes need, and reading too unless `address` is loopback. If it is empty, nothing that needs it
     /// is possible.
     pub token: String,
@@ -20,7 +21,7 @@ pub struct Guard {
     pub address: SocketAddr,
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for AccessPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The token stays out of logs.
         f.debug_struct("Guard")
@@ -29,8 +30,8 @@ impl fmt::Debug for Guard {
     }
 }
 
-impl Guard {
-    /// Checks where the request came from and whether it may read, before anything else is looked at.
+impl AccessPolicy {
+    /// Checks where the request came from and whether it may read, before anything else.
     pub(crate) fn admit(&self, request: &AdminRequest) -> Result<(), AdminResponse> {
         let host = request.host.as_deref().unwrap_or_default();
         if request
@@ -40,10 +41,10 @@ impl Guard {
         {
             return Err(AdminResponse::error(
                 403,
-                "pages of another origin may not ask",
+                "requests from other origins are not allowed",
             ));
         }
-        // Elsewhere than at loopback the token is asked for, which no page knows, whatever the name it came by.
+        // If the address is not loopback, the token is required, which no page knows, whatever the host name.
         if !self.address.ip().to_canonical().is_loopback() {
             return self.authorize(request);
         }
@@ -68,7 +69,7 @@ impl Guard {
             return Ok(());
         }
         let why = if given.is_empty() {
-            "this needs the token: Authorization: Bearer TOKEN, with the content of [admin].token's file"
+            "the token is required: Authorization: Bearer TOKEN, with the content of the file [admin].token"
         } else {
             "the token is wrong"
         };
@@ -76,8 +77,8 @@ impl Guard {
     }
 }
 
-/// Whether this is how a loopback address is called. A name other than `localhost` is nobody's but the page's that
-/// brought it. The port says nothing.
+/// Whether this `Host` names a loopback address. Any other name than `localhost` must come from a web page. The port is
+/// ignored.
 fn is_loopback(host: &str) -> bool {
     let name = without_port(host);
     if name.eq_ignore_ascii_case("localhost") {
@@ -132,14 +133,14 @@ fn is_equal(given: &[u8], expected: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn guard(address: &str) -> Guard {
-        Guard {
+    fn guard(address: &str) -> AccessPolicy {
+        AccessPolicy {
             token: "0123456789abcdef".to_owned(),
             address: address.parse().unwrap(),
         }
     }
 
-    fn status(guard: &Guard, host: &str, origin: Option<&str>) -> u16 {
+    fn status(guard: &AccessPolicy, host: &str, origin: Option<&str>) -> u16 {
         let request = AdminRequest {
             host: Some(host.to_owned()),
             origin: origin.map(str::to_owned),
@@ -252,7 +253,7 @@ mod tests {
         ] {
             assert_eq!(with(wrong), 401, "{wrong}");
         }
-        let open = Guard {
+        let open = AccessPolicy {
             token: String::new(),
             ..guard.clone()
         };

@@ -1,5 +1,5 @@
-//! What the admin API shows and orders: the words shared with the wiring, which implements [`Live`], and with the
-//! command line, which reads the views back from JSON.
+//! What the admin API shows and accepts: the types shared with the wiring, which implements [`AdminBackend`], and with
+//! the command line, which reads the views back from JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,20 +17,20 @@ const LIMIT: usize = 200;
 /// Incidents in one answer at most.
 pub(crate) const LIMIT_MAX: usize = 1000;
 
-/// Which incidents are asked for; what is `None` does not choose.
+/// The requested incidents; fields that are `None` do not filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filter {
+pub struct IncidentQuery {
     /// Of this service.
     pub service: Option<String>,
     /// With an onset since: a date, a timestamp (RFC 3339), or an [`age`].
     pub since: Option<String>,
-    /// With this status, one of [`evenkeel_fault::incident::Status`]'s words.
+    /// With this status, one of [`evenkeel_fault::incident::IncidentStatus`]'s words.
     pub status: Option<String>,
     /// So many at most, the newest.
     pub limit: usize,
 }
 
-impl Default for Filter {
+impl Default for IncidentQuery {
     fn default() -> Self {
         Self {
             service: None,
@@ -41,8 +41,8 @@ impl Default for Filter {
     }
 }
 
-/// What runs now, as the admin API sees it. Called on threads that may wait, several at the same time.
-pub trait Live: Send + Sync {
+/// The running program as the admin API sees it. Called on blocking threads, concurrently.
+pub trait AdminBackend: Send + Sync {
     /// All services, in the order of the configuration.
     fn services(&self) -> Vec<ServiceView>;
 
@@ -53,7 +53,7 @@ pub trait Live: Send + Sync {
     ///
     /// # Errors
     /// If the store cannot be read.
-    fn incidents(&self, filter: &Filter) -> Result<Vec<Incident>, String>;
+    fn incidents(&self, filter: &IncidentQuery) -> Result<Vec<Incident>, String>;
 
     /// The incident of this id.
     ///
@@ -88,8 +88,8 @@ pub trait Live: Send + Sync {
     /// How long it has run.
     fn uptime(&self) -> Duration;
 
-    /// Carries out a person's order, or hands it to whoever will; says what comes of it. What it is about was there a
-    /// moment ago. With `wait` it waits for the end, for so long.
+    /// Executes an operator's order, or passes it on, and returns its progress. Its target existed a moment ago. With
+    /// `wait` it waits for the end, at most for this long.
     ///
     /// # Errors
     /// Why it was not carried out.
@@ -98,12 +98,12 @@ pub trait Live: Send + Sync {
         order: Order,
         terms: &OrderTerms,
         wait: Option<Duration>,
-    ) -> Result<Ordered, OrderError>;
+    ) -> Result<OrderProgress, OrderError>;
 }
 
-/// What came of an order so far.
+/// The progress of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ordered {
+pub enum OrderProgress {
     /// It was carried out: status 200.
     Done(String),
     /// It is being carried out: status 202.
@@ -119,7 +119,7 @@ pub enum OrderError {
     Failed(String),
     /// Nobody takes orders now: status 503.
     Unavailable(String),
-    /// It is still under way after the time that was to be waited: status 504.
+    /// It is still in progress after the waiting time: status 504.
     Unfinished(String),
 }
 
@@ -147,7 +147,7 @@ impl OrderError {
     }
 }
 
-/// A person's order, by names as people know them.
+/// An operator's order, with names instead of ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
     /// The server takes no new attempts until restored.
@@ -242,19 +242,19 @@ pub struct ServiceView {
     pub p90_ms: Option<f64>,
     /// All but one in a hundred took at most this long.
     pub p99_ms: Option<f64>,
-    /// Attempts under way.
+    /// Attempts in flight.
     pub in_flight: u64,
     /// Requests that wait because all servers have as many as they may.
     pub waiting: u32,
     /// Requests that wait for the first server that comes back.
     pub held: u32,
-    /// Servers by state, each a word of [`evenkeel_fault::contract::ServerState`]; none where there is none.
+    /// Servers by state, each a word of [`evenkeel_fault::contract::ServerStatus`]; none where there is none.
     pub servers_by_state: BTreeMap<String, u64>,
     /// The last ten seconds.
-    pub recent: Recent,
+    pub recent: RecentTraffic,
     /// Retries that the service's budget would pay for now.
     pub retry_budget: f64,
-    /// What a person should know beside the numbers, in words.
+    /// Notes for the operator, in words.
     pub notes: Vec<String>,
     /// The maintenance of the whole service, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -272,7 +272,7 @@ pub struct ServerView {
     pub name: String,
     /// Its address.
     pub address: String,
-    /// What is known of it: a word of [`evenkeel_fault::contract::ServerState`].
+    /// Its state: a word of [`evenkeel_fault::contract::ServerStatus`].
     pub state: String,
     /// How the balancer stands to it: a word of the balancer's.
     pub standing: String,
@@ -282,13 +282,13 @@ pub struct ServerView {
     pub tier: u8,
     /// Its process, if evenkeel runs it and it lives.
     pub pid: Option<u32>,
-    /// Attempts under way.
+    /// Attempts in flight.
     pub in_flight: u64,
-    /// The most attempts that may be under way, if there is a bound.
+    /// The maximum number of attempts in flight, if there is a limit.
     pub limit: Option<u32>,
-    /// Why an adaptive bound is what it is: a word.
+    /// The reason for the current adaptive limit, as a word.
     pub limit_why: Option<String>,
-    /// What its breaker does, if it has one: a word.
+    /// The state of its breaker, if it has one: a word.
     pub breaker: Option<String>,
     /// Attempts that ended.
     pub attempts: u64,
@@ -309,8 +309,8 @@ pub struct ServerView {
     /// How often it was picked, by why; none where it never was.
     pub picks: BTreeMap<String, u64>,
     /// The last ten seconds.
-    pub recent: Recent,
-    /// The maintenance that a person has it in, if there is one.
+    pub recent: RecentTraffic,
+    /// Its maintenance, if it is in one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
     /// Its open incident, if there is one.
@@ -324,13 +324,13 @@ pub struct ServerView {
 pub struct OpenIncident {
     /// Its id.
     pub id: String,
-    /// Where it stands: a word of [`evenkeel_fault::incident::Status`].
+    /// Its status: a word of [`evenkeel_fault::incident::IncidentStatus`].
     pub status: String,
     /// The likeliest fault, once it is diagnosed.
     pub fault: Option<String>,
-    /// What was noticed, or what the diagnosis rests on.
+    /// The detection, or the evidence of the diagnosis.
     pub reason: String,
-    /// What comes next, and who has to do it.
+    /// The next step, and who has to take it.
     pub next: String,
 }
 
@@ -355,10 +355,10 @@ impl OpenIncident {
     }
 }
 
-/// What a service or a server did in the last ten seconds or so. Of a service these are requests, of a server attempts.
+/// The activity of a service or a server in about the last ten seconds: requests of a service, attempts of a server.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Recent {
+pub struct RecentTraffic {
     /// How long the look back is, in seconds; zero before there was anything to compare with.
     pub seconds: f64,
     /// Requests that ended, per second.

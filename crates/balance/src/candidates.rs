@@ -1,28 +1,29 @@
-//! One pick as a policy sees it: who may be picked, and fair draws among them.
+//! One pick as a policy sees it: the candidates, and fair random draws among them.
 //!
-//! Draws are without replacement: two draws never give the same server twice, since a pair that may be one server picks the
-//! busier of two in a quarter of all cases. A server that takes only a part of its share is asked once per pick whether it
-//! takes part, with that part as its chance; if none takes part, one of them is picked by its part. A server that has as many
-//! attempts in flight as it may have takes no part either.
+//! Draws are without replacement: two draws never return the same server, because a pair that may consist of one server
+//! picks the busier of two in a quarter of all cases. For a server that takes only a part of its share, one draw per
+//! pick decides whether it takes part, with that part as its probability. If no server takes part, one is picked with
+//! probabilities proportional to those parts. A server whose attempts in flight have reached their limit takes no part
+//! either.
 
 use evenkeel_core::{Instant, Random};
 
 use crate::group::Group;
-use crate::marks::Marks;
 use crate::member::Member;
+use crate::member_bits::MemberBits;
 use crate::pool::Pool;
 
 /// Draws at random before looking at all.
 const TRIES: u32 = 8;
 
-/// Who may be picked this time. At least one of `list` is not in `avoid`.
+/// The candidates of one pick. At least one of `list` is not in `avoid`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Turn<'a> {
+pub(crate) struct Candidates<'a> {
     pub(crate) pool: &'a Pool,
     /// Ascending.
     pub(crate) list: &'a [u32],
     /// The same, for looking one up.
-    pub(crate) marks: &'a Marks,
+    pub(crate) marks: &'a MemberBits,
     pub(crate) avoid: &'a [u32],
     pub(crate) now: Instant,
     /// Whether some take only a part of their share.
@@ -30,21 +31,21 @@ pub(crate) struct Turn<'a> {
     /// The group that `list` is of.
     pub(crate) group: &'a Group,
     /// The group's place among the pool's groups.
-    pub(crate) place: usize,
+    pub(crate) slot: usize,
     /// Tells the survey that `list` is of from others: its pool, and its number.
-    pub(crate) survey: (u64, u64),
-    /// What the request is hashed on, for policies that hash.
+    pub(crate) eligible: (u64, u64),
+    /// The hash key of the request, for hashing policies.
     pub(crate) key: u64,
 }
 
-/// Who was drawn already in this pick. A few at most, no allocation.
+/// The members already drawn in this pick: a few at most, without allocation.
 #[derive(Debug, Default)]
-pub(crate) struct Drawn {
+pub(crate) struct DrawnMembers {
     list: [u32; 8],
     len: usize,
 }
 
-impl Drawn {
+impl DrawnMembers {
     pub(crate) fn push(&mut self, index: u32) {
         if let Some(slot) = self.list.get_mut(self.len) {
             *slot = index;
@@ -61,7 +62,7 @@ impl Drawn {
     }
 }
 
-impl<'a> Turn<'a> {
+impl<'a> Candidates<'a> {
     pub(crate) fn member(&self, index: u32) -> &'a Member {
         self.pool.member(index)
     }
@@ -71,7 +72,7 @@ impl<'a> Turn<'a> {
         self.group.alias.is_some()
     }
 
-    /// Who may be picked.
+    /// The members that may be picked.
     pub(crate) fn open(&self) -> impl Iterator<Item = u32> + use<'a> {
         let avoid = self.avoid;
         self.list
@@ -104,7 +105,7 @@ impl<'a> Turn<'a> {
 
     /// Two different servers that take part, or one if there are no two.
     pub(crate) fn two(&self, rng: &mut Random) -> (u32, Option<u32>) {
-        let mut drawn = Drawn::default();
+        let mut drawn = DrawnMembers::default();
         match self.draw(&mut drawn, rng) {
             Some(first) => (first, self.draw(&mut drawn, rng)),
             None => (self.by_share(rng), None),
@@ -113,18 +114,25 @@ impl<'a> Turn<'a> {
 
     /// One server that takes part, all with equal chances.
     pub(crate) fn one(&self, rng: &mut Random) -> u32 {
-        let mut drawn = Drawn::default();
+        let mut drawn = DrawnMembers::default();
         self.draw(&mut drawn, rng)
             .unwrap_or_else(|| self.by_share(rng))
     }
 
-    /// One server, with chances by the part of its share that it takes: for when nobody took part.
+    /// A random server, with probabilities proportional to the parts of their shares that they take: for the case that
+    /// none took part.
     pub(crate) fn by_share(&self, rng: &mut Random) -> u32 {
-        self.by(rng, &Drawn::default(), |index| self.share(index))
+        self.by(rng, &DrawnMembers::default(), |index| self.share(index))
     }
 
-    /// One server that is not in `drawn`, with chances by `weigh`; the last one if nobody weighs anything.
-    pub(crate) fn by(&self, rng: &mut Random, drawn: &Drawn, weigh: impl Fn(u32) -> f64) -> u32 {
+    /// A random server that is not in `drawn`, with probabilities proportional to `weigh`; the last one if all weights
+    /// are zero.
+    pub(crate) fn by(
+        &self,
+        rng: &mut Random,
+        drawn: &DrawnMembers,
+        weigh: impl Fn(u32) -> f64,
+    ) -> u32 {
         let open = || self.open().filter(|&index| !drawn.has(index));
         let mut left = open().map(&weigh).sum::<f64>() * rng.unit();
         let mut chosen = self.list[0];
@@ -149,7 +157,7 @@ impl<'a> Turn<'a> {
     }
 
     /// A server that was not drawn before and takes part.
-    pub(crate) fn draw(&self, drawn: &mut Drawn, rng: &mut Random) -> Option<u32> {
+    pub(crate) fn draw(&self, drawn: &mut DrawnMembers, rng: &mut Random) -> Option<u32> {
         while !drawn.is_full() {
             let index = self.any(drawn, rng)?;
             drawn.push(index);
@@ -162,7 +170,7 @@ impl<'a> Turn<'a> {
 
     /// Any server that was not drawn before, with equal chances or by weight, as the policy has it: at random at first, by
     /// counting if that fails.
-    pub(crate) fn any(&self, drawn: &Drawn, rng: &mut Random) -> Option<u32> {
+    pub(crate) fn any(&self, drawn: &DrawnMembers, rng: &mut Random) -> Option<u32> {
         for _ in 0..TRIES {
             let (index, may) = match &self.group.alias {
                 Some(alias) => {

@@ -1,44 +1,43 @@
-//! What the loop does after a panic: the keeper, whose state nobody can vouch for any more, is made anew from what is known
-//! outside of it.
+//! What the loop does after a panic: the keeper, whose state can no longer be trusted, is rebuilt from state outside of
+//! it.
 //!
-//! Without that one mistake anywhere in the fault's way would end all recovery until somebody restarts evenkeel, while
-//! traffic goes on and everything looks well. Processes are not touched: those that run are told to the new keeper. An
-//! incident that was open is closed as what it is, one whose end nobody has seen; if the fault is still there, the new
-//! keeper finds it again.
+//! Otherwise a single bug in the fault path would end all recovery until evenkeel is restarted, while traffic continues
+//! and everything looks well. Running processes are not touched; the new keeper is informed of them. Open incidents are
+//! closed as interrupted; if a fault persists, the new keeper detects it again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evenkeel_core::{Epoch, Instant, Observation, ServerId, Signal};
 use evenkeel_fault::contract::ServiceSpec;
-use evenkeel_fault::keeper::Memory;
+use evenkeel_fault::keeper::PersistedState;
 use evenkeel_fault::{Incident, Input, Keeper, Maintenance, MaintenanceRecord};
 use evenkeel_runtime::TaskEntry;
-use evenkeel_runtime::spawn::Pause;
+use evenkeel_runtime::spawn::RestartPause;
 
-/// What a new keeper is made of.
+/// Everything needed to build a new keeper.
 #[derive(Debug)]
-pub(crate) struct Again {
+pub(crate) struct KeeperSetup {
     specs: Vec<ServiceSpec>,
     seed: u64,
     /// Of earlier runs, and the numbers of this one.
-    memory: Memory,
+    memory: PersistedState,
     /// The last that was heard of each process: that it was started, could not be, or has ended.
     processes: BTreeMap<ServerId, Observation>,
-    /// Where each server is that has moved.
+    /// The current address of each server that has moved.
     moved: BTreeMap<ServerId, Observation>,
-    /// Where restarts are counted.
+    /// The task's entry, which counts restarts.
     pub(crate) task: TaskEntry,
-    pause: Pause,
+    pause: RestartPause,
     /// When the loop was started, or started again.
     since: Instant,
 }
 
-impl Again {
+impl KeeperSetup {
     pub(crate) fn new(
         specs: Vec<ServiceSpec>,
         seed: u64,
-        memory: Memory,
+        memory: PersistedState,
         task: TaskEntry,
         now: Instant,
     ) -> Self {
@@ -49,13 +48,13 @@ impl Again {
             task,
             processes: BTreeMap::new(),
             moved: BTreeMap::new(),
-            pause: Pause::default(),
+            pause: RestartPause::default(),
             since: now,
         }
     }
 
     /// Remembers what a new keeper would have to know of this signal.
-    pub(crate) fn hear(&mut self, server: ServerId, observation: &Observation) {
+    pub(crate) fn record_observation(&mut self, server: ServerId, observation: &Observation) {
         let known = match observation {
             Observation::Started { .. } | Observation::Exited(_) | Observation::StartFailed(_) => {
                 &mut self.processes
@@ -81,7 +80,7 @@ impl Again {
         }
     }
 
-    /// Remembers what a person has taken out, or given back.
+    /// Records what an operator has taken out or restored.
     pub(crate) fn maintenance(
         &mut self,
         service: &str,
@@ -114,7 +113,7 @@ impl Again {
         Keeper::new(self.specs.clone(), epoch, seed, self.memory.clone())
     }
 
-    /// What the new keeper has to be told first.
+    /// The first inputs of a new keeper.
     pub(crate) fn known(&self, now: Instant) -> impl Iterator<Item = Input> {
         let known = self.moved.iter().chain(&self.processes);
         known.map(move |(&server, observation)| {

@@ -1,14 +1,14 @@
-//! One mistake: what is wrong, where, and what would be right. Mistakes are collected, never thrown one by one, so that
-//! a user sees all of a file's at once.
+//! A diagnostic: what is wrong, where, and what would be correct. Diagnostics are collected rather than returned one by
+//! one, so that a user sees all errors of a file at once.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Where in the text something stands, in bytes.
-pub type Span = Range<usize>;
+/// A range of the text, in bytes.
+pub type TextRange = Range<usize>;
 
-/// How bad a mistake is.
+/// The severity of a diagnostic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// The file cannot be used.
@@ -19,7 +19,7 @@ pub enum Severity {
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal $severity:ident,)+) => {
-        /// The kind of a mistake; the code stays the same for ever, so that it can be looked up.
+        /// The kind of a diagnostic; codes never change, so that they can be looked up.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code { $($(#[doc = $doc])+ $name,)+ }
 
@@ -33,7 +33,7 @@ macro_rules! codes {
                 match self { $(Self::$name => $code,)+ }
             }
 
-            /// What it stands for.
+            /// Its value.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),+).trim_ascii(),)+ }
@@ -115,7 +115,7 @@ codes! {
     UnusedService = "EK-116" Warning,
     /// A host name with several addresses, of which one is used.
     SeveralAddresses = "EK-117" Warning,
-    /// A weight that the policy does not look at.
+    /// A weight that the policy ignores.
     WeightIgnored = "EK-118" Warning,
     /// A route that can never be reached.
     UnreachableRoute = "EK-119" Warning,
@@ -143,26 +143,26 @@ codes! {
     ActionWithoutEffect = "EK-130" Warning,
 }
 
-/// One mistake in a file.
+/// One error or warning in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
+pub struct Diagnostic {
     /// Its kind.
     pub code: Code,
-    /// Where it is.
-    pub span: Span,
-    /// What is wrong, one sentence without a full stop.
+    /// Its location.
+    pub span: TextRange,
+    /// The error, one sentence without a full stop.
     pub message: String,
-    /// What is said under the caret.
+    /// The text under the caret.
     pub label: String,
-    /// What would be right.
+    /// The suggestion.
     pub help: Option<String>,
 }
 
-impl Mistake {
-    /// A mistake of kind `code` at `span`.
+impl Diagnostic {
+    /// A diagnostic of kind `code` at `span`.
     pub fn new(
         code: Code,
-        span: Span,
+        span: TextRange,
         message: impl Into<String>,
         label: impl Into<String>,
     ) -> Self {
@@ -196,16 +196,16 @@ impl Mistake {
     }
 }
 
-/// The mistakes of one file, in the order of their places.
+/// The diagnostics of one file, in the order of their locations.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistakes {
+pub struct Diagnostics {
     name: String,
     text: Arc<str>,
-    list: Vec<Mistake>,
+    list: Vec<Diagnostic>,
 }
 
-impl Mistakes {
-    /// No mistakes yet, of the file `name` with this text.
+impl Diagnostics {
+    /// No diagnostics yet, for the file `name` with this text.
     #[must_use]
     pub fn new(name: &str, text: &str) -> Self {
         Self {
@@ -227,9 +227,9 @@ impl Mistakes {
         &self.text
     }
 
-    /// The mistakes.
+    /// The diagnostics.
     #[must_use]
-    pub fn list(&self) -> &[Mistake] {
+    pub fn list(&self) -> &[Diagnostic] {
         &self.list
     }
 
@@ -244,7 +244,7 @@ impl Mistakes {
     pub fn errors(&self) -> usize {
         self.list
             .iter()
-            .filter(|mistake| mistake.severity() == Severity::Error)
+            .filter(|diagnostic| diagnostic.severity() == Severity::Error)
             .count()
     }
 
@@ -267,21 +267,26 @@ impl Mistakes {
     }
 
     /// Adds one. Its span is brought inside the text.
-    pub fn push(&mut self, mut mistake: Mistake) {
-        let start = self.floor(mistake.span.start);
-        mistake.span = start..self.floor(mistake.span.end).max(start);
-        self.list.push(mistake);
+    pub fn push(&mut self, mut diagnostic: Diagnostic) {
+        let start = self.floor(diagnostic.span.start);
+        diagnostic.span = start..self.floor(diagnostic.span.end).max(start);
+        self.list.push(diagnostic);
     }
 
     /// Keeps those for which `keep` holds.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&Mistake) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Diagnostic) -> bool) {
         self.list.retain(keep);
     }
 
     /// Puts them in the order of their places, without those said twice.
     pub(crate) fn sort(&mut self) {
-        self.list
-            .sort_by_key(|mistake| (mistake.severity(), mistake.span.start, mistake.code));
+        self.list.sort_by_key(|diagnostic| {
+            (
+                diagnostic.severity(),
+                diagnostic.span.start,
+                diagnostic.code,
+            )
+        });
         self.list.dedup();
     }
 
@@ -294,21 +299,21 @@ impl Mistakes {
     }
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.list.iter().enumerate() {
-            let (line, column) = self.position(mistake.span.start);
+        for (index, diagnostic) in self.list.iter().enumerate() {
+            let (line, column) = self.position(diagnostic.span.start);
             let separator = if index == 0 { "" } else { "\n" };
             write!(
                 f,
                 "{separator}{}:{line}:{column}: {}: {}",
                 self.name,
-                mistake.code.text(),
-                mistake.message
+                diagnostic.code.text(),
+                diagnostic.message
             )?;
         }
         Ok(())
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for Diagnostics {}

@@ -1,14 +1,14 @@
-//! What a file's meaning depends on beside its text, handed in so that reading it asks nobody.
+//! What the meaning of a file depends on besides its text, passed in so that parsing performs no I/O.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// What a file's meaning depends on and does not say.
+/// Inputs of a file's meaning that are not in the file.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct Environment<'a> {
     /// The folder of the file; relative working directories begin there.
     pub base_dir: &'a Path,
-    /// Where the store and the admin token are kept.
+    /// The directory of the store and the admin token.
     pub state_dir: &'a Path,
     /// Processor cores: the default number of workers.
     pub cores: usize,
@@ -18,7 +18,7 @@ pub struct Surroundings<'a> {
     pub resolver: &'a dyn Fn(&str) -> Result<Vec<SocketAddr>, String>,
 }
 
-impl std::fmt::Debug for Surroundings<'_> {
+impl std::fmt::Debug for Environment<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             base_dir,

@@ -1,14 +1,14 @@
-//! Orders of people on their way through the loop: who waits for the answers, and what came of each in the log.
+//! Operators' orders in progress: where their answers go, and the log lines about their outcomes.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 
-use evenkeel_fault::contract::{OperatorOrder, OrderAnswer, Ticket};
+use evenkeel_fault::contract::{OperatorOrder, OrderAnswer, OrderTicket};
 
-/// So many orders may be without their last answer; then the oldest is not waited for any more.
+/// The maximum number of orders without their last answer; beyond it, the oldest is no longer tracked.
 const MOST: usize = 1024;
 
-/// A person's order, and where its answers go. Whoever gave it need not wait for them.
+/// An operator's order, and the channel for its answers, which need not be awaited.
 #[derive(Debug)]
 pub struct OrderRequest {
     /// The order.
@@ -21,27 +21,27 @@ pub struct OrderRequest {
 
 /// Orders without their last answer.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct PendingOrders {
     tickets: u64,
-    open: BTreeMap<Ticket, Open>,
+    open: BTreeMap<OrderTicket, PendingOrder>,
 }
 
 #[derive(Debug)]
-struct Open {
+struct PendingOrder {
     word: &'static str,
     text: String,
     answers: Sender<OrderAnswer>,
 }
 
-impl Asked {
+impl PendingOrders {
     /// Takes an order in: its number, and what is to be done.
-    pub(crate) fn take(&mut self, request: OrderRequest) -> (Ticket, OperatorOrder) {
+    pub(crate) fn take(&mut self, request: OrderRequest) -> (OrderTicket, OperatorOrder) {
         self.tickets += 1;
-        let ticket = Ticket(self.tickets);
+        let ticket = OrderTicket(self.tickets);
         if self.open.len() >= MOST {
             self.open.pop_first();
         }
-        let open = Open {
+        let open = PendingOrder {
             word: word(&request.order),
             text: request.text,
             answers: request.answers,
@@ -51,10 +51,14 @@ impl Asked {
     }
 
     /// Passes an answer on and logs it. Gives the order's word if it was the last one.
-    pub(crate) fn answer(&mut self, ticket: Ticket, answer: &OrderAnswer) -> Option<&'static str> {
+    pub(crate) fn answer(
+        &mut self,
+        ticket: OrderTicket,
+        answer: &OrderAnswer,
+    ) -> Option<&'static str> {
         let open = self.open.get(&ticket)?;
         let (order, outcome) = (&open.text, answer.word());
-        tracing::info!(order, outcome, "an order of a person: {}", answer.text());
+        tracing::info!(order, outcome, "operator's order: {}", answer.text());
         // Whoever gave it may have gone.
         open.answers.send(answer.clone()).ok();
         let word = open.word;
