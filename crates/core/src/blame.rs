@@ -157,20 +157,29 @@ const fn outcome(event: EndEvent, facts: EndContext) -> Outcome {
         (EndEvent::Refused, _) => Outcome::ConnectRefused,
         (EndEvent::Unreachable, _) => Outcome::Unreachable,
         (EndEvent::Exhausted, _) => Outcome::LocalError,
-        (EndEvent::Late(TimeLimit::Idle(_)), AttemptPhase::Streaming | AttemptPhase::Tunnel) => Outcome::IdleTimeout,
+        (EndEvent::Late(TimeLimit::Idle(_)), AttemptPhase::Streaming | AttemptPhase::Tunnel) => {
+            Outcome::IdleTimeout
+        }
         (EndEvent::Closed(Peer::Client) | EndEvent::Malformed(Peer::Client), _)
-        | (EndEvent::Late(TimeLimit::Total | TimeLimit::Idle(Peer::Client)), _) => Outcome::Cancelled,
-        (EndEvent::StreamRefused, AttemptPhase::Connecting | AttemptPhase::AwaitingHead) => Outcome::StreamRefused,
+        | (EndEvent::Late(TimeLimit::Total | TimeLimit::Idle(Peer::Client)), _) => {
+            Outcome::Cancelled
+        }
+        (EndEvent::StreamRefused, AttemptPhase::Connecting | AttemptPhase::AwaitingHead) => {
+            Outcome::StreamRefused
+        }
         // What goes through a tunnel has no end that could be missed.
         (
-            EndEvent::Closed(Peer::Server) | EndEvent::Malformed(Peer::Server) | EndEvent::StreamRefused,
+            EndEvent::Closed(Peer::Server)
+            | EndEvent::Malformed(Peer::Server)
+            | EndEvent::StreamRefused,
             AttemptPhase::Tunnel,
         ) => Outcome::Answered(SWITCHED),
         (EndEvent::Malformed(Peer::Server), _) => Outcome::BadResponse,
         // A server that has answered has processed the request, whatever it says of it.
-        (EndEvent::Closed(Peer::Server) | EndEvent::StreamRefused, AttemptPhase::Holding | AttemptPhase::Streaming) => {
-            Outcome::Truncated
-        }
+        (
+            EndEvent::Closed(Peer::Server) | EndEvent::StreamRefused,
+            AttemptPhase::Holding | AttemptPhase::Streaming,
+        ) => Outcome::Truncated,
         (EndEvent::Closed(Peer::Server), AttemptPhase::Connecting | AttemptPhase::AwaitingHead) => {
             match (facts.sent, facts.reused) {
                 (Sent::Nothing, true) => Outcome::Stale,

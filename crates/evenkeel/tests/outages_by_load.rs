@@ -11,7 +11,7 @@ mod outage;
 use std::time::Duration;
 
 use evenkeel_fault::FaultKind;
-use evenkeel_lab::{OpenLoad, LoadPlan, LoadStats, RequestMix};
+use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix};
 use outage::{CHANCE, Ended, Outage, RATE, SECOND, go_on};
 
 /// Three servers that work on one request at a time do 214 of these a second.

@@ -168,10 +168,6 @@ impl WaitReason {
             Self::Processor => {
                 "the machine is short of processor time, for which a restart is no cure; it is asked again"
             }
-            Self::Trial => "it may be well again, so it is tried first",
-            Self::Turn => {
-                "its turn: as many of its peers are being changed as `recover.at_once` allows"
-            }
             Self::Trial => "it may have recovered, so it is tried first",
             Self::Turn => "its turn: `recover.at_once` of its peers are already being changed",
             Self::Capacity => {

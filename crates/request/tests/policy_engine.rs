@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use evenkeel_balance::{BalanceOptions, Pick, Picker, Policy};
 use evenkeel_core::{
-    ExactShape, ExactText, ExposureEvent, Instant, Outcome, Random, RequestShape, ServerId, ServiceId,
+    ExactShape, ExactText, ExposureEvent, Instant, Outcome, Random, RequestShape, ServerId,
+    ServiceId,
 };
 use evenkeel_request::exchange::{
     Arrival, AttemptEnd, AttemptReport, Attempts, Count, Event, Host, ResponseEnd, Revalidate,

@@ -100,7 +100,9 @@ fn pauses_grow_to_a_bound_and_start_anew_after_a_good_time() {
     let pauses: Vec<Duration> = (0..8).map(|_| pause.after(soon)).collect();
     assert_eq!(pauses[..3], [100, 200, 400].map(Duration::from_millis));
     assert_eq!(pauses[7], Duration::from_secs(5));
-    let longest = pauses.iter().position(|pause| RestartPause::is_longest(*pause));
+    let longest = pauses
+        .iter()
+        .position(|pause| RestartPause::is_longest(*pause));
     assert_eq!(longest, Some(6));
     assert_eq!(pause.after(Duration::from_secs(60)), pauses[0]);
 }

@@ -27,7 +27,8 @@ pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     {
         let mut columns = None;
         for (line, text) in prose(&page.text) {
-            let mut tell = |what| found.push(TidyViolation::new(&page.path, line, "reference", what));
+            let mut tell =
+                |what| found.push(TidyViolation::new(&page.path, line, "reference", what));
             for name in file_names(text).filter(|name| files(&sources, name).next().is_none()) {
                 tell(format!("there is no file {name}"));
             }

@@ -75,7 +75,9 @@ impl Side {
                 evidence.any(|text| text.contains("short of processor time"))
             })
         };
-        let own = all.iter().filter(|one| one.end != Some(CloseReason::Merged));
+        let own = all
+            .iter()
+            .filter(|one| one.end != Some(CloseReason::Merged));
         let own = own.filter(|one| !of_machine(one));
         own.filter_map(|one| Some(one.diagnosis.first()?.fault))
             .collect()

@@ -27,16 +27,13 @@ pub fn next_step(incident: &Incident) -> String {
         (IncidentStatus::Recovering, None) => {
             waits(incident).unwrap_or("the next action").to_owned()
         }
-        (IncidentStatus::Verifying, _) => {
-            "it is verified by probes, then by a part of the requests".to_owned()
-        }
-        (IncidentStatus::Recovering, Some(action)) => format!("{action} is under way"),
-        (IncidentStatus::Recovering, None) => waits(incident).unwrap_or("the next action").to_owned(),
         (IncidentStatus::Verifying, _) if incident.is_unproven() => {
             "not proven yet: it closes once enough requests of the kind that failed have succeeded"
                 .to_owned()
         }
-        (IncidentStatus::Verifying, _) => "probes, then a part of the requests, verify it".to_owned(),
+        (IncidentStatus::Verifying, _) => {
+            "it is verified by probes, then by a part of the requests".to_owned()
+        }
         (IncidentStatus::Open, _) if incident.diagnosed.is_none() => "it is examined".to_owned(),
         (IncidentStatus::Open, _) => {
             let would = incident.actions.iter();

@@ -113,7 +113,11 @@ impl JudgedServer {
 }
 
 /// What its attempts show, and since when.
-fn of_attempts(facts: &ServerHistory, options: &DetectOptions, now: Instant) -> Option<(Symptom, Instant)> {
+fn of_attempts(
+    facts: &ServerHistory,
+    options: &DetectOptions,
+    now: Instant,
+) -> Option<(Symptom, Instant)> {
     let attempts = &facts.attempts;
     let from = now.before(RECENT);
     let recent = attempts.failures(now).filter(|(at, _)| *at >= from);

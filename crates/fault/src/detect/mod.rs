@@ -18,7 +18,7 @@ pub use load::{Overload, ServiceLoadWatch};
 pub(crate) use probe::{host_check, in_words as probe_in_words};
 pub use probe::{late_start, probe};
 pub use ratio::ratio;
-pub use slow::{Comparison, RecentTypical, SlowLimits, Peers, RankAmongPeers, is_as_fast, slow};
+pub use slow::{Comparison, Peers, RankAmongPeers, RecentTypical, SlowLimits, is_as_fast, slow};
 pub use thin::thin_hang;
 
 use std::time::Duration;

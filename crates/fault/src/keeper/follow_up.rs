@@ -5,7 +5,7 @@ use std::time::Duration;
 use evenkeel_core::{EjectionReason, Instant};
 
 use crate::contract::OrderAnswer;
-use crate::incident::{ActionOutcome, RepairedBy, IncidentStatus};
+use crate::incident::{ActionOutcome, IncidentStatus, RepairedBy};
 use crate::outlook::WaitReason;
 use crate::policy::Action;
 use crate::recover::serves_nothing;

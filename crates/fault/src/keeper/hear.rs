@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Instant, ProbeOutcome, ProgramChange, EjectionReason};
+use evenkeel_core::{EjectionReason, Instant, ProbeOutcome, ProgramChange};
 
 use crate::contract::{OrderId, ProbePace};
 use crate::detect;
 use crate::incident::ActionOutcome;
 use crate::policy::Mode;
-use crate::signal::{EndedAttempt, AttemptVerdict};
+use crate::signal::{AttemptVerdict, EndedAttempt};
 use crate::verify::VerifyProgress;
 
 use super::ServerContext;

@@ -19,7 +19,9 @@ use crate::verify::{TRICKLE_SHARE, Verification};
 
 use super::case::Case;
 use super::phase::CasePhase;
-use super::shown::{EXPIRES, OperatorHold, RENEWED, PlannedVerification, PlannedKind, PublishedState};
+use super::shown::{
+    EXPIRES, OperatorHold, PlannedKind, PlannedVerification, PublishedState, RENEWED,
+};
 use super::start::StartTimes;
 use super::unproven::Unproven;
 

@@ -3,7 +3,7 @@
 use evenkeel_core::{Instant, Observation, Outcome, ServerId, Signal};
 
 use crate::contract::{Managed, Output};
-use crate::signal::{EndedAttempt, AttemptVerdict};
+use crate::signal::{AttemptVerdict, EndedAttempt};
 
 use super::Keeper;
 

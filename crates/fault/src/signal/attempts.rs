@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::stat::{Tally, SlidingWindow};
+use evenkeel_core::stat::{SlidingWindow, Tally};
 use evenkeel_core::{Instant, Outcome, Recent, RequestShape};
 
 /// How many failures are remembered one by one.

@@ -9,11 +9,11 @@ mod process;
 mod routes;
 mod latencies;
 
-pub use attempts::{AttemptHistory, EndedAttempt, AttemptVerdict};
+pub use attempts::{AttemptHistory, AttemptVerdict, EndedAttempt};
 pub use latencies::{Latencies, SlowRow, TypicalLatency};
 pub use probes::ProbeHistory;
 pub use process::{DownReason, ProcessEnd, ProcessHistory};
-pub use routes::{RouteTally, Routes, FailedServers, covers};
+pub use routes::{FailedServers, RouteTally, Routes, covers};
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use evenkeel_core::{
 use evenkeel_fault::contract::{Managed, ServerLoad, ServerSpec, ServiceSpec, Totals};
 use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_fault::policy::Mode;
-use evenkeel_fault::{FaultKind, Incident, Input, Keeper, PersistedState, Output};
+use evenkeel_fault::{FaultKind, Incident, Input, Keeper, Output, PersistedState};
 use evenkeel_tolerate::limit::{AdaptiveLimit, Gradient2Options, WindowOptions};
 use evenkeel_tolerate::queue::{BurstQueue, PushResult, Ticket};
 use evenkeel_tolerate::{Class, LimitOptions, QueueOptions, ShedOptions};

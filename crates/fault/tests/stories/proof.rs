@@ -50,11 +50,16 @@ fn without_requests_it_is_open_as_not_proven_for_ten_minutes() {
             let shown = world.keeper.outlooks(world.now);
             let shown = shown.iter().find(|(_, index, _)| *index == Some(1));
             let (_, _, shown) = shown.expect("it is not simply well");
-            assert_eq!((shown.next, shown.waits), (NextStep::Close, WaitReason::Proof));
+            assert_eq!(
+                (shown.next, shown.waits),
+                (NextStep::Close, WaitReason::Proof)
+            );
             assert!(shown.detail.contains(&id), "{}", shown.detail);
             world.run(118_000);
         }
-        let took = world.until(20_000, |world| world.only().status == IncidentStatus::Closed);
+        let took = world.until(20_000, |world| {
+            world.only().status == IncidentStatus::Closed
+        });
         assert!(took > ms(1_000), "seed {seed}: {took:?}");
         let incident = world.only();
         assert_eq!(incident.end, Some(CloseReason::Recovered), "seed {seed}");
@@ -72,7 +77,9 @@ fn a_few_requests_of_the_kind_prove_it() {
     for seed in 0..100 {
         let mut world = unproven(seed);
         world.ask_every(300);
-        let took = world.until(60_000, |world| world.only().status == IncidentStatus::Closed);
+        let took = world.until(60_000, |world| {
+            world.only().status == IncidentStatus::Closed
+        });
         assert!(took < ms(6_000), "seed {seed}: {took:?}");
         let verification = world.only().verification.as_ref().expect("verified");
         assert_eq!(verification.outcome, "passed", "seed {seed}");
@@ -114,7 +121,9 @@ fn a_new_detection_opens_it_again() {
             let incident = world.only();
             incident.recovered.is_none() && !incident.actions.is_empty()
         });
-        world.until(20_000, |world| world.only().status == IncidentStatus::Closed);
+        world.until(20_000, |world| {
+            world.only().status == IncidentStatus::Closed
+        });
         let incident = world.only();
         assert_eq!(outcome(incident), "passed", "seed {seed} {condition:?}");
         assert_eq!(world.restarts.len(), 2, "seed {seed} {condition:?}");

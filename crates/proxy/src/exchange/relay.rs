@@ -6,7 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::{EndEvent, TimeLimit, Peer};
+use evenkeel_core::blame::{EndEvent, Peer, TimeLimit};
 use evenkeel_http1::Framing;
 use tokio::io::{AsyncRead, AsyncWrite};
 

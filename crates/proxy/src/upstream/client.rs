@@ -152,7 +152,12 @@ impl UpstreamClient {
     }
 
     /// What is to be made of an end at this point ([`UpstreamLease::judge`]).
-    pub(crate) const fn judge(&self, event: EndEvent, phase: AttemptPhase, clean: bool) -> Judgement {
+    pub(crate) const fn judge(
+        &self,
+        event: EndEvent,
+        phase: AttemptPhase,
+        clean: bool,
+    ) -> Judgement {
         let sent = match (self.is_written, self.sent) {
             (true, _) => Sent::Whole,
             (false, 0) => Sent::Nothing,

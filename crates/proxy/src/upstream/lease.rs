@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::Stream;
-use evenkeel_core::blame::{EndEvent, EndContext, Judgement, TimeLimit, AttemptPhase, Sent, judge};
+use evenkeel_core::blame::{AttemptPhase, EndContext, EndEvent, Judgement, Sent, TimeLimit, judge};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::ResponseHead;
 

@@ -224,7 +224,7 @@ fn whole_seconds(wait: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use evenkeel_core::{Directive, ServerId, EjectionReason};
+    use evenkeel_core::{Directive, EjectionReason, ServerId};
 
     use super::*;
     use crate::service::Service;

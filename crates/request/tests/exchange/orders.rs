@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use evenkeel_core::blame::{EndEvent as Blamed, Peer};
 use evenkeel_core::{
-    ClosedRoute, Directive, Instant, LimitHint, RequestShape, ServerId, ServiceId, ServiceOrders,
-    ShapeOrders, EjectionReason,
+    ClosedRoute, Directive, EjectionReason, Instant, LimitHint, RequestShape, ServerId, ServiceId,
+    ServiceOrders, ShapeOrders,
 };
 use evenkeel_request::service::Joined;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evenkeel_balance::ServerState;
 use evenkeel_core::{
-    Directive, Instant, Outcome, Random, ServerId, ServiceId, ShapeOrders, EjectionReason,
+    Directive, EjectionReason, Instant, Outcome, Random, ServerId, ServiceId, ShapeOrders,
 };
 use evenkeel_request::Exchange;
 use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, ResponseEnd, Step};

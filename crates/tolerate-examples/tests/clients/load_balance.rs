@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::server::{Answer, Server, nobody};
 use evenkeel_balance::{BalanceOptions, Member, Picker, Policy, Pool, ServerState};
-use evenkeel_core::{Directive, Instant, Outcome, ServerId, EjectionReason as ServerVerdict};
+use evenkeel_core::{Directive, EjectionReason as ServerVerdict, Instant, Outcome, ServerId};
 use evenkeel_tolerate::clock::Clock;
 use evenkeel_tolerate::{Call, Failed, Recovered, Recovery, Verdict};
 use reqwest::{Client, Response};

@@ -254,7 +254,9 @@ impl World {
                     .any(|entry| entry.text.contains(&other.id))
         };
         let all = || self.incidents.values();
-        for merged in all().filter(|one| matches!(one.end, Some(CloseReason::Merged | CloseReason::Split))) {
+        for merged in
+            all().filter(|one| matches!(one.end, Some(CloseReason::Merged | CloseReason::Split)))
+        {
             let both = all().any(|into| tells(merged, into) && tells(into, merged));
             assert!(both, "{merged:#?} {:#?}", self.incidents);
         }

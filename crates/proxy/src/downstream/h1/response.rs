@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::{EndEvent, TimeLimit, Peer};
+use evenkeel_core::blame::{EndEvent, Peer, TimeLimit};
 use evenkeel_http1::{Framing, RequestHead, ResponseHead, Version};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;

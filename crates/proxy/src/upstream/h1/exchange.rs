@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evenkeel_connect::Stream;
-use evenkeel_core::blame::{EndEvent as Ended, Judgement, TimeLimit, Peer, AttemptPhase, Sent};
+use evenkeel_core::blame::{AttemptPhase, EndEvent as Ended, Judgement, Peer, Sent, TimeLimit};
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, BodyError, Framing, HeadError, Limits, Parsed, ResponseHead, head_end};
 

@@ -330,7 +330,8 @@ impl RequestBooks {
 
     /// Whatever broke is told of, also if another attempt was under way beside it.
     fn check_exposed(&self, stepped: &Stepped<'_, '_>) {
-        let broke = |exposed: &(ServerId, ExposureEvent)| matches!(exposed.1, ExposureEvent::Broke { .. });
+        let broke =
+            |exposed: &(ServerId, ExposureEvent)| matches!(exposed.1, ExposureEvent::Broke { .. });
         let told = stepped.calls.exposed.iter().filter(|one| broke(one));
         let ended = stepped.calls.ended.iter();
         let broken = ended.filter(|report| may_have_killed(report.outcome));
