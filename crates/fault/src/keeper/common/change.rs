@@ -44,10 +44,10 @@ impl WatchedService {
 }
 
 /// The change as a further suspect.
-pub(super) fn suspect(change: &String) -> Finding {
+pub(super) fn suspect(change: &str) -> Finding {
     Finding {
         fault: FaultKind::BadDeploy,
         confidence: CONFIDENCE,
-        evidence: vec![change.clone()],
+        evidence: vec![change.to_owned()],
     }
 }

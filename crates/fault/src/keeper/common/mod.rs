@@ -392,7 +392,7 @@ impl CommonIncident {
             confidence: self.cause.confidence,
             evidence,
         }];
-        let change = self.change.iter().map(suspect);
+        let change = self.change.iter().map(|change| suspect(change));
         self.case.incident.diagnosis.extend(change);
         self.case.diagnosed(now);
     }
