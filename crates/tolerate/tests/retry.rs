@@ -216,7 +216,7 @@ fn what_is_no_failure_or_not_listed_is_not_retried() {
 }
 
 #[test]
-fn what_the_user_took_out_of_the_list_is_not_retried_at_all() {
+fn what_the_user_does_not_list_is_not_retried() {
     let without = |change: fn(&mut RetryOn)| {
         let mut options = options();
         change(&mut options.on);

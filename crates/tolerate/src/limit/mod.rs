@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_those_of_their_places() {
+    fn labels_are_in_the_order_of_their_indices() {
         for (index, why) in (0..).zip(LimitReason::ALL) {
             assert_eq!((LimitReason::from_index(index), why as u8), (why, index));
         }

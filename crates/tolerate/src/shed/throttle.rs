@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_well_again_is_asked_again() {
+    fn a_server_that_has_recovered_is_asked_again() {
         let options = AdmissionOptions::default();
         let throttle = Throttle::new(ThrottleOptions::Admission(options));
         let mut rng = Random::seeded(1);

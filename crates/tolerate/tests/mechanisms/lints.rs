@@ -54,7 +54,7 @@ fn each_lint_of_queues_rates_and_shares_is_found() {
     };
     let built = Recovery::named("wrong").options(queue).build();
     let errors = built.expect_err("no limit").to_string();
-    assert_eq!(errors, "a queue without a limit: nobody waits in it");
+    assert_eq!(errors, "a queue without a limit: nothing waits in it");
 }
 
 #[test]
