@@ -20,7 +20,7 @@ use evenkeel_request::service::{
     AdmissionOptions, CachedServerSet, ServerOptions, Service, ServiceOptions, WatchOptions,
 };
 use evenkeel_request::{Exchange, HashOn, Head, Policies};
-use evenkeel_tolerate::clock::{Clock, Sleep, VirtualClock};
+use evenkeel_tolerate::clock::{AsyncClock, Clock, VirtualClock};
 use evenkeel_tolerate::inject::Injected;
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, Call, Class, HedgeDelay, Jitter, QueueOptions, Recovery,

@@ -157,7 +157,7 @@ fn shares_need_enough_attempts() {
 fn slow_attempts_open_it_though_they_succeed() {
     let breaker = Breaker::new(
         BreakerOptions {
-            slow: Some(SlowOptions {
+            slow: Some(SlowCallOptions {
                 after: Duration::from_millis(100),
                 ratio: 0.6,
             }),
@@ -323,7 +323,7 @@ fn never() -> BreakerOptions {
     BreakerOptions {
         consecutive: None,
         failure_ratio: None,
-        slow: Some(SlowOptions {
+        slow: Some(SlowCallOptions {
             after: Duration::from_millis(10),
             ratio: 2.0,
         }),

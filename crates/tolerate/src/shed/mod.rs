@@ -9,7 +9,9 @@
 
 pub mod throttle;
 
-pub use throttle::{AdmissionOptions, SreOptions, Throttle, ThrottleOptions, ThrottleSnapshot};
+pub use throttle::{
+    AdmissionControlOptions, SreOptions, Throttle, ThrottleOptions, ThrottleSnapshot,
+};
 
 use std::fmt;
 use std::str::FromStr;

@@ -29,7 +29,7 @@ use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
 
 use evenkeel_tolerate::policy::Event;
 
-use evenkeel_tolerate::throttle::AdmissionOptions;
+use evenkeel_tolerate::throttle::AdmissionControlOptions;
 
 use evenkeel_tolerate::{
     BreakerOptions, Call, HedgeAfter, HedgeOptions, InjectOptions, LimitOptions, RateOptions,
@@ -373,7 +373,9 @@ fn what_was_learnt_stays_under_new_options() {
     other.retries = 1;
     policy.replace(other.clone()).expect("no errors");
     assert_eq!(state(), learnt);
-    other.throttle = Some(ThrottleOptions::Admission(AdmissionOptions::default()));
+    other.throttle = Some(ThrottleOptions::Admission(
+        AdmissionControlOptions::default(),
+    ));
     policy.replace(other.clone()).expect("no errors");
     assert_eq!(state(), learnt);
     other.rate = None;

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_tolerate::clock::{Clock, Sleep};
+use evenkeel_tolerate::clock::{AsyncClock, Clock};
 use evenkeel_tolerate::{
     Call, Deadline, LimitOptions, Rate, RateOptions, Recovery, RecoveryOptions,
 };

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_tolerate::clock::{Clock, Sleep, VirtualClock};
+use evenkeel_tolerate::clock::{AsyncClock, Clock, VirtualClock};
 use evenkeel_tolerate::{
     BreakerOptions, Call, Recovery, RecoveryOptions, Stopped, Throttle, ThrottleOptions,
 };
