@@ -14,8 +14,8 @@ use evenkeel_core::{
     ServiceId,
 };
 use evenkeel_request::exchange::{
-    Arrival, AttemptEnd, AttemptReport, Attempts, Count, Event, Host, ResponseEnd, Revalidate,
-    Services, Step,
+    Arrival, AttemptEnd, AttemptReport, Attempts, Count, Event, FirstEnd, HedgeEnd, Host,
+    ResponseEnd, Revalidate, Services, Step,
 };
 use evenkeel_request::head::{
     Authority, FieldClass, HeaderField, HeaderFields, HttpVersion, RequestView,
@@ -24,11 +24,12 @@ use evenkeel_request::service::{
     AdmissionOptions, CachedServerSet, ServerOptions, Service, ServiceOptions, WatchOptions,
 };
 use evenkeel_request::{Exchange, HashOn, Policies};
-use evenkeel_tolerate::clock::{Clock, Sleep, VirtualClock};
+use evenkeel_tolerate::clock::{AsyncClock, Clock, VirtualClock};
 use evenkeel_tolerate::inject::Injected;
 use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, Call, Class, HedgeDelay, Jitter, QueueOptions, Recovery,
-    RecoveryOptions, RetryOn, RetryOptions, ShedOptions, TimeoutOptions, Verdict,
+    BackoffOptions, BudgetOptions, Call, Class, HedgeAfter, HedgeDelay, HedgeOptions, Jitter,
+    QueueOptions, Recovery, RecoveryOptions, RetryOn, RetryOptions, ShedOptions, TimeoutOptions,
+    Verdict,
 };
 
 const STATUSES: [u16; 3] = [502, 503, 504];
@@ -57,6 +58,8 @@ struct ScriptedEnd {
 struct Course {
     /// The servers and the times of the attempts.
     attempts: Vec<(u32, Instant)>,
+    /// How many of them are hedges.
+    hedges: u32,
     is_good: bool,
     ended: Instant,
 }
@@ -148,8 +151,9 @@ impl RequestView for Request {
     }
 }
 
-/// A worker with one service, on which nothing is injected, cached or hedged.
+/// A worker with one service, on which nothing is injected or cached.
 struct Worker<'a> {
+    hedging: RefCell<Option<HedgeDelay>>,
     service: &'a Service,
     servers: Rc<CachedServerSet>,
     picker: RefCell<Picker>,
@@ -173,8 +177,8 @@ impl<'a> Host<'a> for Worker<'a> {
     fn picker<T>(&self, _: ServiceId, with: impl FnOnce(&mut Picker) -> T) -> T {
         with(&mut self.picker.borrow_mut())
     }
-    fn hedging<T>(&self, _: u32, _: impl FnOnce(&mut HedgeDelay) -> T) -> Option<T> {
-        None
+    fn hedging<T>(&self, _: u32, with: impl FnOnce(&mut HedgeDelay) -> T) -> Option<T> {
+        self.hedging.borrow_mut().as_mut().map(with)
     }
     fn inject(&self, _: u32) -> Option<Injected> {
         None
@@ -210,6 +214,96 @@ impl<'a> Host<'a> for Worker<'a> {
     fn leaves(&mut self, _: ServiceId, _: &Service, _: &Attempts) {}
 }
 
+/// An attempt under way.
+#[derive(Debug, Clone, Copy)]
+struct Running {
+    server: u32,
+    began: Instant,
+    end: ScriptedEnd,
+}
+
+impl Running {
+    fn ends(&self) -> Instant {
+        self.began + self.end.after
+    }
+
+    fn report(&self, deadline: Instant) -> (Event, Instant) {
+        let (at, outcome) = if self.ends() < deadline {
+            (self.ends(), self.end.outcome)
+        } else {
+            (deadline, Outcome::Cancelled)
+        };
+        let end = AttemptEnd {
+            retry_after: self.end.retry_after,
+            ..AttemptEnd::failed(outcome, at.since(self.began))
+        };
+        (Event::Ended(end), at)
+    }
+}
+
+/// Carries out what the exchange says, as the proxy does, with ends from a script.
+struct Driver<'s> {
+    script: std::slice::Iter<'s, ScriptedEnd>,
+    deadline: Instant,
+    first: Option<Running>,
+    hedges: Vec<Running>,
+    hedge_due: Option<Instant>,
+    /// The first one has ended while hedges were under way.
+    first_ended: bool,
+    course: Course,
+}
+
+impl Driver<'_> {
+    fn begin(&mut self, server: u32, now: Instant) -> Running {
+        self.course.attempts.push((server, now));
+        Running {
+            server,
+            began: now,
+            end: *self.script.next().expect("a longer script"),
+        }
+    }
+
+    /// What happens next with the attempts under way.
+    fn next(&mut self) -> (Event, Instant) {
+        let first = self.first.expect("an attempt is under way");
+        let hedge = (self.hedges.iter().enumerate()).min_by_key(|(_, hedge)| hedge.ends());
+        let hedge = hedge.map(|(index, hedge)| (index, *hedge));
+        let first_end = match self.first_ended {
+            true => Instant::NEVER,
+            false => first.ends().min(self.deadline),
+        };
+        let hedge_end = hedge.map_or(Instant::NEVER, |(_, hedge)| hedge.ends());
+        let due = self.hedge_due.unwrap_or(Instant::NEVER);
+        if due < first_end && due < hedge_end {
+            self.hedge_due = None;
+            return (Event::HedgeDue, due);
+        }
+        if let Some((index, hedge)) = hedge
+            && hedge_end < first_end
+        {
+            self.hedges.remove(index);
+            let end = HedgeEnd {
+                server: hedge.server,
+                outcome: hedge.end.outcome,
+            };
+            if matches!(end.outcome, Outcome::Answered(200)) {
+                // If it counts, its end is reported as that of the only attempt.
+                self.first = Some(hedge);
+            }
+            return (Event::HedgeEnded(end), hedge_end);
+        }
+        if self.hedges.is_empty() && self.hedge_due.is_none() {
+            return first.report(self.deadline);
+        }
+        self.first_ended = true;
+        let end = match first.end.outcome {
+            Outcome::Answered(status) => FirstEnd::Response(status),
+            outcome => FirstEnd::Failed(outcome),
+        };
+        (Event::FirstEnded(end), first_end)
+    }
+}
+
 /// One request through the exchange.
 fn through_exchange(
     worker: &mut Worker<'_>,
@@ -229,47 +323,67 @@ fn through_exchange(
         at: start,
     };
     let mut exchange = Exchange::new(&arrival, worker);
-    let deadline = exchange.deadline().end();
-    let mut script = script.iter();
-    let mut course = Course {
-        attempts: Vec::new(),
-        is_good: false,
-        ended: start,
+    let mut driver = Driver {
+        script: script.iter(),
+        deadline: exchange.deadline().end(),
+        first: None,
+        hedges: Vec::new(),
+        hedge_due: None,
+        first_ended: false,
+        course: Course {
+            attempts: Vec::new(),
+            hedges: 0,
+            is_good: false,
+            ended: start,
+        },
     };
     let (mut event, mut now) = (Event::Woken, start);
     loop {
-        match exchange.next(event, now, worker) {
+        (event, now) = match exchange.next(event, now, worker) {
             Step::Attempt(server) => {
-                course.attempts.push((server, now));
-                let end = script.next().expect("a longer script");
-                let (at, outcome) = if now + end.after < deadline {
-                    (now + end.after, end.outcome)
+                driver.first = Some(driver.begin(server, now));
+                (driver.hedge_due, driver.first_ended) = (None, false);
+                if exchange.hedges() {
+                    (Event::Connected, now)
                 } else {
-                    (deadline, Outcome::Cancelled)
-                };
-                event = Event::Ended(AttemptEnd {
-                    retry_after: end.retry_after,
-                    ..AttemptEnd::failed(outcome, at.since(now))
-                });
-                now = at;
+                    driver.next()
+                }
             }
-            Step::Wait(until) => (event, now) = (Event::Woken, until),
+            Step::GoOn(due) => {
+                driver.hedge_due = due;
+                driver.next()
+            }
+            Step::Hedge(server, due) => {
+                let hedge = driver.begin(server, now);
+                driver.hedges.push(hedge);
+                driver.course.hedges += 1;
+                driver.hedge_due = due;
+                driver.next()
+            }
+            Step::Settle | Step::Switch(_) => {
+                driver.hedges.clear();
+                driver.hedge_due = None;
+                let first = driver.first.expect("one of them counts");
+                (first.report(driver.deadline).0, now)
+            }
+            Step::Wait(until) => (Event::Woken, until),
             Step::PassOn => {
                 let (outcome, broke_off) = (Outcome::Answered(200), None);
-                course.is_good = matches!(event, Event::Ended(end) if end.outcome == outcome);
+                driver.course.is_good =
+                    matches!(event, Event::Ended(end) if end.outcome == outcome);
                 let end = ResponseEnd {
                     outcome,
                     broke_off,
                     is_tunnel: false,
                 };
-                event = Event::Passed(end);
+                (Event::Passed(end), now)
             }
             Step::Reply(_) | Step::Abort | Step::Done => break,
-            other => panic!("{other:?} without hedging and rescue"),
-        }
+            Step::GiveUp => panic!("no server is taken out"),
+        };
     }
-    course.ended = now;
-    course
+    driver.course.ended = now;
+    driver.course
 }
 
 /// The same request through the policy, with the servers that the exchange has selected.
@@ -284,21 +398,21 @@ fn through_policy(
         "GET" => Call::idempotent("request"),
         _ => Call::once("request"),
     };
-    let (picks, ends) = (Cell::new(0), Cell::new(0));
+    let (made, hedges) = (Cell::new(0), Cell::new(0));
     let attempts = RefCell::new(Vec::new());
     let run = policy
         .call(call)
         .classify_by(|end: &Result<ScriptedEnd, ()>| end.as_ref().map_or(Verdict::Fatal, verdict))
         .pick(|_: &[u32], _: Instant| {
-            let number = picks.replace(picks.get() + 1);
-            // One more than the exchange had is a difference that is seen.
-            Some(servers.get(number).copied().unwrap_or(u32::MAX))
+            // Of one attempt more than the exchange made, a retry is seen as a difference; a hedge finds no server.
+            servers.get(made.get()).copied()
         })
         .run(|attempt| {
             let began = clock.now();
             let server = attempt.server().unwrap_or(u32::MAX);
             attempts.borrow_mut().push((server, began));
-            let end = script[ends.replace(ends.get() + 1)];
+            hedges.set(hedges.get() + u32::from(attempt.is_hedge()));
+            let end = script[made.replace(made.get() + 1)];
             async move {
                 clock.sleep_until(began + end.after).await;
                 Ok(end)
@@ -308,11 +422,12 @@ fn through_policy(
     Course {
         is_good: recovered.is_good(),
         attempts: attempts.take(),
+        hedges: hedges.get(),
         ended: clock.now(),
     }
 }
 
-fn service(servers: u16) -> Service {
+fn service(servers: u16, hedge: Option<HedgeOptions>) -> Service {
     let server = |index| ServerOptions {
         name: format!("a-{index}"),
         address: Some(([127, 0, 0, 1], index + 1).into()),
@@ -345,12 +460,12 @@ fn service(servers: u16) -> Service {
             rate: None,
             throttle: None,
         },
-        policies: policies(),
+        policies: policies(hedge),
     };
     Service::new(options, Instant::ZERO, &mut Random::seeded(1))
 }
 
-fn policies() -> Policies {
+fn policies(hedge: Option<HedgeOptions>) -> Policies {
     Policies {
         place: 0,
         timeout: TimeoutOptions {
@@ -375,13 +490,13 @@ fn policies() -> Policies {
             body_buffer: 65_536,
             response_buffer: 0,
         },
-        hedge: None,
+        hedge,
         fallback: None,
         inject: None,
     }
 }
 
-fn policy(clock: VirtualClock) -> Recovery<VirtualClock> {
+fn policy(clock: VirtualClock, hedge: Option<HedgeOptions>) -> Recovery<VirtualClock> {
     let options = RecoveryOptions {
         deadline: Some(TOTAL),
         attempt_timeout: None,
@@ -389,6 +504,7 @@ fn policy(clock: VirtualClock) -> Recovery<VirtualClock> {
         retries_after_timeout: 1,
         backoff: BACKOFF,
         budget: BUDGET,
+        hedge,
         ..RecoveryOptions::default()
     };
     let built = Recovery::named("shop")
@@ -398,32 +514,34 @@ fn policy(clock: VirtualClock) -> Recovery<VirtualClock> {
     built.expect("no lint is an error")
 }
 
-#[test]
-fn both_make_the_same_attempts_at_the_same_times() {
-    let mut lengths = [0_u32; 12];
+/// Twenty requests one after the other for each seed, so that all pay from one budget and earn for it; how many made how many
+/// attempts, and how many hedges there were.
+fn compare(
+    hedge: Option<HedgeOptions>,
+    script: impl Fn(&mut Random, u16) -> Vec<ScriptedEnd>,
+) -> ([u32; 12], u32) {
+    let (mut lengths, mut hedges) = ([0; 12], 0);
     for seed in 0..200 {
         let mut random = Random::seeded(seed);
         let servers = 1 + random.below(4) as u16;
         let clock = VirtualClock::new();
-        let policy = policy(clock.clone());
-        let service = service(servers);
+        let policy = policy(clock.clone(), hedge);
+        let service = service(servers, hedge);
         let mut worker = Worker {
+            hedging: RefCell::new(hedge.map(HedgeDelay::new)),
             service: &service,
             servers: Rc::new(CachedServerSet(service.servers())),
             picker: RefCell::new(Picker::new(service.servers().pool(), seed)),
             random: RefCell::new(Random::seeded(seed)),
         };
-        // One after the other, so that all pay from one budget and earn for it.
         for number in 0..20 {
             let method = if random.below(4) == 0 { "POST" } else { "GET" };
             let script = script(&mut random, servers);
             let exchange = through_exchange(&mut worker, method, &script, clock.now());
-            let picked: Vec<u32> = exchange
-                .attempts
-                .iter()
-                .map(|(server, _)| *server)
-                .collect();
+            let attempts = exchange.attempts.iter();
+            let picked: Vec<u32> = attempts.map(|(server, _)| *server).collect();
             lengths[picked.len()] += 1;
+            hedges += exchange.hedges;
             let engine = through_policy(&policy, method, &script, &picked);
             assert_eq!(
                 engine, exchange,
@@ -434,5 +552,40 @@ fn both_make_the_same_attempts_at_the_same_times() {
             clock.pass(millis(&mut random, 500));
         }
     }
-    assert!(lengths[1] > 0 && lengths[2] > 0 && lengths[3] > 0 && lengths[4] > 0);
+    (lengths, hedges)
+}
+
+#[test]
+fn both_make_the_same_retries_at_the_same_times() {
+    let (lengths, hedges) = compare(None, script);
+    assert!(lengths[1..5].iter().all(|count| *count > 0), "{lengths:?}");
+    assert_eq!(hedges, 0);
+}
+
+/// With hedges after 100 ms, of which each request may have one or two. Failures are of one kind: which of two failed attempts
+/// decides is not the same in both.
+#[test]
+fn both_make_the_same_hedges_at_the_same_times() {
+    let script = |random: &mut Random, _| {
+        let one = |number: u64| ScriptedEnd {
+            outcome: match random.below(3) {
+                0 => Outcome::Answered(503),
+                _ => Outcome::Answered(200),
+            },
+            // No two things happen at the same time.
+            after: millis(random, 400) + Duration::from_micros(1 + number),
+            retry_after: None,
+        };
+        (0..16).map(one).collect()
+    };
+    for limit in [1, 2] {
+        let hedge = HedgeOptions {
+            after: HedgeAfter::Delay(Duration::from_millis(100)),
+            limit,
+            ..HedgeOptions::default()
+        };
+        let (lengths, hedges) = compare(Some(hedge), script);
+        assert!(lengths[1..5].iter().all(|count| *count > 0), "{lengths:?}");
+        assert!(hedges > 100, "{hedges}");
+    }
 }

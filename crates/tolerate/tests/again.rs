@@ -73,7 +73,7 @@ fn wait_for(retry_after: Option<u64>) -> Decision {
 
 /// The published cases of `x-amz-retry-after` in the AWS retry specification 2.1.
 #[test]
-fn the_servers_wish_is_honoured_and_clamped() {
+fn pushback_is_honoured_and_clamped() {
     let counted = |after| Decision::Retry {
         free: false,
         after: millis(after),
@@ -92,7 +92,7 @@ fn the_servers_wish_is_honoured_and_clamped() {
 }
 
 #[test]
-fn a_wish_that_the_deadline_leaves_no_room_for_costs_nothing() {
+fn a_pushback_beyond_the_deadline_costs_nothing() {
     let mut story = Story::new();
     story.deadline = Deadline::new(Instant::ZERO, millis(1_000));
     let retry_after = Verdict::Throttled {
@@ -164,7 +164,7 @@ fn kinds() -> impl Strategy<Value = Idempotency> {
 }
 
 #[test]
-fn decorrelated_waits_go_by_the_one_before() {
+fn decorrelated_jitter_follows_the_previous_delay() {
     let backoff = BackoffOptions {
         jitter: Jitter::Decorrelated,
         ..BACKOFF

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_tolerate::breaker::{BreakerOutcome, SlowOptions, WindowKind};
+use evenkeel_tolerate::breaker::{BreakerOutcome, SlowCallOptions, WindowKind};
 use evenkeel_tolerate::limit::{
     AimdOptions, Gradient2Options, RemeasureOptions, VegasOptions, WindowOptions,
 };
 use evenkeel_tolerate::queue::CodelRule;
-use evenkeel_tolerate::throttle::{AdmissionOptions, SreOptions};
+use evenkeel_tolerate::throttle::{AdmissionControlOptions, SreOptions};
 use evenkeel_tolerate::{
     AdaptiveLimit, BackoffOptions, Breaker, BreakerOptions, Budget, BudgetOptions, Class,
     CodelOptions, Deadline, HedgeAfter, HedgeDelay, HedgeOptions, HedgeRace, Jitter, LimitOptions,
@@ -78,7 +78,7 @@ proptest! {
         let options = BreakerOptions {
             consecutive: Some(consecutive),
             failure_ratio: Some(ratio),
-            slow: Some(SlowOptions { after: slow, ratio }),
+            slow: Some(SlowCallOptions { after: slow, ratio }),
             window,
             minimum_attempts: attempts,
             open_for,
@@ -164,7 +164,7 @@ proptest! {
         let rate = Rate::new(RateOptions { per_second, burst });
         let budget = Budget::new(BudgetOptions { ratio, floor_per_second: per_second, burst: ratio }, Instant::ZERO);
         let sre = SreOptions { k: ratio, window, max: per_second, minimum_attempts: u64::from(burst) };
-        let admission = AdmissionOptions {
+        let admission = AdmissionControlOptions {
             threshold: ratio, aggression: per_second, max: ratio, per_second, window, minimum_attempts: 0,
         };
         let throttles = [ThrottleOptions::Sre(sre), ThrottleOptions::Admission(admission)].map(Throttle::new);

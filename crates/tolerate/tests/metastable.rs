@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_tolerate::clock::{Clock, Sleep, VirtualClock};
+use evenkeel_tolerate::clock::{AsyncClock, Clock, VirtualClock};
 use evenkeel_tolerate::limit::Gradient2Options;
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, Call, Class, Jitter, LimitOptions, Queue, QueueOptions,

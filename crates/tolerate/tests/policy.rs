@@ -87,7 +87,7 @@ fn the_same_seed_takes_the_same_way() {
 }
 
 #[test]
-fn every_decision_is_heard() {
+fn every_decision_is_an_event() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let to = Arc::clone(&heard);
     let listen = move |policy: &str, call: &Call, _: Instant, event: &Event| {
@@ -123,7 +123,7 @@ fn every_decision_is_heard() {
 }
 
 #[test]
-fn a_thread_takes_the_same_way() {
+fn threads_get_the_same_decisions() {
     let (clock, policy) = policy(usual());
     let recovered = policy
         .call(CALL)
@@ -197,7 +197,7 @@ fn what_cannot_be_stable_is_not_built() {
     let lints = at(0.072).expect_err("unstable");
     assert_eq!(
         lints.to_string(),
-        "unstable: 300 attempts a second for a capacity of 300; stable with a budget ratio below 0.071"
+        "unstable: 300 attempts per second for a capacity of 300; stable with a budget ratio below 0.071"
     );
     let mut none = usual();
     (none.retries, none.retries_after_timeout, none.budget.ratio) = (0, 0, 0.2);

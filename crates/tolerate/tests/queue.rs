@@ -191,7 +191,7 @@ fn back_after(good: &[u32; END]) -> Option<usize> {
 }
 
 #[test]
-fn a_stall_ends_when_nothing_is_served_that_nobody_waits_for() {
+fn a_stall_ends_when_no_expired_request_is_served() {
     for seed in 1..=3 {
         let naive = World::run(BUSY, VecDeque::new(), seed);
         assert_eq!(

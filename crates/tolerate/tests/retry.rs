@@ -255,7 +255,7 @@ fn a_refused_stream_is_retried_whatever_is_listed_as_long_as_there_is_a_body_and
 }
 
 #[test]
-fn what_the_user_took_out_of_the_list_is_not_retried_at_all() {
+fn what_the_user_does_not_list_is_not_retried() {
     let without = |change: fn(&mut RetryOn)| {
         let mut options = options();
         change(&mut options.on);

@@ -247,7 +247,7 @@ fn a_throttle_asks_less() {
 }
 
 #[test]
-fn a_rate_makes_wait_and_a_closure_says_until_when() {
+fn a_rate_delays_until_the_deadline_that_a_closure_gives() {
     let rate = RateOptions {
         per_second: 0.001,
         burst: 2,
@@ -312,7 +312,7 @@ impl Service<(Class, u64)> for Slow {
 
 /// As a server uses it: a request says of which class it is and until when its client waits.
 #[test]
-fn a_queue_serves_by_class_and_whom_somebody_waits_for() {
+fn a_queue_serves_by_class_and_drops_expired_requests() {
     use std::cell::RefCell;
 
     let clock = VirtualClock::new();
@@ -386,7 +386,7 @@ fn a_queue_serves_by_class_and_whom_somebody_waits_for() {
 }
 
 #[test]
-fn faults_on_purpose_are_not_made() {
+fn injected_faults_are_not_made() {
     let abort = AbortOptions {
         share: 0.5,
         status: 503,

@@ -1,7 +1,7 @@
 //! Resolves circuit breakers: typed values, and defaults for the rest.
 
 use evenkeel_tolerate::BreakerOptions;
-use evenkeel_tolerate::breaker::{SlowOptions, WindowKind};
+use evenkeel_tolerate::breaker::{SlowCallOptions, WindowKind};
 
 use super::typed::{pick, pick_whole, section};
 use crate::defaults;
@@ -17,7 +17,7 @@ pub(crate) fn resolve_breaker(typed: &BreakerConfig) -> BreakerOptions {
     BreakerOptions {
         consecutive: (consecutive > 0).then_some(consecutive),
         failure_ratio: Some(pick(typed.failure_ratio.as_ref(), defaults::BREAKER_RATIO)),
-        slow: slow.after.map(|after| SlowOptions {
+        slow: slow.after.map(|after| SlowCallOptions {
             after: after.value,
             ratio: pick(slow.ratio.as_ref(), defaults::BREAKER_SLOW_RATIO),
         }),

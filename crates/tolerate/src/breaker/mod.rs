@@ -29,7 +29,7 @@ use evenkeel_core::Instant;
 use pending::PendingOutcomes;
 use state_machine::StateMachine;
 
-pub use options::{BreakerOptions, SlowOptions, WindowKind};
+pub use options::{BreakerOptions, SlowCallOptions, WindowKind};
 pub use state::{
     Admitted, BreakerOpen, BreakerOutcome, BreakerSnapshot, BreakerState, OpenReason, Transition,
 };

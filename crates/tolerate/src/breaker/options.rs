@@ -14,7 +14,7 @@ pub struct BreakerOptions {
     /// (resilience4j, Hystrix).
     pub failure_ratio: Option<f64>,
     /// Opens when too many attempts of the window were slow. Default none.
-    pub slow: Option<SlowOptions>,
+    pub slow: Option<SlowCallOptions>,
     /// The window of the ratios. Default the last 10 s (Hystrix).
     pub window: WindowKind,
     /// With fewer attempts in the window than this, ratios are ignored. Default 20 (Hystrix).
@@ -58,7 +58,7 @@ impl Default for BreakerOptions {
 /// When attempts count as slow.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SlowOptions {
+pub struct SlowCallOptions {
     /// An attempt that takes longer is slow.
     #[serde(with = "crate::serde_duration")]
     pub after: Duration,

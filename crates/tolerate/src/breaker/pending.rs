@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_kept_apart_and_failures_come_first() {
+    fn kinds_are_separate_and_failures_come_first() {
         let pending = PendingOutcomes::default();
         assert!(pending.is_empty());
         for (is_bad, is_slow) in [(false, false), (true, false), (false, true), (true, false)] {

@@ -2,7 +2,7 @@
 
 use evenkeel_core::{Instant, Random, duration_from_seconds};
 
-use super::options::{BreakerOptions, SlowOptions};
+use super::options::{BreakerOptions, SlowCallOptions};
 use super::pending::OutcomeCount;
 use super::state::{
     Admitted, BreakerOpen, BreakerOutcome, BreakerSnapshot, BreakerState, OpenReason, Transition,
@@ -148,7 +148,7 @@ impl StateMachine {
         if (options.failure_ratio).is_some_and(|ratio| ratios.bad > 0 && ratios.failed() >= ratio) {
             return Some(OpenReason::Ratio);
         }
-        let is_slow = |rule: SlowOptions| ratios.slow > 0 && ratios.slow() >= rule.ratio;
+        let is_slow = |rule: SlowCallOptions| ratios.slow > 0 && ratios.slow() >= rule.ratio;
         options
             .slow
             .is_some_and(is_slow)

@@ -154,10 +154,10 @@ fn shares_need_enough_attempts() {
 }
 
 #[test]
-fn slow_ones_open_it_though_they_are_well() {
+fn slow_attempts_open_it_though_they_succeed() {
     let breaker = Breaker::new(
         BreakerOptions {
-            slow: Some(SlowOptions {
+            slow: Some(SlowCallOptions {
                 after: Duration::from_millis(100),
                 ratio: 0.6,
             }),
@@ -185,7 +185,7 @@ fn slow_ones_open_it_though_they_are_well() {
 }
 
 #[test]
-fn what_was_asked_before_does_not_decide_what_comes_after() {
+fn an_attempt_from_before_a_transition_decides_nothing_after_it() {
     let breaker = Breaker::new(
         BreakerOptions {
             consecutive: Some(1),
@@ -207,7 +207,7 @@ fn what_was_asked_before_does_not_decide_what_comes_after() {
 }
 
 #[test]
-fn a_trial_that_is_dropped_gives_its_permit_back() {
+fn a_dropped_trial_releases_its_permit() {
     let breaker = Arc::new(Breaker::new(
         BreakerOptions {
             consecutive: Some(1),
@@ -230,7 +230,7 @@ fn a_trial_that_is_dropped_gives_its_permit_back() {
 }
 
 #[test]
-fn orders_hold_until_they_are_taken_back() {
+fn a_forced_state_holds_until_reset() {
     let breaker = Breaker::new(BreakerOptions::default(), 1);
     breaker.force(true);
     assert_eq!(
@@ -323,7 +323,7 @@ fn never() -> BreakerOptions {
     BreakerOptions {
         consecutive: None,
         failure_ratio: None,
-        slow: Some(SlowOptions {
+        slow: Some(SlowCallOptions {
             after: Duration::from_millis(10),
             ratio: 2.0,
         }),

@@ -31,7 +31,7 @@ pub trait Clock: Send + Sync {
 
 /// A clock that tasks can wait on.
 #[cfg(feature = "async")]
-pub trait Sleep: Clock {
+pub trait AsyncClock: Clock {
     /// A timer.
     type Sleeping: Future<Output = ()> + Send;
 
@@ -41,7 +41,7 @@ pub trait Sleep: Clock {
 
 /// A clock that threads can wait on.
 #[cfg(feature = "blocking")]
-pub trait Pause: Clock {
+pub trait BlockingClock: Clock {
     /// Returns at `at`, or at once if that has passed.
     fn pause_until(&self, at: Instant);
 
@@ -91,7 +91,7 @@ impl Clock for SystemClock {
 }
 
 #[cfg(feature = "tokio")]
-impl Sleep for SystemClock {
+impl AsyncClock for SystemClock {
     type Sleeping = tokio::time::Sleep;
 
     fn sleep_until(&self, at: Instant) -> tokio::time::Sleep {
@@ -103,7 +103,7 @@ impl Sleep for SystemClock {
 }
 
 #[cfg(feature = "blocking")]
-impl Pause for SystemClock {
+impl BlockingClock for SystemClock {
     #[expect(
         clippy::disallowed_methods,
         reason = "a back-off of a thread is to sleep"

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use super::{Clock, Sleep};
+use super::{AsyncClock, Clock};
 
 /// A clock for tests. Its time advances only when everything waits for it (see [`VirtualClock::run`]), or by hand.
 #[derive(Debug, Clone, Default)]
@@ -105,7 +105,7 @@ impl Clock for VirtualClock {
     }
 }
 
-impl Sleep for VirtualClock {
+impl AsyncClock for VirtualClock {
     type Sleeping = VirtualSleep;
 
     fn sleep_until(&self, at: Instant) -> VirtualSleep {
@@ -118,7 +118,7 @@ impl Sleep for VirtualClock {
 }
 
 #[cfg(feature = "blocking")]
-impl super::Pause for VirtualClock {
+impl super::BlockingClock for VirtualClock {
     fn pause_until(&self, at: Instant) {
         self.move_to(at);
     }

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn none_begins_at_the_end_or_beside_one_that_is_to_stay_alone() {
+    fn no_hedge_begins_at_the_end_or_of_an_unhedged_attempt() {
         assert_eq!(HedgeRace::new(at(0), DELAY, 9, at(10)).due(), None);
         assert_eq!(HedgeRace::new(at(0), DELAY, 9, at(11)).due(), Some(at(10)));
         assert_eq!(HedgeRace::new(at(0), DELAY, 0, Instant::NEVER).due(), None);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_begin_is_put_off_or_given_up() {
+    fn a_hedge_that_cannot_begin_is_postponed_or_given_up() {
         let mut race = HedgeRace::new(at(0), DELAY, 1, Instant::NEVER);
         race.postpone(at(12));
         assert_eq!(race.due(), Some(at(22)));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_end_waits_for_the_others_and_a_good_one_for_nobody() {
+    fn a_failure_waits_for_the_others_and_a_success_decides_at_once() {
         let mut race = HedgeRace::new(at(0), DELAY, 3, Instant::NEVER);
         race.hedge_started(at(10));
         race.hedge_started(at(20));

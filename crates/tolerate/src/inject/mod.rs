@@ -211,7 +211,7 @@ mod tests {
 
     /// Both at 30 %: they meet in 9 % of the requests, and one follows another in 30 % of the cases.
     #[test]
-    fn delays_and_aborts_know_nothing_of_each_other() {
+    fn delays_and_aborts_are_independent() {
         let faults = pattern(options(0.3, 0.3, 5), 1 << 17);
         let part = |count: usize| count as f64 / faults.len() as f64;
         let both = faults

@@ -76,7 +76,7 @@ pub struct LimitSnapshot {
 #[derive(Debug)]
 pub struct AdaptiveLimit {
     window: SampleWindow,
-    algorithm: Mutex<Algorithm>,
+    algorithm: Mutex<LimitAlgorithm>,
     /// A fixed limit has nothing to learn.
     is_fixed: AtomicBool,
     published: PublishedLimit,
@@ -109,7 +109,7 @@ impl AdaptiveLimit {
         now: Instant,
         seed: u64,
     ) -> Self {
-        let algorithm = Algorithm::new(options, now, seed);
+        let algorithm = LimitAlgorithm::new(options, now, seed);
         let published = PublishedLimit {
             limit: AtomicU32::new(0),
             why: AtomicU8::new(0),
@@ -120,7 +120,7 @@ impl AdaptiveLimit {
         published.show(&algorithm);
         Self {
             window: SampleWindow::new(window, now),
-            is_fixed: AtomicBool::new(matches!(algorithm, Algorithm::Fixed(_))),
+            is_fixed: AtomicBool::new(matches!(algorithm, LimitAlgorithm::Fixed(_))),
             algorithm: Mutex::new(algorithm),
             published,
         }
@@ -176,9 +176,9 @@ impl AdaptiveLimit {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let options = options.beginning_with(algorithm.limit());
-        *algorithm = Algorithm::new(&options, now, seed);
+        *algorithm = LimitAlgorithm::new(&options, now, seed);
         self.window.set_length(Duration::ZERO, false);
-        let is_fixed = matches!(*algorithm, Algorithm::Fixed(_));
+        let is_fixed = matches!(*algorithm, LimitAlgorithm::Fixed(_));
         self.is_fixed.store(is_fixed, Ordering::Relaxed);
         self.published.show(&algorithm);
     }
@@ -206,7 +206,7 @@ impl AdaptiveLimit {
 }
 
 impl PublishedLimit {
-    fn show(&self, algorithm: &Algorithm) {
+    fn show(&self, algorithm: &LimitAlgorithm) {
         let baseline = algorithm.baseline().map_or(0, nanos);
         let gradient = algorithm.gradient().map_or(0, f64::to_bits);
         self.limit.store(algorithm.limit(), Ordering::Relaxed);
@@ -231,14 +231,14 @@ impl LimitOptions {
 
 /// The algorithm in use.
 #[derive(Debug)]
-enum Algorithm {
+enum LimitAlgorithm {
     Fixed(u32),
     Gradient2(Gradient2),
     Vegas(Vegas),
     Aimd(Aimd),
 }
 
-impl Algorithm {
+impl LimitAlgorithm {
     fn new(options: &LimitOptions, now: Instant, seed: u64) -> Self {
         match options {
             LimitOptions::Fixed(limit) => Self::Fixed(*limit),
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_those_of_their_places() {
+    fn labels_are_in_the_order_of_their_indices() {
         for (index, why) in (0..).zip(LimitReason::ALL) {
             assert_eq!((LimitReason::from_index(index), why as u8), (why, index));
         }

@@ -1,7 +1,7 @@
 //! The policy engine: a policy object around any fallible call, async or blocking.
 //!
-//! Intuition: the mechanisms of this crate decide one thing each and never wait. Here they are composed in the one order that
-//! works ([`call`] says why), and somebody waits. What is decided stays in the mechanisms, which the proxy uses as well.
+//! Intuition: the mechanisms of this crate decide one thing each and never wait. The engine composes them in the one order that
+//! works (`call/mod.rs` says why), and waits where they say so. The decisions stay in the mechanisms, which the proxy uses as well.
 
 mod attempt;
 mod hooks;

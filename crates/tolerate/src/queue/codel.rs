@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn overloaded_is_when_the_luckiest_waits_too_long() {
+    fn overloaded_is_when_the_minimum_wait_is_too_long() {
         let mut rule = MinimumDelay::new(CodelOptions::default());
         // The first interval ends at once, as it began at no time; in the second all wait 6 ms or more.
         assert!(

@@ -130,7 +130,7 @@ impl DequeueReason {
 
 /// An entry that has left the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use = "somebody waits for it"]
+#[must_use = "its owner waits for it"]
 pub struct Dequeued<T> {
     /// The item.
     pub item: T,
@@ -164,7 +164,7 @@ pub struct ReturnedEntry {
 
 /// The result of [`Queue::push`].
 #[derive(Debug)]
-#[must_use = "what was refused, or made room, has to be told"]
+#[must_use = "the owner of a rejected or displaced item has to be informed"]
 pub enum PushResult<T> {
     /// It waits.
     Queued(Ticket),

@@ -101,7 +101,7 @@ fn what_is_past_its_deadline_is_not_served() {
 }
 
 #[test]
-fn one_behind_with_an_earlier_deadline_is_found_out_when_its_turn_comes() {
+fn one_behind_with_an_earlier_deadline_expires_when_its_turn_comes() {
     let mut queue = Queue::new(plain(10));
     push(&mut queue, 0, Class::Critical, 1);
     assert!(matches!(

@@ -42,7 +42,7 @@ fn a_burst_and_then_the_rate() {
 }
 
 #[test]
-fn who_reserves_is_told_when_and_nobody_else_goes_then() {
+fn a_reservation_has_its_time_and_no_other_caller_gets_it() {
     let at = Instant::from_millis;
     let rate = rate(10.0, 2);
     let now = at(5_000);
@@ -153,7 +153,7 @@ fn keys_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_flood_of_keys_gives_a_heavy_one_nothing() {
+fn a_flood_of_keys_gives_a_heavy_key_no_tokens() {
     let rate = keyed(10.0, 20, 64);
     let (heavy, mut taken) = (1_000_000_u32, 0);
     let seconds = 20;
@@ -190,7 +190,7 @@ fn texts_can_be_keys() {
 
 proptest! {
     #[test]
-    fn what_is_told_is_true_to_the_nanosecond(
+    fn retry_times_are_exact_to_the_nanosecond(
         per_second in prop_oneof![0.01..10.0_f64, 1.0..1e7_f64], burst in 1_u32..50,
         waits in proptest::collection::vec(0_u64..3_000_000_000, 1..100),
     ) {

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn other_options_keep_what_is_there() {
+    fn new_options_keep_available_tokens() {
         let changing = budget(0.0, 0.0, 20.0);
         for _ in 0..15 {
             assert!(changing.try_spend(Instant::ZERO));

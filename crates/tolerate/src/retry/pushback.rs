@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_made_of_it() {
+    fn how_pushback_is_used() {
         let own = Duration::from_millis(50);
         let mut rng = Random::seeded(1);
         let mut of = |options: PushbackOptions, pushback| options.delay(pushback, own, &mut rng);

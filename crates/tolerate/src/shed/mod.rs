@@ -9,7 +9,9 @@
 
 pub mod throttle;
 
-pub use throttle::{AdmissionOptions, SreOptions, Throttle, ThrottleOptions, ThrottleSnapshot};
+pub use throttle::{
+    AdmissionControlOptions, SreOptions, Throttle, ThrottleOptions, ThrottleSnapshot,
+};
 
 use std::fmt;
 use std::str::FromStr;
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_may_be_nothing_but_not_more_than_all() {
+    fn a_share_is_between_zero_and_one() {
         let options = ShedOptions {
             sheddable: 0.0,
             critical_plus: 7.0,
@@ -212,7 +214,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_admits_a_lesser_class_admits_a_greater(in_flight in 0_u32..3_000, limit in 0_u32..2_000) {
+        fn a_limit_that_admits_a_class_admits_higher_ones(in_flight in 0_u32..3_000, limit in 0_u32..2_000) {
             for pair in Class::ALL.windows(2) {
                 prop_assert!(!admits(pair[0], in_flight, limit) || admits(pair[1], in_flight, limit));
             }

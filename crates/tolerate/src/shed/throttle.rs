@@ -30,7 +30,7 @@ pub enum ThrottleOptions {
     /// That of Google's SRE book. The default.
     Sre(SreOptions),
     /// That of Envoy's admission control.
-    Admission(AdmissionOptions),
+    Admission(AdmissionControlOptions),
 }
 
 impl Default for ThrottleOptions {
@@ -70,7 +70,7 @@ impl Default for SreOptions {
 /// Rejects with the probability `min(max, ((requests − accepts / threshold) / (requests + 1))^(1 / aggression))`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub struct AdmissionOptions {
+pub struct AdmissionControlOptions {
     /// Rejecting begins when a smaller share than this is accepted, above 0 to 1. Default 0.95 (Envoy).
     pub threshold: f64,
     /// A higher value rejects more as soon as it begins, from 1. Default 1 (Envoy).
@@ -86,7 +86,7 @@ pub struct AdmissionOptions {
     pub minimum_attempts: u64,
 }
 
-impl Default for AdmissionOptions {
+impl Default for AdmissionControlOptions {
     fn default() -> Self {
         Self {
             threshold: 0.95,
@@ -107,7 +107,7 @@ impl SreOptions {
     }
 }
 
-impl AdmissionOptions {
+impl AdmissionControlOptions {
     /// The probability of a rejection after `requests`, of which `accepts` were accepted.
     #[must_use]
     pub fn refuse(&self, requests: f64, accepts: f64) -> f64 {
@@ -406,16 +406,16 @@ mod tests {
             (100.0, 0.0, 1.0, 0.8),
             (1_000.0, 800.0, 1.0, 0.157_737),
         ] {
-            let options = AdmissionOptions {
+            let options = AdmissionControlOptions {
                 aggression,
-                ..AdmissionOptions::default()
+                ..AdmissionControlOptions::default()
             };
             let part = options.refuse(requests, accepts);
             assert!(close(part, expected), "{requests} {accepts}: {part}");
         }
-        let quiet = AdmissionOptions {
+        let quiet = AdmissionControlOptions {
             per_second: 10.0,
-            ..AdmissionOptions::default()
+            ..AdmissionControlOptions::default()
         };
         assert!(close(quiet.refuse(299.0, 0.0), 0.0), "below 10/s in 30 s");
         assert!(close(quiet.refuse(300.0, 0.0), 0.8));
@@ -426,7 +426,7 @@ mod tests {
         let mut rng = Random::seeded(1);
         for options in [
             ThrottleOptions::default(),
-            ThrottleOptions::Admission(AdmissionOptions::default()),
+            ThrottleOptions::Admission(AdmissionControlOptions::default()),
         ] {
             let throttle = Throttle::new(options);
             for n in 0..10_000 {
@@ -465,8 +465,8 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_well_again_is_asked_again() {
-        let options = AdmissionOptions::default();
+    fn a_server_that_has_recovered_is_asked_again() {
+        let options = AdmissionControlOptions::default();
         let throttle = Throttle::new(ThrottleOptions::Admission(options));
         let mut rng = Random::seeded(1);
         for second in 0..100_u64 {
@@ -543,7 +543,7 @@ mod tests {
             let accepts = requests * share;
             let sre = SreOptions { k, ..SreOptions::default() }.refuse(requests, accepts);
             prop_assert!((0.0..1.0).contains(&sre));
-            let options = AdmissionOptions { aggression, ..AdmissionOptions::default() };
+            let options = AdmissionControlOptions { aggression, ..AdmissionControlOptions::default() };
             prop_assert!((0.0..=0.8).contains(&options.refuse(requests, accepts)));
         }
     }

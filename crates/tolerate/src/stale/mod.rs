@@ -78,7 +78,7 @@ pub struct Servable<T> {
 #[derive(Debug)]
 pub struct StaleStore<T> {
     max_bytes: usize,
-    entries: BTreeMap<Arc<[u8]>, Entry<T>>,
+    entries: BTreeMap<Arc<[u8]>, StoreEntry<T>>,
     /// Keys by their last use, the oldest first.
     order: BTreeMap<u64, Arc<[u8]>>,
     bytes: usize,
@@ -86,7 +86,7 @@ pub struct StaleStore<T> {
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct StoreEntry<T> {
     value: Arc<T>,
     stored_at: Instant,
     fresh_until: Instant,
@@ -144,7 +144,7 @@ impl<T> StaleStore<T> {
         self.ticks += 1;
         self.order.insert(self.ticks, Arc::clone(&key));
         self.bytes += bytes;
-        let entry = Entry {
+        let entry = StoreEntry {
             value: Arc::new(value),
             stored_at: now,
             fresh_until: now + lifetimes.fresh,

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use tower_service::Service;
 
-use crate::clock::{Sleep, SystemClock};
+use crate::clock::{AsyncClock, SystemClock};
 use crate::policy::{AnyError, Classify, Failed, Recovery};
 use crate::{Call, Verdict};
 
@@ -92,7 +92,7 @@ where
     S::Error: Send + Sync,
     Q: Clone + Send + 'static,
     K: Classify<S::Response, S::Error> + Clone + Send + Sync + 'static,
-    C: Sleep + 'static,
+    C: AsyncClock + 'static,
     D: DescribeCall<Q>,
 {
     type Response = S::Response;

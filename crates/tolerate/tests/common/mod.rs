@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_tolerate::clock::{Sleep, VirtualClock};
+use evenkeel_tolerate::clock::{AsyncClock, VirtualClock};
 use evenkeel_tolerate::{
     BackoffOptions, BudgetOptions, HedgeAfter, HedgeOptions, Jitter, Recovery, RecoveryOptions,
 };

@@ -91,7 +91,7 @@ fn an_open_breaker_and_a_full_limit_stop_a_call() {
 
 /// A breaker for each server: who fails is not asked, and the call goes on elsewhere or says that it was refused.
 #[test]
-fn a_breaker_refuses_who_fails() {
+fn a_breaker_rejects_a_failing_server() {
     use evenkeel_tolerate::BreakerOptions;
     use evenkeel_tolerate::breaker::BreakerState;
     use evenkeel_tolerate::policy::Breakers;

@@ -78,7 +78,7 @@ fn it_tries_again_until_it_works_and_says_what_it_did() {
 }
 
 #[test]
-fn what_is_left_is_told_to_each_attempt() {
+fn each_attempt_knows_the_remaining_time() {
     let (clock, policy) = policy(usual());
     let seen = RefCell::new(Vec::new());
     let callers = Deadline::new(Instant::ZERO, millis(700));
@@ -220,7 +220,7 @@ fn a_hedge_that_fails_leaves_the_first_to_answer() {
 }
 
 #[test]
-fn nothing_is_hedged_that_may_not_overlap_or_that_nobody_pays() {
+fn nothing_is_hedged_that_may_not_overlap_or_without_budget() {
     for (call, burst) in [
         (Call::once("a"), 10.0),
         (Call::keyed("b"), 10.0),
@@ -269,7 +269,7 @@ fn servers_that_were_tried_are_avoided() {
 }
 
 #[test]
-fn a_repair_runs_between_attempts_and_an_error_is_never_lost() {
+fn a_repair_runs_between_attempts_and_no_error_is_lost() {
     let (clock, policy) = policy(usual());
     let broken = Arc::new(AtomicU32::new(1));
     let run = policy

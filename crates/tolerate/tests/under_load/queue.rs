@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_tolerate::clock::Sleep;
+use evenkeel_tolerate::clock::AsyncClock;
 use evenkeel_tolerate::{Call, Deadline, LimitOptions, QueueOptions, RecoveryOptions};
 
 use super::common::{Crowd, millis, options, policy};

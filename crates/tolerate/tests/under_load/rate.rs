@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use evenkeel_core::Instant;
-use evenkeel_tolerate::clock::{Clock, Sleep};
+use evenkeel_tolerate::clock::{AsyncClock, Clock};
 use evenkeel_tolerate::{
     Call, Deadline, LimitOptions, Rate, RateOptions, Recovery, RecoveryOptions,
 };
@@ -63,7 +63,7 @@ fn callers_that_give_up_cost_no_token() {
 
 /// The second in line moves up when the first goes.
 #[test]
-fn who_waits_behind_moves_up_at_once() {
+fn those_behind_move_up_at_once() {
     let (clock, policy) = policy(paced());
     let ends = RefCell::new(Vec::new());
     let mut crowd = Crowd::default();
@@ -87,7 +87,7 @@ fn who_waits_behind_moves_up_at_once() {
 
 /// Its token goes on also if the one that has it waits for something else then.
 #[test]
-fn a_token_of_one_that_waits_for_a_place_goes_on() {
+fn a_token_of_a_dropped_attempt_goes_to_the_next() {
     let options = RecoveryOptions {
         limit: Some(LimitOptions::Fixed(1)),
         queue: Some(evenkeel_tolerate::QueueOptions {
@@ -134,7 +134,7 @@ fn a_token_of_one_that_waits_for_a_place_goes_on() {
 
 /// Without a policy: whoever reserves next gets what was given back, and no more is given out than the rate allows.
 #[test]
-fn a_reserved_token_that_is_given_back_is_the_next_ones() {
+fn a_reservation_that_is_given_back_goes_to_the_next_caller() {
     let rate = Rate::new(ten_a_second());
     let mut waiting: Vec<(Instant, Option<evenkeel_tolerate::rate::Reservation>)> = Vec::new();
     let mut used = Vec::new();
@@ -161,7 +161,7 @@ fn a_reserved_token_that_is_given_back_is_the_next_ones() {
 
 /// Threads that wait: one that is refused, because its token would come after its deadline, takes none.
 #[test]
-fn threads_get_what_there_is() {
+fn threads_get_slots_tokens_and_stale_values() {
     let options = RecoveryOptions {
         rate: Some(RateOptions {
             per_second: 200.0,

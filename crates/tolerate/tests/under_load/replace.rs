@@ -95,7 +95,7 @@ fn what_is_in_flight_is_counted_under_another_limit() {
 }
 
 #[test]
-fn more_places_are_for_those_who_wait() {
+fn more_slots_go_to_those_that_wait() {
     let queued = |places| RecoveryOptions {
         limit: Some(LimitOptions::Fixed(places)),
         queue: Some(QueueOptions::default()),
@@ -120,7 +120,7 @@ fn more_places_are_for_those_who_wait() {
 }
 
 #[test]
-fn who_waits_for_a_token_goes_on_at_the_new_rate() {
+fn attempts_that_wait_for_a_token_continue_at_the_new_rate() {
     let paced = |per_second| RecoveryOptions {
         rate: Some(RateOptions {
             per_second,

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use evenkeel_core::{Instant, Random};
-use evenkeel_tolerate::clock::{Clock, Sleep, VirtualClock};
+use evenkeel_tolerate::clock::{AsyncClock, Clock, VirtualClock};
 use evenkeel_tolerate::{
     BreakerOptions, Call, Recovery, RecoveryOptions, Stopped, Throttle, ThrottleOptions,
 };
@@ -55,7 +55,7 @@ fn after_two_minutes_of_outage_it_recovers_within_seconds() {
 }
 
 #[test]
-fn five_failures_at_the_start_refuse_nobody() {
+fn five_failures_at_the_start_reject_nothing() {
     let throttle = Throttle::new(ThrottleOptions::default());
     let mut random = Random::seeded(5);
     for n in 0..10_000 {

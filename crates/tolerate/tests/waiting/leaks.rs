@@ -131,7 +131,7 @@ proptest! {
     /// Whoever comes and goes: no more than the limit are inside, everyone ends, nothing is left, and while somebody waits whose
     /// class may have one no place stands empty.
     #[test]
-    fn no_place_is_lost(
+    fn no_slot_is_lost(
         visitors in vec((0_u64..400, 0_usize..4, 1_u64..120, 1_u64..900), 1..40),
         (places, length) in (1_u32..5, 1_u32..20),
     ) {

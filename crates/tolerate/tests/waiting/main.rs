@@ -58,7 +58,7 @@ pub(crate) async fn takes(
 }
 
 #[test]
-fn who_matters_more_is_served_first_and_each_class_in_order() {
+fn higher_classes_are_served_first_and_each_class_in_order() {
     let (clock, policy) = policy(queued(1, 10));
     let order = RefCell::new(Vec::new());
     let mut crowd = Crowd::default();
@@ -134,7 +134,7 @@ fn what_is_past_its_time_is_not_served() {
 
 /// At the very moment at which a place becomes free, its time is over: it is found at the dequeue.
 #[test]
-fn a_place_does_not_go_to_who_is_late() {
+fn a_slot_does_not_go_to_an_expired_entry() {
     let (clock, policy) = policy(queued(1, 10));
     let ends = RefCell::new(Vec::new());
     let mut crowd = Crowd::default();
@@ -193,7 +193,7 @@ fn a_full_queue_refuses_and_makes_room_for_what_matters_more() {
 }
 
 #[test]
-fn who_has_places_left_of_its_class_passes_those_who_have_none() {
+fn a_class_with_slots_left_overtakes_those_without() {
     let (clock, policy) = policy(queued(4, 10));
     let ends = RefCell::new(Vec::new());
     let mut crowd = Crowd::default();
@@ -213,7 +213,7 @@ fn who_has_places_left_of_its_class_passes_those_who_have_none() {
 }
 
 #[test]
-fn nobody_is_displaced_for_who_need_not_wait() {
+fn nothing_is_displaced_for_an_attempt_that_need_not_wait() {
     let (clock, policy) = policy(queued(4, 1));
     let mut crowd = Crowd::default();
     let crawlers = [Class::Sheddable; 4];
@@ -267,7 +267,7 @@ fn when_the_first_goes_the_next_is_looked_at() {
 }
 
 #[test]
-fn nobody_passes_who_is_no_less_important() {
+fn an_attempt_overtakes_only_lower_classes() {
     let page = CALL.class(Class::Critical);
     // Without a class, it may fill the limit; it waits like a page all the same.
     assert_eq!(
@@ -282,7 +282,7 @@ fn nobody_passes_who_is_no_less_important() {
 
 /// It was served, and dropped before it looked.
 #[test]
-fn a_place_for_who_is_gone_goes_on_to_the_next() {
+fn a_slot_of_a_dropped_attempt_goes_to_the_next() {
     let (clock, policy) = policy(queued(1, 10));
     let mut context = Context::from_waker(Waker::noop());
     let call = || Box::pin(takes(&policy, &clock, CALL, 100));
@@ -303,7 +303,7 @@ fn a_place_for_who_is_gone_goes_on_to_the_next() {
 
 /// A server's trial that waits for a place does not keep others from trying.
 #[test]
-fn who_waits_holds_no_trial() {
+fn an_attempt_that_waits_holds_no_trial() {
     let mut options = queued(1, 10);
     options.breaker = Some(BreakerOptions {
         consecutive: Some(1),
@@ -371,7 +371,7 @@ fn codel_refuses_what_waited_while_all_do() {
 }
 
 #[test]
-fn a_second_attempt_does_not_wait_nor_take_a_place_from_who_does() {
+fn a_hedge_neither_waits_nor_overtakes_those_that_wait() {
     let mut options = queued(2, 10);
     options.hedge = Some(HedgeOptions {
         after: HedgeAfter::Delay(millis(50)),
@@ -396,7 +396,7 @@ fn a_second_attempt_does_not_wait_nor_take_a_place_from_who_does() {
 
 /// Its server died while it waited: the place is not used, and free for others.
 #[test]
-fn who_waited_asks_the_breaker_again() {
+fn an_attempt_that_waited_asks_the_breaker_again() {
     let mut options = queued(1, 10);
     options.breaker = Some(BreakerOptions {
         consecutive: Some(1),
@@ -434,7 +434,7 @@ fn who_waited_asks_the_breaker_again() {
 }
 
 #[test]
-fn options_are_replaced_while_somebody_waits() {
+fn options_are_replaced_while_attempts_wait() {
     let (clock, policy) = policy(queued(1, 10));
     let ends = RefCell::new(Vec::new());
     let mut crowd = Crowd::default();

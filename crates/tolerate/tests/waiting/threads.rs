@@ -68,7 +68,7 @@ fn wait_for_each_other(threads: u32, places: u32, times: u32) {
 
 /// Some are served in the very moment in which they go.
 #[test]
-fn threads_that_give_up_lose_no_place() {
+fn threads_that_give_up_lose_no_slot() {
     let policy = Recovery::named("threads")
         .options(RecoveryOptions {
             deadline: Some(millis(60_000)),

@@ -10,7 +10,7 @@ use evenkeel_core::Instant;
 
 use super::execution::{ActiveAttempt, Execution};
 use super::wait_async::poll_timer;
-use crate::clock::Sleep;
+use crate::clock::AsyncClock;
 use crate::policy::{Attempt, Classify, PickServer};
 use crate::{HedgeRace, RaceOutcome, Verdict};
 
@@ -25,17 +25,17 @@ pub(super) struct RoundEnd<T, E> {
 }
 
 /// An attempt beside the first one.
-struct HedgedAttempt<'p, A> {
+struct RunningHedge<'p, A> {
     active: ActiveAttempt<'p>,
     /// `None` if an injected fault aborts it.
     future: Option<Pin<Box<A>>>,
 }
 
 /// An attempt and its hedges, until one of them decides.
-pub(super) struct Round<'c, 'p, C: Sleep, A> {
+pub(super) struct AttemptRound<'c, 'p, C: AsyncClock, A> {
     execution: &'c mut Execution<'p, C>,
     first: Option<ActiveAttempt<'p>>,
-    hedged: Vec<HedgedAttempt<'p, A>>,
+    hedged: Vec<RunningHedge<'p, A>>,
     race: HedgeRace,
 }
 
@@ -46,7 +46,7 @@ enum RoundEvent<T, E> {
     Timer,
 }
 
-impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
+impl<'c, 'p, C: AsyncClock, A> AttemptRound<'c, 'p, C, A> {
     pub(super) fn new(execution: &'c mut Execution<'p, C>, first: ActiveAttempt<'p>) -> Self {
         let race = execution.race(first.attempt.began);
         Self {
@@ -190,9 +190,9 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
             first.set(None);
             late = Some(self.failed(active, Verdict::Timeout, at));
         }
-        let is_late = |hedged: &HedgedAttempt<'p, A>| hedged.active.attempt.ends <= at;
+        let is_late = |hedged: &RunningHedge<'p, A>| hedged.active.attempt.ends <= at;
         while let Some(index) = self.hedged.iter().position(is_late) {
-            let HedgedAttempt { active, future } = self.hedged.swap_remove(index);
+            let RunningHedge { active, future } = self.hedged.swap_remove(index);
             drop(future);
             late = Some(self.failed(active, Verdict::Timeout, at));
         }
@@ -250,14 +250,14 @@ impl<'c, 'p, C: Sleep, A> Round<'c, 'p, C, A> {
             return self.race.stop_hedging();
         };
         let future = active.is_made().then(|| Box::pin(make(active.attempt)));
-        self.hedged.push(HedgedAttempt { active, future });
+        self.hedged.push(RunningHedge { active, future });
         self.race.hedge_started(now);
     }
 
     /// Drops the attempts that are still under way.
     fn cancel(&mut self, now: Instant) {
         let first = self.first.take();
-        for HedgedAttempt { active, future } in self.hedged.drain(..) {
+        for RunningHedge { active, future } in self.hedged.drain(..) {
             drop(future);
             self.execution.cancelled(active, now);
         }

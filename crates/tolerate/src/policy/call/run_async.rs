@@ -11,15 +11,15 @@ use evenkeel_core::Instant;
 
 use super::PreparedCall;
 use super::execution::Execution;
-use super::round::Round;
+use super::round::AttemptRound;
 use super::wait_async::{admit, poll_timer};
 use crate::Decision;
-use crate::clock::Sleep;
+use crate::clock::AsyncClock;
 use crate::policy::{
     Attempt, Classify, PickServer, Recovered, Repair, StaleValues, Stopped, stale_values,
 };
 
-impl<C: Sleep, K, P: PickServer, R> PreparedCall<'_, C, K, P, R> {
+impl<C: AsyncClock, K, P: PickServer, R> PreparedCall<'_, C, K, P, R> {
     /// Makes the call. `attempt` returns the future of each attempt.
     pub async fn run<T, E, F, A>(mut self, mut attempt: F) -> Recovered<T, E>
     where
@@ -42,7 +42,7 @@ impl<C: Sleep, K, P: PickServer, R> PreparedCall<'_, C, K, P, R> {
                 Err(why) => break why,
             };
             let first = active.is_made().then(|| attempt(active.attempt));
-            let ended = Round::new(&mut execution, active)
+            let ended = AttemptRound::new(&mut execution, active)
                 .race(pin!(first), &mut attempt, &self.classify, &mut self.pick)
                 .await;
             if ended.result.is_some() {
@@ -116,7 +116,7 @@ impl<C: Sleep, K, P: PickServer, R> PreparedCall<'_, C, K, P, R> {
 }
 
 /// Runs the repair function, up to the deadline.
-async fn run_repair<C: Sleep, E>(
+async fn run_repair<C: AsyncClock, E>(
     execution: &mut Execution<'_, C>,
     repair: &mut impl Repair<E>,
     error: Option<&E>,
@@ -142,7 +142,7 @@ async fn run_repair<C: Sleep, E>(
     execution.repaired(began, outcome, clock.now());
 }
 
-async fn wait_until<C: Sleep>(execution: &Execution<'_, C>, until: Instant) {
+async fn wait_until<C: AsyncClock>(execution: &Execution<'_, C>, until: Instant) {
     let clock = execution.clock();
     if until > clock.now() {
         clock.sleep_until(until).await;

@@ -14,14 +14,14 @@ use evenkeel_core::Instant;
 
 use super::PreparedCall;
 use super::execution::{ActiveAttempt, Execution, PendingFault};
-use crate::clock::Pause;
+use crate::clock::BlockingClock;
 use crate::policy::mechanisms::{LimitPermit, QueuedAttempt, RateTicket, RateToken};
 use crate::policy::{
     Attempt, Classify, PickServer, Recovered, RepairBlocking, StaleValues, Stopped, stale_values,
 };
 use crate::{Decision, Verdict};
 
-impl<C: Pause, K, P: PickServer, R> PreparedCall<'_, C, K, P, R> {
+impl<C: BlockingClock, K, P: PickServer, R> PreparedCall<'_, C, K, P, R> {
     /// Makes the call on this thread.
     pub fn run_blocking<T, E, F>(mut self, mut attempt: F) -> Recovered<T, E>
     where
@@ -131,7 +131,7 @@ fn error<T, E>(last: &Option<Result<T, E>>) -> Option<&E> {
 }
 
 /// Begins an attempt as soon as it is admitted. `now` becomes the time of that, or of the rejection.
-fn admit<'p, C: Pause>(
+fn admit<'p, C: BlockingClock>(
     execution: &mut Execution<'p, C>,
     pick: &mut impl PickServer,
     now: &mut Instant,
@@ -166,7 +166,7 @@ impl Wake for ThreadWaker {
     }
 }
 
-fn wait_for_token<C: Pause>(clock: &C, mut ticket: RateTicket) -> RateToken {
+fn wait_for_token<C: BlockingClock>(clock: &C, mut ticket: RateTicket) -> RateToken {
     let waker = Waker::from(Arc::new(ThreadWaker(thread::current())));
     loop {
         match ticket.poll(clock.now(), &waker) {
@@ -177,7 +177,7 @@ fn wait_for_token<C: Pause>(clock: &C, mut ticket: RateTicket) -> RateToken {
 }
 
 /// A slot, or why there is none.
-fn leave_queue<'p, C: Pause>(
+fn leave_queue<'p, C: BlockingClock>(
     clock: &C,
     mut waiting: QueuedAttempt<'p>,
 ) -> Result<LimitPermit<'p>, Stopped> {
@@ -196,7 +196,11 @@ fn leave_queue<'p, C: Pause>(
 }
 
 /// Waits for an injected fault; the verdict of the attempt, if it is not made.
-fn meet_fault<C: Pause>(clock: &C, fault: PendingFault, attempt: &Attempt) -> Option<Verdict> {
+fn meet_fault<C: BlockingClock>(
+    clock: &C,
+    fault: PendingFault,
+    attempt: &Attempt,
+) -> Option<Verdict> {
     clock.pause_until(fault.until.min(attempt.ends));
     if fault.until >= attempt.ends {
         Some(Verdict::Timeout)

@@ -8,12 +8,12 @@ use evenkeel_core::Instant;
 
 use super::admission::PendingAttempt;
 use super::execution::{ActiveAttempt, Execution};
-use crate::clock::Sleep;
+use crate::clock::AsyncClock;
 use crate::policy::mechanisms::{LimitPermit, QueuedAttempt, RateTicket, RateToken};
 use crate::policy::{PickServer, Stopped};
 
 /// Begins an attempt as soon as it is admitted. `now` becomes the time of that, or of the rejection.
-pub(super) async fn admit<'p, C: Sleep>(
+pub(super) async fn admit<'p, C: AsyncClock>(
     execution: &mut Execution<'p, C>,
     pick: &mut impl PickServer,
     now: &mut Instant,
@@ -33,7 +33,7 @@ pub(super) async fn admit<'p, C: Sleep>(
 }
 
 /// An attempt before it may give up, so the token may be due sooner than at first.
-async fn wait_for_token<C: Sleep>(clock: &C, mut ticket: RateTicket) -> RateToken {
+async fn wait_for_token<C: AsyncClock>(clock: &C, mut ticket: RateTicket) -> RateToken {
     let mut timer = pin!(None);
     let mut until = Instant::NEVER;
     poll_fn(|context| {
@@ -55,7 +55,7 @@ async fn wait_for_token<C: Sleep>(clock: &C, mut ticket: RateTicket) -> RateToke
     .await
 }
 
-async fn wait_in_queue<'p, C: Sleep>(
+async fn wait_in_queue<'p, C: AsyncClock>(
     execution: &mut Execution<'p, C>,
     pending: &mut PendingAttempt<'p>,
     waiting: QueuedAttempt<'p>,
@@ -69,7 +69,7 @@ async fn wait_in_queue<'p, C: Sleep>(
 }
 
 /// A slot, or why there is none.
-async fn leave_queue<'p, C: Sleep>(
+async fn leave_queue<'p, C: AsyncClock>(
     clock: &C,
     mut waiting: QueuedAttempt<'p>,
 ) -> Result<LimitPermit<'p>, Stopped> {
@@ -89,7 +89,7 @@ async fn leave_queue<'p, C: Sleep>(
 }
 
 /// Polls a timer, which is made when it is first needed; one for [`Instant::NEVER`] is not made at all.
-pub(super) fn poll_timer<C: Sleep>(
+pub(super) fn poll_timer<C: AsyncClock>(
     clock: &C,
     mut timer: Pin<&mut Option<C::Sleeping>>,
     at: Instant,

@@ -95,7 +95,7 @@ impl fmt::Display for Lint {
             } => {
                 write!(
                     to,
-                    "unstable: {sustained:.0} attempts a second for a capacity of {capacity:.0}; "
+                    "unstable: {sustained:.0} attempts per second for a capacity of {capacity:.0}; "
                 )?;
                 if *most_ratio > 0.0 {
                     write!(to, "stable with a budget ratio below {most_ratio:.3}")
@@ -103,9 +103,9 @@ impl fmt::Display for Lint {
                     to.write_str("no budget ratio is stable at this load")
                 }
             }
-            Self::LimitZero => to.write_str("a limit of 0 lets nothing through"),
-            Self::NoTime => to.write_str("a timeout of 0 is never met"),
-            Self::NotANumber(key) => write!(to, "{key} is not a number that makes sense"),
+            Self::LimitZero => to.write_str("a limit of 0 admits nothing"),
+            Self::NoTime => to.write_str("with a timeout of 0 every attempt times out"),
+            Self::NotANumber(key) => write!(to, "{key} is not a valid number"),
             Self::BudgetBelowOne => to.write_str("a budget with a burst below 1 pays for no retry"),
             Self::BeyondDeadline { worst, deadline } => write!(
                 to,
@@ -118,17 +118,16 @@ impl fmt::Display for Lint {
             }
             Self::HedgeNever => to.write_str("hedging is configured and can never happen"),
             Self::TimeoutsBeyondRetries => to.write_str("more retries after timeouts than retries"),
-            Self::Endless => {
-                to.write_str("no deadline and no attempt timeout: what hangs does so for ever")
-            }
-            Self::Zero(key) => write!(to, "{key} is 0: nothing gets through, or nothing happens"),
-            Self::QueueWithoutLimit => to.write_str("a queue without a limit: nobody waits in it"),
+            Self::Endless => to
+                .write_str("no deadline and no attempt timeout: a call that hangs does so forever"),
+            Self::Zero(key) => write!(to, "{key} is 0: it admits nothing, or has no effect"),
+            Self::QueueWithoutLimit => to.write_str("a queue without a limit: nothing waits in it"),
             Self::QueueFillsDeadline => {
-                to.write_str("who waits in the queue as long as it may has no time left")
+                to.write_str("an entry that waits in the queue for its full time has no time left")
             }
             Self::BreakerNever => to.write_str("a breaker without a rule that opens it"),
             Self::BreakerAndThrottle => to.write_str(
-                "a breaker and a throttle look at the same failures: one of them never acts",
+                "a breaker and a throttle react to the same failures: one of them never acts",
             ),
         }
     }

@@ -47,7 +47,7 @@ struct Waiter(Mutex<WaiterState>);
 #[derive(Debug)]
 enum WaiterState {
     Waiting(Option<Waker>),
-    Granted(Slot),
+    Granted(OccupiedSlot),
     Rejected(Stopped),
     /// The attempt has its result.
     Taken,
@@ -68,7 +68,7 @@ impl Wakeup {
 /// A slot of the limit, for an attempt under way. Released when it is dropped; the next waiting attempt gets it.
 #[must_use = "dropped at once it limits nothing"]
 pub(crate) struct LimitPermit<'p> {
-    slot: Slot,
+    slot: OccupiedSlot,
     clock: &'p dyn Clock,
 }
 
@@ -91,7 +91,7 @@ pub(crate) enum LimitEntry<'p> {
 
 /// An occupied slot. Released when it is dropped.
 #[derive(Debug)]
-struct Slot {
+struct OccupiedSlot {
     /// `None` once it is released.
     limit: Option<Arc<LimitQueue>>,
     began: Instant,
@@ -99,7 +99,7 @@ struct Slot {
     in_flight: u32,
 }
 
-impl Slot {
+impl OccupiedSlot {
     /// Releases it; the limit, which has a free slot now.
     fn release(&mut self) -> Option<Arc<LimitQueue>> {
         let limit = self.limit.take()?;
@@ -108,7 +108,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for OccupiedSlot {
     fn drop(&mut self) {
         self.release();
     }
@@ -243,9 +243,9 @@ impl LimitQueue {
         class.map_or(all, |class| request.options.shares.slots(class, all))
     }
 
-    fn acquire(self: &Arc<Self>, slots: u32, now: Instant) -> Option<Slot> {
+    fn acquire(self: &Arc<Self>, slots: u32, now: Instant) -> Option<OccupiedSlot> {
         let in_flight = self.limit.try_enter(slots)?;
-        Some(Slot {
+        Some(OccupiedSlot {
             limit: Some(Arc::clone(self)),
             began: now,
             in_flight,

@@ -274,7 +274,7 @@ proptest! {
 }
 
 #[test]
-fn options_are_text_that_people_write() {
+fn options_are_readable_text() {
     let short = r#"{ "base": "50ms", "cap": "2s", "jitter": "equal" }"#;
     let short: BackoffOptions = serde_json::from_str(short).unwrap();
     assert_eq!(short, options(50, 2_000, Jitter::Equal));

@@ -15,7 +15,7 @@ use std::future::ready;
 use std::time::Duration;
 
 #[test]
-fn what_worked_is_shown_when_nothing_works() {
+fn a_stale_value_is_returned_when_a_call_fails() {
     let (clock, policy) = policy(options());
     let prices: StaleValues<u32> = StaleValues::new(StaleOptions {
         if_error: Duration::from_secs(60),
@@ -56,7 +56,7 @@ fn what_worked_is_shown_when_nothing_works() {
 }
 
 #[test]
-fn while_one_asks_the_others_get_what_there_is() {
+fn while_one_caller_revalidates_the_others_get_the_stale_value() {
     let (clock, policy) = policy(options());
     let seconds = Duration::from_secs;
     let prices: StaleValues<String> = StaleValues::new(StaleOptions {

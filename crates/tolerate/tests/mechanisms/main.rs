@@ -29,7 +29,7 @@ use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
 
 use evenkeel_tolerate::policy::Event;
 
-use evenkeel_tolerate::throttle::AdmissionOptions;
+use evenkeel_tolerate::throttle::AdmissionControlOptions;
 
 use evenkeel_tolerate::{
     BreakerOptions, Call, HedgeAfter, HedgeOptions, InjectOptions, LimitOptions, RateOptions,
@@ -37,7 +37,7 @@ use evenkeel_tolerate::{
 };
 
 mod lints;
-mod kept;
+mod stale_values;
 
 pub(crate) const CALL: Call = Call::idempotent("get");
 
@@ -141,7 +141,7 @@ fn one_breaker_where_no_server_is_picked_and_one_trial_at_a_time() {
 }
 
 #[test]
-fn what_finds_no_token_waits_its_turn_or_not_at_all() {
+fn an_attempt_without_a_token_waits_its_turn_or_is_rejected() {
     let (clock, policy) = policy(RecoveryOptions {
         deadline: Some(millis(250)),
         rate: Some(RateOptions {
@@ -226,7 +226,7 @@ fn a_service_that_refuses_is_asked_less() {
 
 /// What the program itself refuses, further in, was not refused by the service.
 #[test]
-fn a_limit_of_ones_own_does_not_look_like_a_service_that_refuses() {
+fn ones_own_limit_does_not_look_like_a_service_that_rejects() {
     let (clock, policy) = policy(RecoveryOptions {
         throttle: Some(ThrottleOptions::default()),
         limit: Some(LimitOptions::Fixed(1)),
@@ -256,7 +256,7 @@ pub(crate) fn injects(delay: Option<(f64, u64)>, abort: Option<f64>) -> Option<I
 }
 
 #[test]
-fn what_is_aborted_on_purpose_is_not_made_and_is_retried() {
+fn an_injected_abort_is_not_made_and_is_retried() {
     for blocking in [false, true] {
         let (clock, policy) = policy(RecoveryOptions {
             inject: injects(Some((1.0, 5)), Some(1.0)),
@@ -287,7 +287,7 @@ fn what_is_aborted_on_purpose_is_not_made_and_is_retried() {
 }
 
 #[test]
-fn half_of_them_are_half_of_them() {
+fn half_of_the_requests_are_chosen() {
     let (clock, policy) = policy(RecoveryOptions {
         inject: injects(None, Some(0.5)),
         ..options()
@@ -301,7 +301,7 @@ fn half_of_them_are_half_of_them() {
 }
 
 #[test]
-fn what_is_delayed_on_purpose_is_late_as_any_other() {
+fn an_injected_delay_times_out_like_any_other() {
     let late = |delay, hedge: bool| {
         let (clock, policy) = policy(RecoveryOptions {
             attempt_timeout: Some(millis(100)),
@@ -345,7 +345,7 @@ fn what_is_delayed_on_purpose_is_late_as_any_other() {
 }
 
 #[test]
-fn what_was_learnt_stays_under_other_options() {
+fn what_was_learnt_stays_under_new_options() {
     let all = RecoveryOptions {
         breaker: Some(breaker()),
         rate: Some(RateOptions {
@@ -373,7 +373,9 @@ fn what_was_learnt_stays_under_other_options() {
     other.retries = 1;
     policy.replace(other.clone()).expect("no errors");
     assert_eq!(state(), learnt);
-    other.throttle = Some(ThrottleOptions::Admission(AdmissionOptions::default()));
+    other.throttle = Some(ThrottleOptions::Admission(
+        AdmissionControlOptions::default(),
+    ));
     policy.replace(other.clone()).expect("no errors");
     assert_eq!(state(), learnt);
     other.rate = None;
@@ -383,7 +385,7 @@ fn what_was_learnt_stays_under_other_options() {
 }
 
 #[test]
-fn every_decision_is_heard() {
+fn every_decision_is_an_event() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let to = Arc::clone(&heard);
     let listen = move |_: &str, _: &Call, _: Instant, event: &Event| {

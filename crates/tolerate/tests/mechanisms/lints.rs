@@ -10,7 +10,7 @@ use evenkeel_tolerate::RateOptions;
 use evenkeel_tolerate::Recovery;
 use evenkeel_tolerate::RecoveryOptions;
 use evenkeel_tolerate::ThrottleOptions;
-use evenkeel_tolerate::breaker::SlowOptions;
+use evenkeel_tolerate::breaker::SlowCallOptions;
 use evenkeel_tolerate::policy::Lint;
 use evenkeel_tolerate::policy::lint;
 use evenkeel_tolerate::throttle::SreOptions;
@@ -54,7 +54,7 @@ fn each_lint_of_queues_rates_and_shares_is_found() {
     };
     let built = Recovery::named("wrong").options(queue).build();
     let errors = built.expect_err("no limit").to_string();
-    assert_eq!(errors, "a queue without a limit: nobody waits in it");
+    assert_eq!(errors, "a queue without a limit: nothing waits in it");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn each_lint_of_breakers_is_found() {
         [Lint::BreakerNever]
     );
     let slow = |it: &mut BreakerOptions| {
-        it.slow = Some(SlowOptions {
+        it.slow = Some(SlowCallOptions {
             after: millis(10),
             ratio: 0.0,
         });
