@@ -152,7 +152,7 @@ mod tests {
     /// The picker looks at the limit first, but several workers may have looked before one of them begins.
     #[test]
     fn a_server_never_has_more_in_flight_than_its_limit() {
-        for limit in [1, 3] {
+        for (limit, workers) in [(1, 2), (3, 4)] {
             let mut options = options(1);
             options.servers[0].max_requests = limit;
             let service = Service::new(options, Instant::ZERO, &mut Random::seeded(1));
@@ -166,16 +166,21 @@ mod tests {
             let (in_flight, most) = (AtomicU32::new(0), AtomicU32::new(0));
             let order = Ordering::SeqCst;
             let worker = || {
-                for _ in 0..50_000 {
-                    if let Some(attempt) = begin() {
+                // Who has one and who has none lets another go on: so they meet where a limit is looked at and not yet taken.
+                for _ in 0..100_000 {
+                    let attempt = begin();
+                    if attempt.is_some() {
                         most.fetch_max(in_flight.fetch_add(1, order) + 1, order);
+                    }
+                    std::thread::yield_now();
+                    if let Some(attempt) = attempt {
                         in_flight.fetch_sub(1, order);
                         end(attempt);
                     }
                 }
             };
             std::thread::scope(|scope| {
-                (0..4).for_each(|_| drop(scope.spawn(worker)));
+                (0..workers).for_each(|_| drop(scope.spawn(worker)));
             });
             assert!(most.load(order) <= limit, "{most:?} at once");
             assert_eq!(servers.pool().members()[0].state.in_flight(), 0);
