@@ -304,6 +304,13 @@ impl Driver<'_> {
     }
 }
 
+/// A good response that was passed on to its end.
+const PASSED: ResponseEnd = ResponseEnd {
+    outcome: Outcome::Answered(200),
+    broke_off: None,
+    is_tunnel: false,
+};
+
 /// One request through the exchange.
 fn through_exchange(
     worker: &mut Worker<'_>,
@@ -368,15 +375,9 @@ fn through_exchange(
             }
             Step::Wait(until) => (Event::Woken, until),
             Step::PassOn => {
-                let (outcome, broke_off) = (Outcome::Answered(200), None);
                 driver.course.is_good =
-                    matches!(event, Event::Ended(end) if end.outcome == outcome);
-                let end = ResponseEnd {
-                    outcome,
-                    broke_off,
-                    is_tunnel: false,
-                };
-                (Event::Passed(end), now)
+                    matches!(event, Event::Ended(end) if end.outcome == PASSED.outcome);
+                (Event::Passed(PASSED), now)
             }
             Step::Reply(_) | Step::Abort | Step::Done => break,
             Step::GiveUp => panic!("no server is taken out"),
