@@ -17,7 +17,6 @@ use crate::maintenance::stamp;
 use crate::outlook::WaitReason;
 use crate::policy::{Action, Objective};
 use crate::recover::Veto;
-use crate::signal::covers;
 use crate::verify::Verification;
 
 use super::phase::CasePhase;
@@ -26,8 +25,6 @@ use super::phase::CasePhase;
 const ENTRIES: usize = 300;
 /// Likewise for actions.
 const ACTIONS: usize = 100;
-/// So many kinds of requests are told apart.
-const KINDS: usize = 4;
 /// The impact of an open incident is written down this often while requests come.
 const IMPACT_EVERY: Duration = Duration::from_secs(2);
 
@@ -91,16 +88,16 @@ pub(super) struct Case {
     /// A refusal by the guard was recorded; it is not repeated.
     pub(super) refused: bool,
     /// The request that brought its server down, if that is known.
-    poisoned: Option<Finding>,
+    pub(super) poisoned: Option<Finding>,
     /// To be shown at the end of the step.
     pub(super) changed: bool,
     /// When the impact is updated next.
     pub(super) impact_at: Instant,
-    epoch: Epoch,
+    pub(super) epoch: Epoch,
     /// Of the latest entry of the timeline: entries stand in order.
-    latest: Instant,
+    pub(super) latest: Instant,
     /// When service returned.
-    returned: Option<Instant>,
+    pub(super) returned: Option<Instant>,
 }
 
 /// The proposed actions, from a costly action of the playbook on.
@@ -394,34 +391,6 @@ impl Case {
         }
     }
 
-    /// Whether requests were what opened the incident, so that only requests tell that it is over.
-    pub(super) fn is_about_requests(&self) -> bool {
-        match self.joined.first() {
-            _ if self.had_ended => false,
-            Some(Detector::ConsecutiveFailures | Detector::FailureRatio | Detector::Statistics) => {
-                true
-            }
-            Some(Detector::Supervisor | Detector::Probe | Detector::SelfCheck | Detector::Load)
-            | None => false,
-            // If only requests are slow, probes say nothing about its speed.
-            Some(Detector::Slow) => self.only_traffic_tells,
-        }
-    }
-
-    /// How many requests of the kind that failed have to succeed; 0 if probes prove that it is over.
-    pub(super) fn needed_proof(&self) -> u32 {
-        if self.is_about_requests() {
-            self.proof
-        } else {
-            0
-        }
-    }
-
-    /// Whether it is about such requests.
-    pub(super) fn is_about(&self, shape: RequestShape) -> bool {
-        self.failing.is_empty() || covers(&self.failing, shape)
-    }
-
     /// The machine's clock was set: what follows is stamped by it, and durations are what they were.
     pub(super) fn clock_set(&mut self, now: Instant, epoch: Epoch, by_millis: i64) {
         self.epoch = epoch;
@@ -451,46 +420,6 @@ impl Case {
         self.changed = true;
     }
 
-    /// Service had returned, and it turns out that the fault was not over: begins again, in the same record.
-    pub(super) fn reopened(
-        mut self,
-        now: Instant,
-        detection: &Detection,
-        (mut failing, proof): (Vec<RequestShape>, u32),
-    ) -> Self {
-        if let Some(verification) = &mut self.incident.verification {
-            "failed".clone_into(&mut verification.outcome);
-        }
-        self.incident.recovered = None;
-        self.incident.durations_ms.recovery = None;
-        self.set_status(IncidentStatus::Open);
-        let text = format!("again: {}: {}", detection.by.word(), detection.text);
-        self.note(now, "detection", text);
-        // What was not proven then is still to be proven.
-        let mut joined = vec![detection.by];
-        if self.is_about_requests() {
-            joined.insert(0, self.joined[0]);
-            let is_all = self.failing.is_empty() || failing.is_empty();
-            self.failing.retain(|one| !covers(&failing, *one));
-            failing.append(&mut self.failing);
-            failing.truncate(if is_all { 0 } else { 2 * KINDS });
-        }
-        let nobody = String::new;
-        let begun = Self::new(nobody(), nobody(), nobody(), detection, now, self.epoch);
-        Self {
-            incident: self.incident,
-            onset: self.onset,
-            diagnosed: self.diagnosed,
-            totals: self.totals,
-            poisoned: self.poisoned,
-            latest: self.latest,
-            joined,
-            failing,
-            proof: proof.max(self.proof),
-            ..begun
-        }
-    }
-
     /// Service has returned.
     pub(super) fn recovered(&mut self, now: Instant) {
         self.incident.recovered = Some(stamp(self.epoch, now));
@@ -513,27 +442,6 @@ impl Case {
 
     pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
         matches!(&self.phase, CasePhase::Examining { order, .. } if order.0 == id.0)
-    }
-}
-
-/// The kinds of requests that failed: those that make up most of the failures; none if there are many.
-pub(super) fn kinds_of(failed: impl Iterator<Item = RequestShape>) -> Vec<RequestShape> {
-    let mut counts: Vec<(RequestShape, usize)> = Vec::new();
-    for shape in failed {
-        match counts.iter_mut().find(|(one, _)| one.route == shape.route) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((shape, 1)),
-        }
-    }
-    let sum = |counts: &[(RequestShape, usize)]| -> usize { counts.iter().map(|one| one.1).sum() };
-    let all = sum(&counts);
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts.truncate(KINDS);
-    let is_known = counts.iter().all(|(shape, _)| shape.is_known());
-    if is_known && sum(&counts) * 4 >= all * 3 {
-        counts.into_iter().map(|(shape, _)| shape).collect()
-    } else {
-        Vec::new()
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{EjectionReason, Instant};
+use evenkeel_core::{EjectionReason, Instant, StartFailure};
 
-use crate::contract::OrderAnswer;
+use crate::contract::{Managed, OrderAnswer};
 use crate::incident::{ActionOutcome, IncidentStatus, RepairedBy};
 use crate::outlook::WaitReason;
 use crate::policy::Action;
@@ -12,8 +12,26 @@ use crate::recover::serves_nothing;
 
 use super::ServerContext;
 use super::phase::{CasePhase, Retry};
+use super::server::WatchedServer;
 use super::shown::PublishedState;
 use super::transition::CaseEvent;
+
+impl WatchedServer {
+    /// The order to start its process has failed, which no signal may tell.
+    pub(super) fn start_order_failed(&mut self, at: Instant, why: &str) {
+        let process = &mut self.facts.process;
+        if self.managed == Managed::Child && !process.has_failed() && process.pid.is_none() {
+            let reason = why.to_owned();
+            process.start_failed(
+                at,
+                StartFailure {
+                    reason,
+                    changed: None,
+                },
+            );
+        }
+    }
+}
 
 impl ServerContext<'_> {
     /// The order in progress was answered, or is given up: the resulting event.

@@ -5,8 +5,8 @@
 //!
 //! The files are ordered so that each calls only earlier ones:
 //!
-//! 1. What is held: `case` (the record), `phase` (where the work on it stands), `unproven` (one that requests are still to
-//!    prove to be over), `server`, `common` (the incident of a service), `service`,
+//! 1. What is held: `case` (the record), `phase` (where the work on it stands), `proof` (which requests prove that it is over),
+//!    `unproven` (one that none have proven yet), `server`, `common` (the incident of a service), `service`,
 //!    `self_watch`, `shared`; `work` is one server in one step, `state` the keeper and the way to a server.
 //! 2. The table: `transition` says what an event means in each phase, and does nothing.
 //! 3. What a stage is made of: `close`, `plan` (the second check, and orders), `watch` (verification begins), `guard`, `refuse`.
@@ -34,6 +34,7 @@ mod phase;
 mod case;
 mod start;
 mod shown;
+mod proof;
 mod unproven;
 mod server;
 mod common;

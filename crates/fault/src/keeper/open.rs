@@ -10,7 +10,8 @@ use crate::policy::Action;
 use crate::verify;
 
 use super::ServerContext;
-use super::case::{Case, kinds_of};
+use super::case::Case;
+use super::proof::kinds_of;
 use super::shown::PublishedState;
 use super::transition::CaseEvent;
 

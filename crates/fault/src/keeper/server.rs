@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use evenkeel_core::{Directive, EjectionReason, Instant, ServerId, StartFailure};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
 
 use crate::common_cause::Symptom;
 use crate::contract::{
@@ -425,21 +425,6 @@ impl WatchedServer {
             Some(DownReason::Stopped) | None => false,
         };
         has_failed && self.held.is_none() && self.vacant.is_none()
-    }
-
-    /// The order to start its process has failed, which no signal may tell.
-    pub(super) fn start_order_failed(&mut self, at: Instant, why: &str) {
-        let process = &mut self.facts.process;
-        if self.managed == Managed::Child && !process.has_failed() && process.pid.is_none() {
-            let reason = why.to_owned();
-            process.start_failed(
-                at,
-                StartFailure {
-                    reason,
-                    changed: None,
-                },
-            );
-        }
     }
 
     /// Whether an answer to this order is waited for.
