@@ -11,6 +11,7 @@ use crate::policy::Action;
 use crate::recover::Author;
 
 use super::phase::CasePhase;
+use super::server::WatchedServer;
 use super::shown::{PlannedKind, PublishedState};
 use super::{Keeper, ServerContext};
 
@@ -177,6 +178,17 @@ impl Keeper {
             None => OrderAnswer::Refused("there is no such service".to_owned()),
         };
         out.push(Output::Answer { ticket, answer });
+    }
+}
+
+impl WatchedServer {
+    /// Whether it is being restarted or stopped, for a fault or since a person ordered it, and is not verified yet.
+    pub(super) fn is_being_restarted(&self) -> bool {
+        let routine = self.routine.as_deref();
+        let is_repaired = self.case.is_some() && self.facts.process.down.is_some();
+        is_repaired
+            || self.is_being_changed()
+            || routine.is_some_and(|routine| routine.kind == PlannedKind::Restart)
     }
 }
 

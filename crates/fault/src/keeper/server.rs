@@ -19,9 +19,7 @@ use crate::verify::{TRICKLE_SHARE, Verification};
 
 use super::case::Case;
 use super::phase::CasePhase;
-use super::shown::{
-    EXPIRES, OperatorHold, PlannedKind, PlannedVerification, PublishedState, RENEWED,
-};
+use super::shown::{EXPIRES, OperatorHold, PlannedVerification, PublishedState, RENEWED};
 use super::start::StartTimes;
 use super::unproven::Unproven;
 
@@ -131,15 +129,6 @@ impl WatchedServer {
     /// Whether it runs, or ran, and is being restarted or stopped for a fault.
     pub(super) fn is_being_changed(&self) -> bool {
         self.case.as_ref().is_some_and(|case| case.costly)
-    }
-
-    /// Whether it is being restarted or stopped, for a fault or since a person ordered it, and is not verified yet.
-    pub(super) fn is_being_restarted(&self) -> bool {
-        let routine = self.routine.as_deref();
-        let is_repaired = self.case.is_some() && self.facts.process.down.is_some();
-        is_repaired
-            || self.is_being_changed()
-            || routine.is_some_and(|routine| routine.kind == PlannedKind::Restart)
     }
 
     /// Whether its open incident may end in one of the whole service: nothing is being done to its process.

@@ -28,7 +28,7 @@ impl Processor {
         self.short = short.map(|permille| (now, permille)).or(self.short);
     }
 
-    /// What says that it is short; evenkeel itself stood still for so much of the last ten seconds.
+    /// What says that it is short; evenkeel itself was stalled for so much of the last ten seconds.
     pub(super) fn is_short(&self, now: Instant, stalled: Duration) -> Option<String> {
         if let Some((_, permille)) = self.short.filter(|(at, _)| now.since(*at) < HOLDS) {
             return Some(format!(

@@ -5,15 +5,11 @@ use std::time::Duration;
 use evenkeel_core::{Instant, ProgramChange};
 
 use crate::common_cause::CommonCause;
-use crate::incident::Finding;
 use crate::keeper::service::WatchedService;
-use crate::kind::FaultKind;
 use crate::maintenance::calendar;
 
 /// A start so long before is just before.
 const JUST_BEFORE: Duration = Duration::from_secs(600);
-/// How sure it is beside the cause that what is seen speaks for.
-const CONFIDENCE: f64 = 0.5;
 
 impl WatchedService {
     /// What was changed before half or more of the servers of `cause` were started, in words.
@@ -40,14 +36,5 @@ impl WatchedService {
             if names.len() == 1 { "was" } else { "were" },
             now.since(*started).as_secs()
         ))
-    }
-}
-
-/// The change as a further suspect.
-pub(super) fn suspect(change: &str) -> Finding {
-    Finding {
-        fault: FaultKind::BadDeploy,
-        confidence: CONFIDENCE,
-        evidence: vec![change.to_owned()],
     }
 }

@@ -36,7 +36,6 @@ use crate::policy::Action;
 use crate::signal::RouteTally;
 use crate::verify::UNPROVEN;
 
-use self::change::suspect;
 use super::case::Case;
 use super::names::RouteNames;
 
@@ -60,6 +59,8 @@ const SHED: u64 = 20;
 const QUEUED: u64 = 4;
 /// So many routes are named.
 const NAMED: usize = 3;
+/// How sure a change just before is, beside the cause that the evidence speaks for.
+const SUSPECTED: f64 = 0.5;
 /// After so long the first diagnosis stands unless something graver is seen.
 const SETTLED: Duration = Duration::from_secs(3);
 /// The number of consecutive successes that show the return of a first tier that gets only a few requests.
@@ -392,7 +393,11 @@ impl CommonIncident {
             confidence: self.cause.confidence,
             evidence,
         }];
-        let change = self.change.iter().map(|change| suspect(change));
+        let change = self.change.as_ref().map(|change| Finding {
+            fault: FaultKind::BadDeploy,
+            confidence: SUSPECTED,
+            evidence: vec![change.clone()],
+        });
         self.case.incident.diagnosis.extend(change);
         self.case.diagnosed(now);
     }
