@@ -132,7 +132,10 @@ fn a_state_folder_that_is_removed_is_made_again_with_all_that_was_in_it() {
     assert!(state.join("evenkeel.db").exists());
     let log = program.log();
     assert!(log.contains("recreated with its whole content"), "{log}");
-    assert!(log.contains("was written again with the same content"), "{log}");
+    assert!(
+        log.contains("was written again with the same content"),
+        "{log}"
+    );
 }
 
 #[test]
