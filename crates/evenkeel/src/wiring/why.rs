@@ -436,7 +436,9 @@ mod tests {
             "{}",
             sentence(Some(answer))
         );
-        assert!(sentence(Some(None)).ends_with("has not said how busy it is in the last second."));
+        assert!(
+            sentence(Some(None)).ends_with("has not answered a load probe in the last second.")
+        );
     }
 
     #[test]
