@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{ClosedRoute, Directive, ServerId, ServiceOrders, ShapeOrders, EjectionReason};
+use evenkeel_core::{ClosedRoute, Directive, EjectionReason, ServerId, ServiceOrders, ShapeOrders};
 
 use super::{Run, SERVERS};
 

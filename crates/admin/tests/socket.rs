@@ -184,7 +184,7 @@ fn our_own_client_reads_and_orders() {
     let (status, body) = post(server.address, &drain, None).unwrap();
     assert_eq!(status, 401);
     assert!(
-        text::error_of(status, &body).contains("needs the token"),
+        text::error_of(status, &body).contains("token is required"),
         "{body}"
     );
     assert_eq!(post(server.address, &drain, Some("wrong")).unwrap().0, 401);

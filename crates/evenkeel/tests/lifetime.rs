@@ -131,8 +131,11 @@ fn a_state_folder_that_is_removed_is_made_again_with_all_that_was_in_it() {
     assert_eq!(program.wait().code(), Some(0), "{}", program.log());
     assert!(state.join("evenkeel.db").exists());
     let log = program.log();
-    assert!(log.contains("made again with all that it held"), "{log}");
-    assert!(log.contains("was written again, the same"), "{log}");
+    assert!(log.contains("recreated with its whole content"), "{log}");
+    assert!(
+        log.contains("was written again with the same content"),
+        "{log}"
+    );
 }
 
 #[test]

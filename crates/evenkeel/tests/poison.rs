@@ -61,7 +61,7 @@ fn after_two_victims_no_process_ends_and_all_else_is_served() {
                 .any(|one| one.action == "quarantine")
     });
     let evidence = incident.diagnosis[0].evidence.join("\n");
-    assert!(evidence.contains("GET /exit/3 was under way"), "{evidence}");
+    assert!(evidence.contains("GET /exit/3 was in flight"), "{evidence}");
     assert_eq!(incident.servers.len(), 2, "{incident:#?}");
     // A request that was in flight on both victims, one after the other, is not tried a third time.
     let numbers = load.stop();

@@ -270,7 +270,7 @@ fn servers_say_how_busy_they_are() {
         "{why}"
     );
     let sentence = why["servers"][0]["sentence"].as_str().unwrap();
-    assert!(sentence.contains("By its own word: "), "{why}");
+    assert!(sentence.contains("By its own report: "), "{why}");
     let metrics = common::get(program.admin, "/metrics").unwrap().body;
     let line = "evenkeel_prequal_probes_total{service=\"shop\",result=\"answered\"} ";
     assert!(metrics.contains(line), "{metrics}");

@@ -355,7 +355,7 @@ fn a_file_that_is_no_store_is_moved_aside_and_a_new_one_begun() {
     let opened = Store::open(Some(&path)).unwrap();
     let note = &opened.notes[0];
     assert!(
-        note.contains("is broken (file is not a database). It was moved to "),
+        note.contains("is corrupt (file is not a database). It was moved to "),
         "{note}"
     );
     let aside = note

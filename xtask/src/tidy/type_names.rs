@@ -1,4 +1,4 @@
-//! Type names: one meaning each. A name is unique within its crate, and several crates may use it only if [`SHARED`] says why.
+//! Type names: one meaning each. A name is unique within its crate, and several crates may use it only if `SHARED` says why.
 //!
 //! Two types of the same name make every search, log and review ambiguous, and a reader cannot know which one a sentence means.
 

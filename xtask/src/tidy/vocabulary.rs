@@ -1,7 +1,7 @@
 //! Words that were replaced by those of the field must stay out: private names for things that HAProxy, Envoy, hyper or an
 //! RFC already name, and phrases that only make sense in another language.
 //!
-//! [`NAMES`] are checked as whole identifiers of code, so they may be English words; [`PHRASES`] are checked in every text,
+//! `NAMES` are checked as whole identifiers of code, so they may be English words; `PHRASES` are checked in every text,
 //! so they are chosen such that no ordinary sentence contains them.
 
 use super::tokens::{CodeToken, tokens};

@@ -126,7 +126,7 @@ pub(crate) fn incidents() {
 fn queries_that_are_wrong_are_refused_and_not_widened() {
     let live = Fake::default();
     for (query, part) in [
-        ("stauts=open", "no parameter \"stauts\""),
+        ("stauts=open", "unknown parameter \"stauts\""),
         ("status=opened", "awaiting-approval"),
         ("since=yesterday", "30d"),
         ("since='%20or%201=1--", "30d"),
@@ -289,13 +289,16 @@ fn health() {
     };
     assert_eq!(get(&ill, "/health/live").status, 200);
     let stuck = Fake {
-        not_alive: Some("the control loop has not turned for 12 s".to_owned()),
+        not_alive: Some("the control loop has been stalled for 12 s".to_owned()),
         ..Fake::default()
     };
     let alive = get(&stuck, "/health/live");
     assert_eq!(
         (alive.status, alive.body.as_str()),
-        (503, "not live: the control loop has not turned for 12 s\n")
+        (
+            503,
+            "not live: the control loop has been stalled for 12 s\n"
+        )
     );
     assert_eq!(get(&stuck, "/health/ready").status, 200);
     let ready = get(&ill, "/health/ready");

@@ -65,8 +65,8 @@ pub(super) fn score_in_words(policy: Policy, asked: Option<ProbeCoverage<'_>>) -
     let whose = match answered {
         // The balancer does not choose among fewer.
         0 | 1 => "both as evenkeel sees them, since",
-        _ if answered == servers => "both as servers say:",
-        _ => "both as servers say, for the others as evenkeel sees them:",
+        _ if answered == servers => "both as reported by servers:",
+        _ => "both as reported by servers, for the others as evenkeel sees them:",
     };
     format!("{words}; {whose} {answered} of {servers} answered at {path} in the last second")
 }
@@ -389,7 +389,7 @@ mod tests {
                 Some(0.2),
                 "its score is 3.0 times the best",
             ),
-            (Policy::LeastResponseTime, Some(0.9), "quicker or less busy"),
+            (Policy::LeastResponseTime, Some(0.9), "faster or less busy"),
             (Policy::RingHash, Some(0.9), "the keys of the requests"),
             (Policy::RoundRobin, Some(0.9), "equal to all others"),
             (Policy::RoundRobin, None, "there were none recently"),
@@ -438,7 +438,9 @@ mod tests {
             "{}",
             sentence(Some(answer))
         );
-        assert!(sentence(Some(None)).ends_with("has not said how busy it is in the last second."));
+        assert!(
+            sentence(Some(None)).ends_with("has not answered a load probe in the last second.")
+        );
     }
 
     #[test]

@@ -471,8 +471,11 @@ fn a_process_that_may_open_no_more_descriptors_is_restarted_and_not_taken_for_a_
             "seed {seed}"
         );
         let words = evidence(incident);
-        assert!(words.contains("1024 descriptors open, of 1024"), "{words}");
-        assert!(words.contains("on kept ones"), "{words}");
+        assert!(
+            words.contains("1024 open file descriptors, of at most 1024"),
+            "{words}"
+        );
+        assert!(words.contains("on kept-alive ones"), "{words}");
         assert_eq!(world.restarts.len(), 1, "seed {seed}");
         assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
     }

@@ -35,7 +35,7 @@ fn a_server_that_goes_takes_its_incident_with_it() {
     let incident = world.only();
     assert_eq!(incident.status, IncidentStatus::Closed);
     let told = incident.timeline.iter();
-    let mut told = told.filter(|entry| entry.text.contains("not there any more"));
+    let mut told = told.filter(|entry| entry.text.contains("or was removed"));
     assert!(told.next().is_some(), "{incident:#?}");
 
     // Running actions for it have no effect, and its orders are void.

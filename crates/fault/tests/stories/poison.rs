@@ -60,7 +60,7 @@ fn after_its_second_victim_a_request_gets_to_no_server_and_all_else_is_served() 
         let of_service = of_service(&world);
         assert_eq!(of_service.len(), 1, "seed {seed}: {:#?}", world.incidents);
         let incident = of_service[0];
-        assert!(evidence(incident).contains("GET /crash was under way"));
+        assert!(evidence(incident).contains("GET /crash was in flight"));
         assert_eq!(incident.servers.len(), 2);
         let verification = incident.verification.as_ref().expect("verified");
         assert_eq!(verification.outcome, "passed");

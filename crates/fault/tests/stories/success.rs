@@ -42,7 +42,7 @@ fn is_put_off(mut world: World, restarts: usize) {
     assert_eq!(world.restarts.len(), restarts, "not at first");
     assert_eq!(last(&world).status, IncidentStatus::Escalated);
     let told = last(&world).timeline.iter();
-    let mut told = told.filter(|entry| entry.text.contains("not the first thing"));
+    let mut told = told.filter(|entry| entry.text.contains("other actions are tried first"));
     assert!(told.next().is_some(), "{:#?}", last(&world).timeline);
     world.until(60_000, |world| world.restarts.len() > restarts);
     world.until(60_000, |world| last(world).status == IncidentStatus::Closed);

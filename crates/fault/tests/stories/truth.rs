@@ -66,7 +66,10 @@ fn a_restart_by_a_person_is_told_apart() {
     let held = world.only().verification.as_ref().expect("verified");
     assert_eq!(held.repaired_by, Some(RepairedBy::Person));
     let summary = summary(world.only());
-    assert!(summary.contains("a person ordered: restart"), "{summary}");
+    assert!(
+        summary.contains("an operator ordered: restart"),
+        "{summary}"
+    );
 }
 
 /// Requests failed, and none has come since: probes alone do not prove that the kind of request that failed succeeds.

@@ -79,7 +79,7 @@ type FirstUsed = OnceLock<Box<ServerCounters>>;
 /// One worker's numbers of one server.
 #[derive(Debug, Default)]
 pub(crate) struct ServerCounters {
-    /// Why it was picked, by [`PickReason::place`].
+    /// Why it was picked, by [`PickReason::index`].
     pub(crate) picks: [Counter; PickReason::WORDS.len()],
     pub(crate) attempts: [Counter; Outcome::WORDS.len()],
     pub(crate) durations: DurationHistogram,

@@ -10,7 +10,7 @@ use crate::worker::state::ProxyState;
 /// What went to a server and came from it since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServerFlow {
-    /// How often it was picked, by [`PickReason::place`].
+    /// How often it was picked, by [`PickReason::index`].
     pub picks: [u64; PickReason::WORDS.len()],
     /// Bytes sent to it, heads included.
     pub bytes_sent: u64,
