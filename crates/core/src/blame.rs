@@ -167,7 +167,7 @@ const fn outcome(event: EndEvent, facts: EndContext) -> Outcome {
         (EndEvent::StreamRefused, AttemptPhase::Connecting | AttemptPhase::AwaitingHead) => {
             Outcome::StreamRefused
         }
-        // What goes through a tunnel has no end that could be missed.
+        // Data in a tunnel has no end that could be missed.
         (
             EndEvent::Closed(Peer::Server)
             | EndEvent::Malformed(Peer::Server)

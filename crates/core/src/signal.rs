@@ -39,7 +39,7 @@ pub enum Observation {
     Started {
         /// Its process id.
         pid: u32,
-        /// What of its program was changed before this start, if something was.
+        /// The change of its program before this start, if there was one.
         changed: Option<Box<ProgramChange>>,
     },
     /// The supervised process ended.

@@ -84,7 +84,7 @@ pub enum WaitReason {
     Shared,
     /// The machine is short of processor time, so what is slow may be slow for that.
     Processor,
-    /// What was shared is over at the peers, or slowness may have passed: a few requests tell.
+    /// A shared cause is over at the peers, or slowness may have passed: a few requests decide.
     Trial,
     /// Another server is being changed.
     Turn,
@@ -163,7 +163,7 @@ impl WaitReason {
             Self::Wait => "the playbook waits",
             Self::Peers => "its peers may be about to show the same",
             Self::Shared => {
-                "half of the servers or more show the same: nothing costly is done for a cause that they share"
+                "at least half of the servers show the same symptom: nothing costly is done for a shared cause"
             }
             Self::Processor => {
                 "the machine is short of processor time, for which a restart is no cure; it is asked again"

@@ -262,7 +262,7 @@ mod tests {
         assert!(waited(std::process::id()).is_some());
     }
 
-    /// It was "the process is not there" if evenkeel had no descriptor left to look.
+    /// Regression: it was "the process is not there" if evenkeel had no descriptor left to check.
     #[test]
     fn a_process_is_gone_if_it_is_not_there_and_not_if_it_cannot_be_read() {
         let pid = std::process::id();

@@ -200,11 +200,11 @@ impl ServerSituation<'_> {
         let why = match why {
             LimitReason::Initial => "nothing has been learnt yet",
             LimitReason::Fixed => "it is fixed",
-            LimitReason::Grew => "more at once made it no slower",
-            LimitReason::Shrank => "more at once made it slower",
-            LimitReason::Dropped => "it refused some, or answered them too late",
+            LimitReason::Grew => "higher concurrency did not slow it down",
+            LimitReason::Shrank => "higher concurrency slowed it down",
+            LimitReason::Dropped => "it rejected some requests, or answered them too late",
             LimitReason::AppLimited => {
-                "less than half of that was used lately, which says nothing about more"
+                "less than half of it was used recently, which does not justify a higher limit"
             }
             LimitReason::Probing => {
                 "few at once for a moment, to see how quick it is without a crowd"

@@ -161,7 +161,7 @@ impl Counts {
     }
 }
 
-/// What failed probes say where requests say nothing else.
+/// The symptom from failed probes, unless requests show another one.
 fn of_probe(facts: &ServerHistory) -> Symptom {
     let (succeeded, _) = facts.since_probes_fail();
     match facts.probes.last {

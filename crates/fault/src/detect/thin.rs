@@ -31,6 +31,6 @@ pub fn thin_hang(
     (hung.count() == ENOUGH).then(|| Detection {
         by: Detector::ConsecutiveFailures,
         onset: attempts.onset().unwrap_or(attempts.row_began),
-        text: format!("{row} attempts in a row got no answer, and few come"),
+        text: format!("{row} attempts in a row got no answer, and traffic is sparse"),
     })
 }

@@ -64,7 +64,7 @@ pub(super) struct Case {
     pub(super) listens_elsewhere: bool,
     /// For which part of its last examination its process waited for a processor, in thousandths.
     pub(super) cpu_wait_permille: Option<u32>,
-    /// What it was taken for when it was looked at again, while that lasts.
+    /// The diagnosis of the latest re-evaluation, while that lasts.
     pub(super) again: Option<FaultKind>,
     /// While it is only watched, whether it shows something else by now is asked at this time.
     pub(super) recheck_at: Instant,
@@ -316,7 +316,7 @@ impl Case {
         })
     }
 
-    /// Whether an order is under way.
+    /// Whether an order is in progress.
     pub(super) const fn awaits_action(&self) -> bool {
         matches!(self.phase, CasePhase::Acting { order: Some(_), .. })
     }

@@ -148,7 +148,7 @@ impl ServerContext<'_> {
     pub(super) fn merged(&mut self, into: &str) -> Option<String> {
         let now = self.now;
         let case = self.case()?;
-        let text = format!("its cause is not this server's own: it goes on as {into}");
+        let text = format!("its cause is not specific to this server: it continues as {into}");
         case.note(now, "diagnosis", text);
         let id = case.incident.id.clone();
         self.close(CloseReason::Merged);

@@ -65,7 +65,7 @@ impl ServerContext<'_> {
             self.close(CloseReason::Left);
         }
         self.close_unproven(CloseReason::Left, false);
-        let answer = OrderAnswer::Failed("the server has left the DNS".to_owned());
+        let answer = OrderAnswer::Failed("the server was removed from DNS".to_owned());
         self.server.answer(answer, self.out);
     }
 

@@ -248,7 +248,7 @@ impl ServerContext<'_> {
         let now = self.now;
         if let Some(unproven) = &mut self.server.unproven {
             let case = &mut unproven.case;
-            case.note(now, "approval", "closed by a person".to_owned());
+            case.note(now, "approval", "closed by an operator".to_owned());
             let text = format!("incident {} is closed", case.incident.id);
             self.close_unproven(CloseReason::ClosedByPerson, false);
             self.reply(ticket, OrderAnswer::Done(text));

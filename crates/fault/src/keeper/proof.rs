@@ -21,7 +21,7 @@ impl Case {
             }
             Some(Detector::Supervisor | Detector::Probe | Detector::SelfCheck | Detector::Load)
             | None => false,
-            // Where only requests tell, probes say nothing about its speed.
+            // If only requests are slow, probes say nothing about its speed.
             Some(Detector::Slow) => self.only_traffic_tells,
         }
     }

@@ -59,7 +59,7 @@ pub(super) struct WatchedService {
     pub(super) canary: Option<Canary>,
     /// When servers that could not start were last verified to have started after all, and their incident.
     pub(super) started_again: Option<(Instant, String)>,
-    /// At how many of its places somebody is.
+    /// The number of its occupied slots.
     pub(super) present: usize,
     /// An operator has taken the whole service out.
     pub(super) maintenance: Option<Box<ServiceMaintenance>>,

@@ -313,7 +313,7 @@ mod tests {
         CaseEvent::Tick { now, shows_another }
     }
 
-    /// What follows in each phase, in their order; what is not named is nothing.
+    /// The effects in each phase, in order; none where nothing is listed.
     fn row(event: &CaseEvent) -> Vec<(&'static str, Effect)> {
         phases()
             .into_iter()

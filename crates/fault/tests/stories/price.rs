@@ -260,7 +260,7 @@ fn a_cold_server_is_cold_also_if_its_peers_were_slow_for_a_moment() {
     }
 }
 
-/// A heavy key: what is asked for there takes long, and the server is as well as the others.
+/// A heavy key: its requests take long, and the server is as healthy as the others.
 #[test]
 fn where_each_server_gets_requests_of_its_own_none_is_slow_for_them() {
     for seed in 0..20 {

@@ -141,7 +141,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// What is known of the servers.
+    /// The published state.
     fn servers_now(&self, holding: &Holding, pool: &Pool, now: Instant) -> ServersNow {
         let last = self.attempts.records().last().map(|record| record.server);
         ServersNow {

@@ -23,11 +23,11 @@ pub trait HeaderField {
     fn name(&self) -> &[u8];
     /// Its value, without spaces around it.
     fn value(&self) -> &[u8];
-    /// What it is to a proxy.
+    /// Its kind.
     fn class(&self) -> FieldClass;
 }
 
-/// What a field is to a proxy.
+/// The kind of a field, as far as a proxy distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FieldClass {
     /// Meant for one connection only, or named by `Connection` (RFC 9110 section 7.6.1).

@@ -47,7 +47,7 @@ const WINDOW: Duration = Duration::from_secs(3);
 const PROOF: u64 = 3;
 /// It must have been well for so long.
 const QUIET: Duration = Duration::from_secs(2);
-/// A success after so many failures in a row is a return …
+/// A success after this many consecutive failures is a return …
 const ROW: u32 = 10;
 /// … of which this many are reported.
 const RETURNS: u32 = 20;

@@ -26,7 +26,7 @@ pub(crate) enum Condition {
     Errors(u32),
     /// Half of the attempts are answered 500, at random.
     Mixed500,
-    /// Half of the requests take so many milliseconds, the others up to 800 times as long.
+    /// Half of the requests take this many milliseconds, the others up to 800 times as long.
     Mixed(u32),
     /// So many of a hundred attempts are answered 503.
     Sheds(u32),
