@@ -1,4 +1,4 @@
-//! Whole files with many errors, and the printed diagnostics: `diagnostics/NAME.toml` beside `diagnostics/NAME.txt`.
+//! Whole files with many errors, and the printed diagnostics: `mistakes/NAME.toml` beside `mistakes/NAME.txt`.
 //! `EVENKEEL_WRITE=1 cargo test -p evenkeel-config` rewrites the outputs; read the difference before you commit it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
