@@ -31,7 +31,11 @@ pub(crate) fn run(mut parts: WorkerParts, seed: u64) {
             .build_local(LocalOptions::default());
         let ended = match runtime {
             Ok(runtime) => task.block_on(runtime, work(&mut parts, seed, begin)),
-            Err(error) => Ok(Err(error)),
+            Err(error) => {
+                // Without a runtime there is no timer that could wait.
+                std::thread::park_timeout(begin.since(parts.clock.now()));
+                Ok(Err(error))
+            }
         };
         let (is_lost, why) = match ended {
             Ok(Ok(())) => return,
