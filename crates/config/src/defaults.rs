@@ -14,7 +14,7 @@ use crate::file::DefaultValue;
 use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
 use crate::file::quantity::ByteCount;
 use crate::plan::{
-    AddressFamily, BackoffGrowth, BackoffJitter, LimitAlgorithm, LogFormat, LogLevel,
+    AddressFamily, AlgorithmChoice, BackoffGrowth, BackoffJitter, LogFormat, LogLevel,
 };
 
 macro_rules! defaults {
@@ -121,7 +121,7 @@ defaults! {
     /// `service.NAME.hold_requests.bytes`
     HOLD_BYTES: ByteCount = ByteCount(16 * 1024 * 1024), "Room for 1,000 requests with heads of 16 KiB.";
     /// `service.NAME.limit.adaptive.algorithm`
-    ADAPTIVE_ALGORITHM: LimitAlgorithm = LimitAlgorithm::Gradient2, "Finds the limit before anything fails, and adapts to changes.";
+    ADAPTIVE_ALGORITHM: AlgorithmChoice = AlgorithmChoice::Gradient2, "Finds the limit before anything fails, and adapts to changes.";
     /// `service.NAME.limit.adaptive.initial`
     ADAPTIVE_INITIAL: u32 = 20, "As at Netflix; adapted within seconds.";
     /// `service.NAME.limit.adaptive.min`

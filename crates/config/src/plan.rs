@@ -271,7 +271,7 @@ pub enum BackoffJitter {
 
 /// How an adaptive limit is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LimitAlgorithm {
+pub enum AlgorithmChoice {
     /// By how long answers take, compared with the long run.
     Gradient2,
     /// By how long answers take, compared with the fastest.

@@ -1,6 +1,6 @@
-//! The way of a request with sockets: listen, route, attempt, respond.
+//! The request path with sockets: listen, route, attempt, respond.
 //!
-//! One thread per worker, nothing shared between them on the way of a request but atomics. What is decided is decided
+//! One thread per worker, nothing shared between them on the request path but atomics. What is decided is decided
 //! in `request`, `balance` and `tolerate`; here it is done.
 
 mod worker;

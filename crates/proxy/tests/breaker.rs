@@ -29,8 +29,8 @@ fn ill() -> (SocketAddr, Seen, Arc<AtomicBool>) {
 }
 
 fn state(rig: &Rig, server: u32) -> BreakerState {
-    let roster = rig.proxy().state().services()[0].servers();
-    roster
+    let servers = rig.proxy().state().services()[0].servers();
+    servers
         .breaker(server, rig.clock.now())
         .expect("it has one")
         .state

@@ -298,8 +298,8 @@ fn a_server_that_asks_for_a_pause_gets_one() {
         assert_eq!(client.get("/").status, 200);
     }
     let state = rig.proxy().state();
-    let roster = state.services()[0].servers();
-    let server = &roster.pool().members()[0].state;
+    let servers = state.services()[0].servers();
+    let server = &servers.pool().members()[0].state;
     assert_eq!(server.standing(rig.clock.now()).word(), "relieved");
     // Of round robin's hundred about ten are left; five standard deviations are some 17.
     let asked = seen_busy.lock().unwrap().len();

@@ -1,7 +1,7 @@
 //! Whether a request reaches a server while its route is closed: it hangs on all servers, or the service is answered for while they
 //! fail.
 //!
-//! The way of a fault says which routes are closed. Each request of one that hangs would hold a place at a server until its time is
+//! The fault path says which routes are closed. Each request of one that hangs would hold a place at a server until its time is
 //! over, and its client would wait as long for nothing. So they are answered at once, but for trials: one every second (or, of what
 //! hangs, every quarter of the time that an attempt may take, if that is longer), at most four at once. Each trial that is answered
 //! lets one more through at a time, so the route is open again a few round trips after it is well, whatever else is known by then; one
@@ -30,14 +30,14 @@ const WIDEST: u32 = 1 << 16;
 /// The closed routes of one service.
 #[derive(Debug, Clone, Default)]
 pub struct ClosedRoutes {
-    gates: Vec<(ClosedRoute, Arc<Gate>)>,
+    gates: Vec<(ClosedRoute, Arc<TrialGate>)>,
     until_success: bool,
     until: Instant,
 }
 
 /// What is to be done with a request.
 #[derive(Debug)]
-pub enum Entry {
+pub enum RouteAdmission {
     /// What is always done: its route is not closed.
     Usual,
     /// The same; how its attempt ends is to be told.
@@ -48,7 +48,7 @@ pub enum Entry {
 
 /// Who gets through to one route.
 #[derive(Debug, Default)]
-struct Gate {
+struct TrialGate {
     in_flight: AtomicU32,
     /// So many at once get through; none but a trial now and then while it is zero.
     width: AtomicU32,
@@ -61,7 +61,7 @@ struct Gate {
 /// One attempt that is made although its route is closed. Counted out when it is dropped.
 #[derive(Debug)]
 pub struct Trial {
-    gate: Arc<Gate>,
+    gate: Arc<TrialGate>,
     until_success: bool,
     begun: Instant,
 }
@@ -114,12 +114,12 @@ impl ClosedRoutes {
     /// What is done at `now` with such a request, whose attempt may take as long as `patience`. Orders that were not renewed are
     /// none.
     #[must_use]
-    pub fn entry(&self, shape: RequestShape, now: Instant, patience: Duration) -> Entry {
+    pub fn entry(&self, shape: RequestShape, now: Instant, patience: Duration) -> RouteAdmission {
         if now >= self.until {
-            return Entry::Usual;
+            return RouteAdmission::Usual;
         }
         let Some((_, gate)) = self.gates.iter().find(|(route, _)| route.covers(shape)) else {
-            return Entry::Usual;
+            return RouteAdmission::Usual;
         };
         let until_success = self.until_success;
         let space = if until_success {
@@ -128,14 +128,14 @@ impl ClosedRoutes {
             SPACE.max(patience / TRIALS)
         };
         if gate.admits(now, space) {
-            return Entry::Trial(Trial {
+            return RouteAdmission::Trial(Trial {
                 gate: Arc::clone(gate),
                 until_success,
                 begun: now,
             });
         }
         let seconds = gate.seconds_to_next(now);
-        Entry::Refused(if until_success {
+        RouteAdmission::Refused(if until_success {
             Cause::FallenBack { seconds }
         } else {
             Cause::RouteBroken { seconds }
@@ -143,7 +143,7 @@ impl ClosedRoutes {
     }
 }
 
-impl Gate {
+impl TrialGate {
     fn admits(&self, now: Instant, space: Duration) -> bool {
         let width = self.width.load(Ordering::Relaxed);
         if width == 0 {
@@ -279,12 +279,12 @@ mod tests {
 
     fn trial(routes: &ClosedRoutes, millis: u64) -> Option<Trial> {
         match routes.entry(shape("/slow"), at(millis), SECOND) {
-            Entry::Trial(trial) => Some(trial),
-            Entry::Refused(cause) => {
+            RouteAdmission::Trial(trial) => Some(trial),
+            RouteAdmission::Refused(cause) => {
                 assert_eq!(cause, Cause::RouteBroken { seconds: 1 });
                 None
             }
-            Entry::Usual => panic!("it is closed"),
+            RouteAdmission::Usual => panic!("it is closed"),
         }
     }
 
@@ -295,7 +295,7 @@ mod tests {
         let routes = ClosedRoutes::default().follow(&orders(&[of_route, of_method], 5_000));
         let is_usual = |method: &[u8], target: &[u8], millis| {
             let entry = routes.entry(RequestShape::of(method, target), at(millis), SECOND);
-            matches!(entry, Entry::Usual)
+            matches!(entry, RouteAdmission::Usual)
         };
         assert!(is_usual(b"GET", b"/", 0));
         assert!(!is_usual(b"GET", b"/slow/8", 0));
@@ -322,33 +322,37 @@ mod tests {
         // Those that hold a server for long are rare.
         let patience = Duration::from_secs(30);
         let entry = routes.entry(shape("/slow"), at(30_000), patience);
-        assert!(matches!(entry, Entry::Trial(_)));
+        assert!(matches!(entry, RouteAdmission::Trial(_)));
         // When the next one may begin, in whole seconds.
         for (millis, seconds) in [(30_000, 8), (30_500, 7), (35_501, 2), (37_499, 1)] {
             let entry = routes.entry(shape("/slow"), at(millis), patience);
             let cause = Cause::RouteBroken { seconds };
             assert!(
-                matches!(entry, Entry::Refused(why) if why == cause),
+                matches!(entry, RouteAdmission::Refused(why) if why == cause),
                 "{millis}"
             );
         }
         // It is due, but four are under way.
         let hanging = [40_000, 50_000, 60_000]
             .map(|millis| routes.entry(shape("/slow"), at(millis), patience));
-        assert!(hanging.iter().all(|one| matches!(one, Entry::Trial(_))));
+        assert!(
+            hanging
+                .iter()
+                .all(|one| matches!(one, RouteAdmission::Trial(_)))
+        );
         let soon = Cause::RouteBroken { seconds: 1 };
         let entry = routes.entry(shape("/slow"), at(90_000), patience);
-        assert!(matches!(entry, Entry::Refused(why) if why == soon));
+        assert!(matches!(entry, RouteAdmission::Refused(why) if why == soon));
         // It opens: as many as may are under way, and the next one is not far.
         let routes = closed("/slow");
-        let Entry::Trial(first) = routes.entry(shape("/slow"), at(0), patience) else {
+        let RouteAdmission::Trial(first) = routes.entry(shape("/slow"), at(0), patience) else {
             panic!("a trial")
         };
         first.ended(Outcome::Answered(200), at(10));
         let second = routes.entry(shape("/slow"), at(20), patience);
         let third = routes.entry(shape("/slow"), at(20), patience);
-        assert!(matches!(second, Entry::Trial(_)));
-        assert!(matches!(third, Entry::Refused(why) if why == soon));
+        assert!(matches!(second, RouteAdmission::Trial(_)));
+        assert!(matches!(third, RouteAdmission::Refused(why) if why == soon));
     }
 
     #[test]
@@ -370,22 +374,22 @@ mod tests {
             (AttemptTimeout, Shown::Hung, 0),
         ] {
             let routes = ClosedRoutes::default().follow(&all);
-            let Entry::Trial(first) = routes.entry(shape("/any"), at(0), patience) else {
+            let RouteAdmission::Trial(first) = routes.entry(shape("/any"), at(0), patience) else {
                 panic!("a trial")
             };
             let entry = routes.entry(shape("/other"), at(1), patience);
             let cause = Cause::FallenBack { seconds: 1 };
-            assert!(matches!(entry, Entry::Refused(why) if why == cause));
+            assert!(matches!(entry, RouteAdmission::Refused(why) if why == cause));
             assert_eq!(first.ended(outcome, at(10)), shown, "{outcome:?}");
             let through =
                 std::iter::from_fn(|| match routes.entry(shape("/any"), at(20), patience) {
-                    Entry::Trial(trial) => Some(trial),
-                    Entry::Usual | Entry::Refused(_) => None,
+                    RouteAdmission::Trial(trial) => Some(trial),
+                    RouteAdmission::Usual | RouteAdmission::Refused(_) => None,
                 });
             assert_eq!(through.collect::<Vec<_>>().len(), width, "{outcome:?}");
             // The next second's.
             let entry = routes.entry(shape("/any"), at(1_000), patience);
-            assert!(matches!(entry, Entry::Trial(_)), "{outcome:?}");
+            assert!(matches!(entry, RouteAdmission::Trial(_)), "{outcome:?}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! How long a client still waits, in a header of its request, and how long evenkeel does, in the same header for servers.
 //!
-//! A client's deadline shortens `timeout.total`, and never lengthens it. What is not understood is as if it were not there: a
+//! A client's deadline shortens `timeout.total`, and never lengthens it. An invalid value is ignored: a
 //! request is not refused over a hint. The value for servers has a fixed width, so that it can be put anew into a head that
 //! is otherwise ready, for each attempt.
 
@@ -25,7 +25,7 @@ pub struct DeadlineHeader {
 
 /// What a client has said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum ReportedDeadline {
     /// Nothing.
     Nothing,
     /// Something that is no time, or several times.
@@ -50,14 +50,14 @@ impl DeadlineHeader {
     }
 
     /// What the client says in `head`.
-    pub fn told(&self, head: &impl RequestView) -> Told {
-        let mut told = Told::Nothing;
+    pub fn told(&self, head: &impl RequestView) -> ReportedDeadline {
+        let mut told = ReportedDeadline::Nothing;
         head.any_value(&self.name, &mut |value| {
             told = match (told, self.parse(value.trim_ascii())) {
-                (Told::Nothing, Some(left)) => Told::Left(left),
-                _ => Told::Malformed,
+                (ReportedDeadline::Nothing, Some(left)) => ReportedDeadline::Left(left),
+                _ => ReportedDeadline::Malformed,
             };
-            told == Told::Malformed
+            told == ReportedDeadline::Malformed
         });
         told
     }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::head::FakeHead;
 
-    fn told(name: &'static str, values: &[&str]) -> Told {
+    fn told(name: &'static str, values: &[&str]) -> ReportedDeadline {
         let fields = values.iter().map(|value| (name, (*value).to_owned()));
         DeadlineHeader::new(name).told(&FakeHead {
             fields: fields.collect(),
@@ -104,19 +104,27 @@ mod tests {
 
     #[test]
     fn what_a_client_says() {
-        let left = |millis| Told::Left(Duration::from_millis(millis));
-        assert_eq!(told("X-Deadline", &[]), Told::Nothing);
+        let left = |millis| ReportedDeadline::Left(Duration::from_millis(millis));
+        assert_eq!(told("X-Deadline", &[]), ReportedDeadline::Nothing);
         assert_eq!(told("X-Deadline", &["1500"]), left(1_500));
         assert_eq!(told("gRPC-Timeout", &["2S"]), left(2_000));
         assert_eq!(told("grpc-timeout", &["0m"]), left(0));
         for wrong in ["", "-1", "1.5", "soon", "2S", "99999999999999999999"] {
-            assert_eq!(told("x-deadline", &[wrong]), Told::Malformed, "{wrong}");
+            assert_eq!(
+                told("x-deadline", &[wrong]),
+                ReportedDeadline::Malformed,
+                "{wrong}"
+            );
         }
         for wrong in ["", "5", "m", "123456789m", "5s"] {
-            assert_eq!(told("grpc-timeout", &[wrong]), Told::Malformed, "{wrong}");
+            assert_eq!(
+                told("grpc-timeout", &[wrong]),
+                ReportedDeadline::Malformed,
+                "{wrong}"
+            );
         }
-        assert_eq!(told("x-deadline", &["5", "6"]), Told::Malformed);
-        assert_eq!(told("x-deadline", &["x", "6"]), Told::Malformed);
+        assert_eq!(told("x-deadline", &["5", "6"]), ReportedDeadline::Malformed);
+        assert_eq!(told("x-deadline", &["x", "6"]), ReportedDeadline::Malformed);
     }
 
     #[test]

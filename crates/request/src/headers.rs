@@ -30,10 +30,10 @@ pub struct HeaderLine {
 
 /// A value with places for facts about the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderValue(Vec<Piece>);
+pub struct HeaderValue(Vec<ValuePiece>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum ValuePiece {
     Text(String),
     Fact(Fact),
 }
@@ -153,9 +153,9 @@ impl HeaderValue {
                 let fact = known.iter().find(|(word, _)| *word == name);
                 let (_, fact) = fact.ok_or_else(|| unknown_fact(name, side, known))?;
                 if !literal.is_empty() {
-                    pieces.push(Piece::Text(std::mem::take(&mut literal)));
+                    pieces.push(ValuePiece::Text(std::mem::take(&mut literal)));
                 }
-                pieces.push(Piece::Fact(*fact));
+                pieces.push(ValuePiece::Fact(*fact));
                 left = after;
             } else {
                 return Err(
@@ -165,7 +165,7 @@ impl HeaderValue {
         }
         literal.push_str(left);
         if !literal.is_empty() {
-            pieces.push(Piece::Text(literal));
+            pieces.push(ValuePiece::Text(literal));
         }
         Ok(Self(pieces))
     }
@@ -174,8 +174,8 @@ impl HeaderValue {
     pub fn write(&self, out: &mut Vec<u8>, mut fill: impl FnMut(Fact, &mut Vec<u8>)) {
         for piece in &self.0 {
             match piece {
-                Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Piece::Fact(fact) => fill(*fact, out),
+                ValuePiece::Text(text) => out.extend_from_slice(text.as_bytes()),
+                ValuePiece::Fact(fact) => fill(*fact, out),
             }
         }
     }
@@ -193,11 +193,11 @@ impl HeaderValue {
         }
         for piece in &self.0 {
             match piece {
-                Piece::Text(text) if !text.bytes().all(is_host) => {
+                ValuePiece::Text(text) if !text.bytes().all(is_host) => {
                     return Err(format!("`{text}` is not a host"));
                 }
-                Piece::Text(_) | Piece::Fact(Fact::Host | Fact::Service) => {}
-                Piece::Fact(_) => {
+                ValuePiece::Text(_) | ValuePiece::Fact(Fact::Host | Fact::Service) => {}
+                ValuePiece::Fact(_) => {
                     return Err("a host is made of text, {host} and {service}".to_owned());
                 }
             }

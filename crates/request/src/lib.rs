@@ -1,4 +1,4 @@
-//! The way of a request, decided: route → \[ balance → attempt \] → respond.
+//! The request path, decided: route → \[ balance → attempt \] → respond.
 //!
 //! No socket, no clock: the proxy asks what comes next and does it. `exchange` is the only control flow; the other
 //! stages are pure functions that it, or the proxy, calls.

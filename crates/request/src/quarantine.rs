@@ -1,6 +1,6 @@
 //! Whether a request is one that no server gets, since such requests crash servers.
 //!
-//! The way of a fault says which, by hashes; here is only decided what that means for a request. A quarantine is about exactly one
+//! The fault path says which, by hashes; here is only decided what that means for a request. A quarantine is about exactly one
 //! path, or one path with one query: a route that does well otherwise stays open.
 
 use std::time::Duration;

@@ -188,7 +188,7 @@ impl Cause {
     }
 
     /// The cause when the last attempt ended like this and there is no other; `None` if it ended in an answer, which is
-    /// passed on, or if nobody is left to answer.
+    /// passed on, or if no server could be reached.
     #[must_use]
     pub const fn of_outcome(outcome: Outcome) -> Option<Self> {
         match outcome {

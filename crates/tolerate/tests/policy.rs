@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::{hedged, millis, near, policy, usual};
 use evenkeel_core::Instant;
 use evenkeel_tolerate::clock::{Clock, VirtualClock};
-use evenkeel_tolerate::policy::{Event, Lint, lint};
+use evenkeel_tolerate::policy::{Lint, PolicyEvent, lint};
 use evenkeel_tolerate::{Call, Jitter, LimitOptions, Recovery, RecoveryOptions, Repaired, Stopped};
 
 const CALL: Call = Call::idempotent("get");
@@ -90,7 +90,7 @@ fn the_same_seed_takes_the_same_way() {
 fn every_decision_is_an_event() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let to = Arc::clone(&heard);
-    let listen = move |policy: &str, call: &Call, _: Instant, event: &Event| {
+    let listen = move |policy: &str, call: &Call, _: Instant, event: &PolicyEvent| {
         assert_eq!((policy, call.name()), ("heard", "get"));
         let word = format!("{event:?}");
         let first = word.split([' ', '(']).next().unwrap_or_default();

@@ -32,6 +32,7 @@ pub fn check(repository: &Repository) -> Vec<TidyViolation> {
     found.extend(links::check(repository));
     found.extend(metrics::check(repository));
     found.extend(references::check(repository));
+    found.extend(type_names::check(repository));
     for file in &repository.files {
         found.extend(docs::check(&file.path, &file.text));
         found.extend(source::check(&file.path, &file.text));

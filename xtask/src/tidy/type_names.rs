@@ -11,75 +11,32 @@ use crate::repository::{Repository, TextFile};
 /// The file of the lists, which stale entries are reported in.
 const HERE: &str = "xtask/src/tidy/type_names.rs";
 
-/// The reason of names from before this rule; each is still to be made unique, and then leaves its list.
-const OLDER: &str = "older than this rule";
-
 /// Names of types in several crates: the name, the crates, and the reason.
 const SHARED: &[(&str, &[&str], &str)] = &[
-    ("AdmissionOptions", &["request", "tolerate"], OLDER),
-    ("Arrival", &["proxy", "request"], OLDER),
+    (
+        "Fallback",
+        &["request", "tolerate"],
+        "what a route answers instead; the library's tower layer that does so",
+    ),
+    (
+        "FallbackService",
+        &["request", "tolerate"],
+        "the service that answers instead; the service of the library's tower layer",
+    ),
     (
         "Clock",
         &["runtime", "tolerate"],
         "the machine's clock; the interface for a clock that users of the library provide",
     ),
-    ("End", &["proxy", "tolerate"], OLDER),
-    ("Ends", &["proxy", "tolerate"], OLDER),
-    ("Entry", &["proxy", "request", "tolerate"], OLDER),
-    ("Event", &["proxy", "request", "tolerate"], OLDER),
-    ("Fallback", &["request", "tolerate"], OLDER),
-    ("FallbackService", &["request", "tolerate"], OLDER),
-    ("Finish", &["proxy", "tolerate"], OLDER),
-    ("Gate", &["request", "tolerate"], OLDER),
-    ("Held", &["request", "tolerate"], OLDER),
-    ("Hold", &["request", "tolerate"], OLDER),
     (
         "Incident",
         &["fault", "tolerate"],
         "the record of a fault; the library's report of one call",
     ),
-    ("Kept", &["proxy", "tolerate"], OLDER),
-    (
-        "NoPick",
-        &["balance", "tolerate"],
-        "why a balancer, or the library's interface to one, has no server",
-    ),
-    ("Passed", &["proxy", "tolerate"], OLDER),
-    (
-        "Pick",
-        &["balance", "tolerate"],
-        "a balancer's decision; the library's interface to a balancer",
-    ),
-    ("Report", &["proxy", "tolerate"], OLDER),
-    ("Rules", &["request", "tolerate"], OLDER),
-    ("Shown", &["request", "tolerate"], OLDER),
-    ("Side", &["proxy", "request"], OLDER),
-    ("Slot", &["proxy", "request", "tolerate"], OLDER),
-    ("Told", &["request", "tolerate"], OLDER),
-    ("Turn", &["request", "tolerate"], OLDER),
-    ("Wait", &["request", "tolerate"], OLDER),
-    ("Waiting", &["request", "tolerate"], OLDER),
 ];
 
 /// Names that a crate defines more than once: the crate, the name, and the reason.
-const REPEATED: &[(&str, &str, &str)] = &[
-    ("proxy", "Answered", OLDER),
-    ("request", "Piece", OLDER),
-    ("tolerate", "Counts", OLDER),
-    ("tolerate", "Entry", OLDER),
-    ("tolerate", "Kept", OLDER),
-    ("tolerate", "Line", OLDER),
-    (
-        "tolerate",
-        "Moment",
-        "with the feature `tokio`, and without it",
-    ),
-    ("tolerate", "Pass", OLDER),
-    ("tolerate", "Shown", OLDER),
-    ("tolerate", "State", OLDER),
-    ("tolerate", "Turn", OLDER),
-    ("tolerate", "Why", OLDER),
-];
+const REPEATED: &[(&str, &str, &str)] = &[];
 
 /// Where a crate defines a type: file and line.
 type Places<'a> = Vec<(&'a str, usize)>;

@@ -74,40 +74,17 @@ const PHRASES: &[(&str, &str)] = &[
     (concat!("stood ", "still"), "was stalled"),
 ];
 
-/// Where a name or a phrase may still stand until the work on that folder is done: the folder, and the word.
-const WAITING: &[(&str, &str)] = &[
-    ("crates/tolerate", "Told"),
-    ("crates/tolerate", "heed"),
-    ("crates/tolerate", concat!("request's ", "way")),
-    ("crates/request", "Told"),
-    ("crates/request", "heed"),
-    ("crates/request", concat!("way of a ", "request")),
-    ("crates/request", concat!("way of a ", "fault")),
-    ("crates/request", concat!("as if it were not ", "there")),
-    ("crates/request", concat!("nobody is left to ", "answer")),
-    ("crates/proxy", "Said"),
-    ("crates/proxy", "roster"),
-    ("crates/proxy", concat!("way of a ", "request")),
-    ("crates/proxy", concat!("way of the ", "request")),
-    ("crates/proxy", concat!("good ", "news")),
-];
-
 /// Looks at one file of any kind. The changelog and measured results keep their words.
 #[must_use]
 pub fn check(path: &str, text: &str) -> Vec<TidyViolation> {
     if path == "CHANGELOG.md" || path.starts_with("bench/results/") {
         return Vec::new();
     }
-    let waits = |word: &str| {
-        WAITING
-            .iter()
-            .any(|(folder, waiting)| path.starts_with(folder) && *waiting == word)
-    };
     let mut found = Vec::new();
     for (before, line) in text.lines().enumerate() {
         let lower = line.to_lowercase();
         for (phrase, instead) in PHRASES {
-            if lower.contains(phrase) && !waits(phrase) {
+            if lower.contains(phrase) {
                 let what = format!("\"{phrase}\": say {instead}");
                 found.push(TidyViolation::new(path, before + 1, "vocabulary", what));
             }
@@ -120,7 +97,7 @@ pub fn check(path: &str, text: &str) -> Vec<TidyViolation> {
             .filter_map(|token| Some((token.word()?, token)));
         for (word, CodeToken { line, .. }) in words {
             let old = NAMES.iter().find(|(name, _)| *name == word);
-            if let Some((name, instead)) = old.filter(|(name, _)| !waits(name)) {
+            if let Some((name, instead)) = old {
                 let what = format!("{name}: say {instead}");
                 found.push(TidyViolation::new(path, *line, "vocabulary", what));
             }
@@ -172,14 +149,6 @@ mod tests {
                 "{phrase}"
             );
             assert!(lines("CHANGELOG.md", &format!("The {phrase}.\n")).is_empty());
-        }
-    }
-
-    #[test]
-    fn what_waits_is_in_a_list() {
-        for (folder, word) in WAITING {
-            let known = NAMES.iter().chain(PHRASES).any(|(known, _)| known == word);
-            assert!(known && folder.starts_with("crates/"), "{folder} {word}");
         }
     }
 }

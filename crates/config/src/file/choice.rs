@@ -10,7 +10,7 @@ use super::{FileLiteral, FileValue, Value, not_yet, want_text};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::nearest::nearest;
 use crate::plan::{
-    AddressFamily, BackoffGrowth, BackoffJitter, LimitAlgorithm, LogFormat, LogLevel,
+    AddressFamily, AlgorithmChoice, BackoffGrowth, BackoffJitter, LogFormat, LogLevel,
 };
 
 /// The diagnostic for a word that is not among `known`.
@@ -102,10 +102,10 @@ choice! {
 
 choice! {
     /// How an adaptive limit is found.
-    AlgorithmWord: LimitAlgorithm {
-        "gradient2" => LimitAlgorithm::Gradient2,
-        "vegas" => LimitAlgorithm::Vegas,
-        "aimd" => LimitAlgorithm::Aimd,
+    AlgorithmWord: AlgorithmChoice {
+        "gradient2" => AlgorithmChoice::Gradient2,
+        "vegas" => AlgorithmChoice::Vegas,
+        "aimd" => AlgorithmChoice::Aimd,
     } later {}
 }
 

@@ -16,7 +16,7 @@ use crate::file::limit::{
     ThrottleConfig, check_order,
 };
 use crate::file::service::ServiceConfig;
-use crate::plan::{LimitAlgorithm, LimitPlan};
+use crate::plan::{AlgorithmChoice, LimitPlan};
 
 pub(crate) fn resolve_limit(
     typed: &LimitConfig,
@@ -52,19 +52,19 @@ fn resolve_adaptive(
     let initial = pick_whole(typed.initial.as_ref(), defaults::ADAPTIVE_INITIAL);
     let initial = initial.clamp(min, max.max(min));
     match pick(typed.algorithm.as_ref(), defaults::ADAPTIVE_ALGORITHM) {
-        LimitAlgorithm::Gradient2 => LimitOptions::Gradient2(Gradient2Options {
+        AlgorithmChoice::Gradient2 => LimitOptions::Gradient2(Gradient2Options {
             initial,
             min,
             max,
             ..Gradient2Options::default()
         }),
-        LimitAlgorithm::Vegas => LimitOptions::Vegas(VegasOptions {
+        AlgorithmChoice::Vegas => LimitOptions::Vegas(VegasOptions {
             initial,
             min,
             max,
             ..VegasOptions::default()
         }),
-        LimitAlgorithm::Aimd => LimitOptions::Aimd(AimdOptions {
+        AlgorithmChoice::Aimd => LimitOptions::Aimd(AimdOptions {
             initial,
             min,
             max,

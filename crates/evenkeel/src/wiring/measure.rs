@@ -44,7 +44,7 @@ pub(super) struct ServiceCounterSample {
 
 /// All counters at one moment.
 #[derive(Debug)]
-pub(super) struct CounterSnapshot {
+pub(super) struct PickSnapshot {
     at: Instant,
     services: Vec<KeptCounters>,
 }
@@ -70,7 +70,7 @@ struct LowHalves {
 
 /// The latest looks. Copies show the same.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CounterHistory(Arc<Mutex<VecDeque<Arc<CounterSnapshot>>>>);
+pub(super) struct CounterHistory(Arc<Mutex<VecDeque<Arc<PickSnapshot>>>>);
 
 impl CounterSample {
     /// Their increase since then.
@@ -195,7 +195,7 @@ impl CounterHistory {
                 .take(state.services().len())
                 .map(|id| ServiceCounterSample::of(&state, ServiceId(id)).kept())
                 .collect();
-            self.note(CounterSnapshot {
+            self.note(PickSnapshot {
                 at: clock.now(),
                 services,
             });
@@ -211,7 +211,7 @@ impl CounterHistory {
         }
     }
 
-    fn note(&self, snapshot: CounterSnapshot) {
+    fn note(&self, snapshot: PickSnapshot) {
         let mut counter_history = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counter_history.push_back(Arc::new(snapshot));
     }
@@ -276,8 +276,8 @@ mod tests {
         }
     }
 
-    fn snapshot(seconds: u64, picks: [u64; 2]) -> CounterSnapshot {
-        CounterSnapshot {
+    fn snapshot(seconds: u64, picks: [u64; 2]) -> PickSnapshot {
+        PickSnapshot {
             at: Instant::from_millis(seconds * 1000),
             services: vec![numbers(picks).kept()],
         }

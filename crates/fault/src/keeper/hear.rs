@@ -8,7 +8,7 @@ use crate::contract::{OrderId, ProbePace};
 use crate::detect;
 use crate::incident::ActionOutcome;
 use crate::policy::Mode;
-use crate::signal::{AttemptVerdict, EndedAttempt};
+use crate::signal::{AttemptVerdict, ObservedAttempt};
 use crate::verify::VerifyProgress;
 
 use super::ServerContext;
@@ -27,7 +27,12 @@ impl ServerContext<'_> {
     }
 
     /// An attempt has ended. It tells nothing about a repair if the whole service may be why it failed.
-    pub(super) fn attempt(&mut self, said: AttemptVerdict, ended: &EndedAttempt, is_shared: bool) {
+    pub(super) fn attempt(
+        &mut self,
+        said: AttemptVerdict,
+        ended: &ObservedAttempt,
+        is_shared: bool,
+    ) {
         if said == AttemptVerdict::Failure {
             self.doubt();
         }

@@ -3,7 +3,7 @@
 use evenkeel_core::{Instant, Observation, Outcome, ServerId, Signal};
 
 use crate::contract::{Managed, Output};
-use crate::signal::{AttemptVerdict, EndedAttempt};
+use crate::signal::{AttemptVerdict, ObservedAttempt};
 
 use super::Keeper;
 
@@ -30,7 +30,7 @@ impl Keeper {
             shape,
         } = observation
         {
-            let ended = EndedAttempt {
+            let ended = ObservedAttempt {
                 at,
                 outcome,
                 latency,
@@ -60,8 +60,14 @@ impl Keeper {
         });
     }
 
-    fn attempt(&mut self, now: Instant, id: ServerId, ended: EndedAttempt, out: &mut Vec<Output>) {
-        let EndedAttempt {
+    fn attempt(
+        &mut self,
+        now: Instant,
+        id: ServerId,
+        ended: ObservedAttempt,
+        out: &mut Vec<Output>,
+    ) {
+        let ObservedAttempt {
             at,
             outcome,
             latency: _,

@@ -6,7 +6,7 @@
 use evenkeel_core::Instant;
 
 use crate::incident::Impact;
-use crate::signal::EndedAttempt;
+use crate::signal::ObservedAttempt;
 use crate::verify::{UNPROVEN, Verification, is_proof};
 
 use super::case::Case;
@@ -65,7 +65,7 @@ impl Unproven {
     }
 
     /// An attempt on its server has ended.
-    pub(super) fn attempt(&mut self, ended: &EndedAttempt) {
+    pub(super) fn attempt(&mut self, ended: &ObservedAttempt) {
         if !self.case.is_about(ended.shape) {
             return;
         }

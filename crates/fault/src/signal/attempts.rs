@@ -35,7 +35,7 @@ pub enum AttemptVerdict {
 
 /// An attempt that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EndedAttempt {
+pub struct ObservedAttempt {
     /// When.
     pub at: Instant,
     /// How.
@@ -58,7 +58,7 @@ struct Failure {
 
 /// A failure with which the present share of failures may have begun.
 #[derive(Debug, Clone, Copy)]
-struct Candidate {
+struct ChangePoint {
     /// From when on it shows the fault.
     since: Instant,
     /// Attempts before it, and failures among them.
@@ -66,7 +66,7 @@ struct Candidate {
     failed: u64,
 }
 
-impl Candidate {
+impl ChangePoint {
     /// The share of failures from here to there.
     fn share(&self, to: &Self) -> f64 {
         (to.failed - self.failed) as f64 / (to.all - self.all).max(1) as f64
@@ -88,7 +88,7 @@ pub struct AttemptHistory {
     length: Duration,
     failures: Recent<Failure>,
     /// The oldest first. From each to the next the share of failures is greater than from the one before to it.
-    candidates: Vec<Candidate>,
+    candidates: Vec<ChangePoint>,
     successes: Successes,
 }
 
@@ -138,8 +138,8 @@ impl AttemptHistory {
     }
 
     /// Takes in one.
-    pub fn take(&mut self, ended: EndedAttempt) -> AttemptVerdict {
-        let EndedAttempt { at, outcome, .. } = ended;
+    pub fn take(&mut self, ended: ObservedAttempt) -> AttemptVerdict {
+        let ObservedAttempt { at, outcome, .. } = ended;
         if outcome.is_failure() {
             self.take_failure(ended);
             return AttemptVerdict::Failure;
@@ -154,8 +154,8 @@ impl AttemptHistory {
         AttemptVerdict::Success
     }
 
-    fn take_failure(&mut self, ended: EndedAttempt) {
-        let EndedAttempt {
+    fn take_failure(&mut self, ended: ObservedAttempt) {
+        let ObservedAttempt {
             at,
             outcome,
             latency,
@@ -204,7 +204,7 @@ impl AttemptHistory {
         if last.is_some_and(|last| at.since(last.at) > APART) {
             self.candidates.clear();
         }
-        let candidate = Candidate {
+        let candidate = ChangePoint {
             since,
             all: self.succeeded + self.failed,
             failed: self.failed,
@@ -385,7 +385,7 @@ mod tests {
 
         fn ends(&mut self, outcome: Outcome, latency: u64, after: u64) -> &mut Self {
             self.now += after;
-            self.attempts.take(EndedAttempt {
+            self.attempts.take(ObservedAttempt {
                 at: Instant::from_millis(self.now),
                 outcome,
                 latency: Duration::from_millis(latency),

@@ -9,7 +9,7 @@ mod process;
 mod routes;
 mod latencies;
 
-pub use attempts::{AttemptHistory, AttemptVerdict, EndedAttempt};
+pub use attempts::{AttemptHistory, AttemptVerdict, ObservedAttempt};
 pub use latencies::{Latencies, SlowRow, TypicalLatency};
 pub use probes::ProbeHistory;
 pub use process::{DownReason, ProcessEnd, ProcessHistory};
@@ -58,8 +58,8 @@ impl ServerHistory {
     }
 
     /// Takes in the end of an attempt. Does not allocate for a success.
-    pub fn attempt(&mut self, ended: EndedAttempt) -> AttemptVerdict {
-        let EndedAttempt {
+    pub fn attempt(&mut self, ended: ObservedAttempt) -> AttemptVerdict {
+        let ObservedAttempt {
             at,
             outcome,
             latency,

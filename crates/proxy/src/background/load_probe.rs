@@ -58,7 +58,7 @@ struct LoadProbe {
 
 /// What a server says.
 #[derive(Debug, Deserialize)]
-struct Said {
+struct LoadBody {
     in_flight: f64,
     #[serde(default)]
     latency_ms: Option<f64>,
@@ -212,7 +212,7 @@ fn understood(body: &[u8]) -> Option<ProbedLoad> {
     if body.len() > MOST_BYTES || !is_object {
         return None;
     }
-    let said: Said = serde_json::from_str(text).ok()?;
+    let said: LoadBody = serde_json::from_str(text).ok()?;
     let latency = match said.latency_ms {
         Some(millis) if (0.0..=MOST_MILLIS).contains(&millis) => Some(millis),
         Some(_) => return None,

@@ -56,8 +56,8 @@ impl Copy {
     pub(crate) async fn travel(self, bytes: Vec<u8>) {
         let request = &self.request;
         let started = request.worker.clock.now();
-        let roster = request.worker.server_set(request.to);
-        match request.ask(&roster, bytes).await {
+        let servers = request.worker.server_set(request.to);
+        match request.ask(&servers, bytes).await {
             Err(status) => self.finish(started, status, true, FAILED),
             Ok(mut answered) => {
                 let status = answered.line.head.status;

@@ -43,8 +43,8 @@ impl Revalidation {
         let Some(stale) = request.service().stale.as_ref() else {
             return;
         };
-        let roster = request.worker.server_set(request.to);
-        let result = match request.ask(&roster, bytes).await {
+        let servers = request.worker.server_set(request.to);
+        let result = match request.ask(&servers, bytes).await {
             Err(_) => FAILED,
             Ok(answered) => self.take(stale, answered).await,
         };

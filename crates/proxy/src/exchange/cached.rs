@@ -1,5 +1,5 @@
-//! The response cache on the way of a request: a kept answer that is sent, an answer that is kept while it passes, and what a request makes
-//! out of date.
+//! The response cache on the request path: a stored response that is sent, a response that is stored while it is relayed, and what a
+//! request invalidates.
 
 use evenkeel_core::Instant;
 use evenkeel_http1::{Body, Framing, write};

@@ -42,12 +42,12 @@ struct RunningAttempts<'r> {
 /// An attempt beside the first one.
 struct HedgedAttempt<'r> {
     server: u32,
-    run: Pin<Box<dyn Future<Output = Answered> + 'r>>,
-    ended: Option<Answered>,
+    run: Pin<Box<dyn Future<Output = HedgedResult> + 'r>>,
+    ended: Option<HedgedResult>,
 }
 
 /// A connection on which the head of a response has come, and when the request was written; or how the attempt ended.
-type Answered = Result<(UpstreamClient, Instant), Outcome>;
+type HedgedResult = Result<(UpstreamClient, Instant), Outcome>;
 
 /// What a hedged attempt is made with.
 struct HedgedRequest {
@@ -250,7 +250,7 @@ impl HedgedAttempt<'_> {
 
 impl HedgedRequest {
     /// A connection, the request, the answer's head.
-    async fn run(self, worker: &Rc<Worker>) -> Answered {
+    async fn run(self, worker: &Rc<Worker>) -> HedgedResult {
         let at = self.at.ok_or(Outcome::Unreachable)?;
         let rest = self.end.0.since(worker.clock.now());
         let connect = (self.connect, rest);

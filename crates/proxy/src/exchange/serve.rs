@@ -5,7 +5,7 @@ use std::rc::Rc;
 use evenkeel_request::Cause;
 
 use super::drive::handle;
-use crate::downstream::h1::client::{Arrival, Client, Persist};
+use crate::downstream::h1::client::{Client, HeadRead, Persist};
 use crate::downstream::local_reply;
 use crate::downstream::violation::Violation;
 use crate::worker::{Worker, Workspace};
@@ -35,9 +35,9 @@ async fn requests(worker: &Rc<Worker>, client: &mut Client) -> Persist {
 async fn answer_all(worker: &Rc<Worker>, client: &mut Client, work: &mut Workspace) -> Persist {
     loop {
         let persist = match client.next_head(worker, work).await {
-            Arrival::Head => handle(worker, client, work).await,
-            Arrival::Closed => Persist::Close,
-            Arrival::Late => {
+            HeadRead::Head => handle(worker, client, work).await,
+            HeadRead::Closed => Persist::Close,
+            HeadRead::Late => {
                 Box::pin(local_reply::refuse(
                     worker,
                     client,
@@ -46,7 +46,7 @@ async fn answer_all(worker: &Rc<Worker>, client: &mut Client, work: &mut Workspa
                 ))
                 .await
             }
-            Arrival::Bad(error) => {
+            HeadRead::Bad(error) => {
                 let field = work.request.refused_field(client.buffer.unread(), error);
                 work.violation = Some(Violation::of_head(error, field));
                 let cause = Cause::BadRequest {

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::downstream::h1::Client;
 use crate::exchange::serve::serve;
-use crate::worker::{Side, Worker};
+use crate::worker::{MissingOn, Worker};
 
 /// Pauses when no connection can be accepted, so that the loop does not spin.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -42,7 +42,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<TcpLis
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if is_local(&error) {
-                    worker.lacks(Side::Client, &error);
+                    worker.lacks(MissingOn::Client, &error);
                     worker.upstreams.close_all();
                 } else {
                     tracing::warn!(%error, "a connection could not be accepted");

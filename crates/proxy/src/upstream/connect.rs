@@ -6,7 +6,7 @@ use std::time::Duration;
 use evenkeel_connect::{Stream, is_out_of_descriptors, outcome_of};
 use evenkeel_core::{Outcome, ServerId};
 
-use crate::worker::{Side, Worker};
+use crate::worker::{MissingOn, Worker};
 
 /// Connects within `timeout`. Pooled connections are closed for it where descriptors have run out.
 ///
@@ -21,7 +21,7 @@ pub(super) async fn connect(
     let endpoint = address.into();
     let opened = match Stream::connect(&endpoint, timeout).await {
         Err(error) if is_out_of_descriptors(&error) && worker.upstreams.close_all() > 0 => {
-            worker.lacks(Side::Server, &error);
+            worker.lacks(MissingOn::Server, &error);
             Stream::connect(&endpoint, timeout).await
         }
         opened => opened,
@@ -35,7 +35,7 @@ pub(super) async fn connect(
         Err(error) => {
             let outcome = outcome_of(&error);
             if outcome == Outcome::LocalError {
-                worker.lacks(Side::Server, &error);
+                worker.lacks(MissingOn::Server, &error);
             }
             Err(outcome)
         }

@@ -15,7 +15,7 @@ const MOST: f64 = 100.0;
 
 /// What counts of a report in JSON. A field twice is an error; others are passed over.
 #[derive(Debug, Deserialize)]
-struct Report {
+struct LoadReport {
     #[serde(default, alias = "applicationUtilization")]
     application_utilization: Option<f64>,
     #[serde(default, alias = "cpuUtilization")]
@@ -36,7 +36,7 @@ fn utilization(value: &[u8]) -> Option<f64> {
     let (application, cpu) = match value.split_once(' ') {
         Some(("TEXT", pairs)) => of_pairs(pairs)?,
         Some(("JSON", report)) => {
-            let report: Report = serde_json::from_str(report).ok()?;
+            let report: LoadReport = serde_json::from_str(report).ok()?;
             (report.application_utilization, report.cpu_utilization)
         }
         _ => return plain(value),

@@ -24,12 +24,12 @@ const BATCH: usize = 64;
 #[derive(Debug)]
 pub(crate) struct ClientWatcher {
     epoll: AsyncFd<OwnedFd>,
-    entries: RefCell<Vec<Entry>>,
+    entries: RefCell<Vec<WatchEntry>>,
     free: RefCell<Vec<u32>>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct WatchEntry {
     /// Tells an event of this connection from a late one of the connection before it.
     generation: u32,
     watch: Option<Rc<ClientWatch>>,
@@ -141,7 +141,7 @@ impl ClientWatcher {
     fn enter(&self, watch: &Rc<ClientWatch>) -> (u32, u32) {
         let mut entries = self.entries.borrow_mut();
         let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
-            entries.push(Entry::default());
+            entries.push(WatchEntry::default());
             u32::try_from(entries.len() - 1).unwrap_or(u32::MAX)
         });
         let entry = &mut entries[index as usize];

@@ -43,7 +43,7 @@ pub(crate) use self::workspace::Workspace;
 
 /// On which side a connection was missing: the index in [`WorkerCounters::local_errors`].
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Side {
+pub(crate) enum MissingOn {
     /// A client's could not be accepted.
     Client,
     /// None could be opened to a server.
@@ -168,7 +168,7 @@ impl Worker {
     }
 
     /// Counts a connection that there was nothing left for.
-    pub(crate) fn lacks(&self, side: Side, error: &io::Error) {
+    pub(crate) fn lacks(&self, side: MissingOn, error: &io::Error) {
         self.counters.local_errors[side as usize].add_from_owner(1);
         self.state.exhaustion.add(error);
         self.state.exhaustion.report(self.clock.now());

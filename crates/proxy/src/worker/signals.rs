@@ -149,7 +149,7 @@ impl SignalReader {
         signals.len() - before
     }
 
-    /// Waits for a signal of a failure. Good news wakes nobody: read at least every 100 ms as well, or some are lost.
+    /// Waits for a signal of a failure. Successes wake nobody: read at least every 100 ms as well, or some are lost.
     pub async fn wait(&self) {
         self.wake.notified().await;
     }

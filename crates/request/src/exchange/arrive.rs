@@ -12,7 +12,7 @@ use super::next::Next;
 use super::phase::Phase;
 use super::state::Exchange;
 use super::step::{NoResponse, Reply, Step};
-use crate::deadline::Told;
+use crate::deadline::ReportedDeadline;
 use crate::route::Route;
 use crate::service::RateLimiter;
 use crate::{Cause, RequestView};
@@ -93,12 +93,12 @@ impl<'a> Exchange<'a> {
     ) -> Option<Cause> {
         let header = self.policies.deadline.as_ref()?;
         let what = match header.told(head) {
-            Told::Nothing => return None,
-            Told::Malformed => ClientDeadline::Malformed,
-            Told::Left(left) if left.is_zero() => ClientDeadline::Passed,
-            Told::Left(left) => {
+            ReportedDeadline::Nothing => return None,
+            ReportedDeadline::Malformed => ClientDeadline::Malformed,
+            ReportedDeadline::Left(left) if left.is_zero() => ClientDeadline::Passed,
+            ReportedDeadline::Left(left) => {
                 let own = self.attempts.deadline();
-                self.attempts.heed(left, self.started);
+                self.attempts.shorten(left, self.started);
                 if self.attempts.deadline() == own {
                     ClientDeadline::Longer
                 } else {

@@ -52,7 +52,7 @@ pub(super) enum After {
     },
     /// Tell the client why there is no answer.
     Refuse(Cause),
-    /// Nobody is left to answer.
+    /// No server could be reached.
     GiveUp,
 }
 
@@ -151,7 +151,7 @@ impl Attempts {
     }
 
     /// The client has said at `now` that it waits for so long: that can end the request earlier, not later.
-    pub(super) fn heed(&mut self, left: Duration, now: Instant) {
+    pub(super) fn shorten(&mut self, left: Duration, now: Instant) {
         self.told_end = self.told_end.min(now + left);
         self.deadline = self.deadline.shortened_to(Some(left), now);
     }

@@ -66,7 +66,7 @@ impl<'a> Exchange<'a> {
         (self.started, self.held_since, self.hurried) = (now, None, false);
         let told_end = self.attempts.told_end();
         self.attempts = Attempts::begin(now, &self.policies.timeout);
-        self.attempts.heed(told_end.since(now), now);
+        self.attempts.shorten(told_end.since(now), now);
         true
     }
 

@@ -9,7 +9,7 @@ use super::phase::Phase;
 use super::state::Exchange;
 use super::step::Step;
 use crate::Cause;
-use crate::closed::Entry;
+use crate::closed::RouteAdmission;
 use crate::quarantine::Treatment;
 use crate::service::in_flight::InFlight;
 
@@ -49,12 +49,12 @@ impl<'a> Exchange<'a> {
             return Ok(());
         }
         match orders.entry(self.shape, now, self.policies.timeout.attempt) {
-            Entry::Usual => Ok(()),
-            Entry::Trial(trial) => {
+            RouteAdmission::Usual => Ok(()),
+            RouteAdmission::Trial(trial) => {
                 self.trial = Some(trial);
                 Ok(())
             }
-            Entry::Refused(cause) => Err(cause),
+            RouteAdmission::Refused(cause) => Err(cause),
         }
     }
 

@@ -4,10 +4,10 @@ use crate::RequestView;
 
 /// A text with places for parts of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<Piece>);
+pub struct Template(Vec<TemplatePiece>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
+enum TemplatePiece {
     Text(String),
     Host,
     Path,
@@ -33,13 +33,13 @@ impl Template {
                 return Err("an opening brace without its closing one".to_owned());
             };
             if !before.is_empty() {
-                pieces.push(Piece::Text(before.to_owned()));
+                pieces.push(TemplatePiece::Text(before.to_owned()));
             }
             pieces.push(match name {
-                "host" => Piece::Host,
-                "path" => Piece::Path,
-                "rest" => Piece::Rest,
-                "query" => Piece::Query,
+                "host" => TemplatePiece::Host,
+                "path" => TemplatePiece::Path,
+                "rest" => TemplatePiece::Rest,
+                "query" => TemplatePiece::Query,
                 other => {
                     return Err(format!(
                         "there is no {{{other}}}; there are {{host}}, {{path}}, {{rest}} and {{query}}"
@@ -49,7 +49,7 @@ impl Template {
             left = after;
         }
         if !left.is_empty() {
-            pieces.push(Piece::Text(left.to_owned()));
+            pieces.push(TemplatePiece::Text(left.to_owned()));
         }
         Ok(Self(pieces))
     }
@@ -59,11 +59,11 @@ impl Template {
         let start = out.len();
         for piece in &self.0 {
             let part = match piece {
-                Piece::Text(text) => text.as_bytes(),
-                Piece::Host => head.host().unwrap_or_default(),
-                Piece::Path => head.path(),
-                Piece::Rest => rest,
-                Piece::Query => match head.query() {
+                TemplatePiece::Text(text) => text.as_bytes(),
+                TemplatePiece::Host => head.host().unwrap_or_default(),
+                TemplatePiece::Path => head.path(),
+                TemplatePiece::Rest => rest,
+                TemplatePiece::Query => match head.query() {
                     Some(query) => {
                         out.push(b'?');
                         query

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use evenkeel_core::metric::Sink;
 use evenkeel_core::{Instant, Outcome, RequestShape, ServiceOrders};
 
-use crate::closed::{ClosedRoutes, Entry, Shown, Trial};
+use crate::closed::{ClosedRoutes, RouteAdmission, Shown, Trial};
 
 /// What is ordered about one service.
 #[derive(Debug, Default)]
@@ -84,9 +84,14 @@ impl Orders {
     }
 
     /// Whether a request of this shape gets to a server; an attempt of it may take as long as `patience`.
-    pub(crate) fn entry(&self, shape: RequestShape, now: Instant, patience: Duration) -> Entry {
+    pub(crate) fn entry(
+        &self,
+        shape: RequestShape,
+        now: Instant,
+        patience: Duration,
+    ) -> RouteAdmission {
         let entry = self.closed.load().entry(shape, now, patience);
-        if matches!(entry, Entry::Refused(_)) {
+        if matches!(entry, RouteAdmission::Refused(_)) {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         entry

@@ -47,7 +47,7 @@ pub(super) struct SetOptions {
 pub struct ServerSet {
     version: u64,
     pool: Pool,
-    slots: Vec<Slot>,
+    slots: Vec<ServerSlot>,
     /// Which values of clients belong to which server, if the service is sticky.
     sticky: Option<Sticky>,
     options: Arc<SetOptions>,
@@ -55,7 +55,7 @@ pub struct ServerSet {
 
 /// The address of a member.
 #[derive(Debug, Clone)]
-struct Slot {
+struct ServerSlot {
     /// The names of the service and of the slot, for the log.
     name: Arc<str>,
     /// `None` while the slot is vacant.
@@ -104,7 +104,7 @@ impl ServerSet {
         let members: Vec<Member> = members.collect();
         let slots = servers.iter().zip(&members).map(|(server, member)| {
             let name = format!("{}/{}", options.service, server.name).into();
-            Slot {
+            ServerSlot {
                 address: server.address,
                 generation: 0,
                 watch: watch.begin(now, &name, member),
@@ -174,7 +174,7 @@ impl ServerSet {
         self.next(members, slots, fails_over)
     }
 
-    fn next(&self, members: Vec<Member>, slots: Vec<Slot>, fails_over: bool) -> Self {
+    fn next(&self, members: Vec<Member>, slots: Vec<ServerSlot>, fails_over: bool) -> Self {
         let options = Arc::clone(&self.options);
         let mut next = Self::build(self.version + 1, members, slots, options);
         next.pool = next.pool.failing_over(fails_over);
@@ -189,7 +189,7 @@ impl ServerSet {
     fn build(
         version: u64,
         members: Vec<Member>,
-        slots: Vec<Slot>,
+        slots: Vec<ServerSlot>,
         options: Arc<SetOptions>,
     ) -> Self {
         let vacant: Vec<u32> = (0_u32..)

@@ -33,7 +33,7 @@ pub struct WatchOptions {
     pub log: Option<BreakerLog>,
 }
 
-/// Told that the breaker of a server (`service/server`) has opened or closed.
+/// ReportedDeadline that the breaker of a server (`service/server`) has opened or closed.
 pub type BreakerLog = fn(&str, BreakerChange);
 
 /// What has become of a breaker.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::{Event, Repaired, Stopped};
+use super::{PolicyEvent, Repaired, Stopped};
 use crate::Verdict;
 use crate::breaker::Transition;
 
@@ -123,22 +123,22 @@ fn read(counter: &AtomicU64) -> u64 {
 
 impl Counters {
     /// Counts one event.
-    pub fn count(&self, event: &Event) {
+    pub fn count(&self, event: &PolicyEvent) {
         match *event {
-            Event::Began(attempt) => {
+            PolicyEvent::Began(attempt) => {
                 if attempt.hedge {
                     one(&self.hedges);
                 }
             }
-            Event::Ended { verdict, .. } => {
+            PolicyEvent::Ended { verdict, .. } => {
                 if verdict == Verdict::Timeout {
                     one(&self.timeouts);
                 }
             }
-            Event::Cancelled { .. } => one(&self.cancelled),
-            Event::HedgeWon => one(&self.hedges_won),
-            Event::HedgeDenied(_) => one(&self.hedges_denied),
-            Event::Retry { verdict, free, .. } => {
+            PolicyEvent::Cancelled { .. } => one(&self.cancelled),
+            PolicyEvent::HedgeWon => one(&self.hedges_won),
+            PolicyEvent::HedgeDenied(_) => one(&self.hedges_denied),
+            PolicyEvent::Retry { verdict, free, .. } => {
                 one(&self.retries);
                 if free {
                     one(&self.free_retries);
@@ -147,20 +147,20 @@ impl Counters {
                     one(&self.retries_after_timeout);
                 }
             }
-            Event::Denied(why) => one(&self.denied[Stopped::from(why).index()]),
-            Event::Repair { outcome, .. } => {
+            PolicyEvent::Denied(why) => one(&self.denied[Stopped::from(why).index()]),
+            PolicyEvent::Repair { outcome, .. } => {
                 one(&self.repairs);
                 if matches!(outcome, None | Some(Repaired::Failed)) {
                     one(&self.repairs_failed);
                 }
             }
-            Event::Fallback { good } => {
+            PolicyEvent::Fallback { good } => {
                 one(&self.fallbacks);
                 if !good {
                     one(&self.fallbacks_failed);
                 }
             }
-            Event::Stopped {
+            PolicyEvent::Stopped {
                 why,
                 attempts,
                 waited,
@@ -169,29 +169,29 @@ impl Counters {
                 one(&self.attempts_per_call[(attempts as usize).min(ATTEMPTS_COUNTED)]);
                 add(&self.waited_nanos, waited);
             }
-            Event::Abandoned => one(&self.abandoned),
-            Event::Paced { .. }
-            | Event::Queued { .. }
-            | Event::Injected { .. }
-            | Event::Breaker { .. } => self.count_mechanism(event),
+            PolicyEvent::Abandoned => one(&self.abandoned),
+            PolicyEvent::Paced { .. }
+            | PolicyEvent::Queued { .. }
+            | PolicyEvent::Injected { .. }
+            | PolicyEvent::Breaker { .. } => self.count_mechanism(event),
         }
     }
 
     /// The events of mechanisms that a policy may not have.
-    fn count_mechanism(&self, event: &Event) {
+    fn count_mechanism(&self, event: &PolicyEvent) {
         match *event {
-            Event::Paced { waited } => {
+            PolicyEvent::Paced { waited } => {
                 one(&self.paced);
                 add(&self.paced_nanos, waited);
             }
-            Event::Queued { waited, refused } => {
+            PolicyEvent::Queued { waited, refused } => {
                 one(&self.queued);
                 add(&self.queued_nanos, waited);
                 if refused.is_some() {
                     one(&self.queue_refused);
                 }
             }
-            Event::Injected { delay, abort, .. } => {
+            PolicyEvent::Injected { delay, abort, .. } => {
                 if delay.is_some() {
                     one(&self.delays_injected);
                 }
@@ -199,7 +199,7 @@ impl Counters {
                     one(&self.aborts_injected);
                 }
             }
-            Event::Breaker { change, .. } => one(match change {
+            PolicyEvent::Breaker { change, .. } => one(match change {
                 Transition::Opened(..) => &self.breakers_opened,
                 Transition::Closed => &self.breakers_closed,
             }),

@@ -10,7 +10,7 @@ use crate::{Call, StopReason, Verdict};
 
 /// One decision, or what led to it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Event {
+pub enum PolicyEvent {
     /// An attempt begins.
     Began(Attempt),
     /// An attempt has ended.
@@ -100,11 +100,11 @@ pub enum Event {
 /// Receives every decision. Called on the path of the call, so it must not block.
 pub trait EventListener: Send + Sync {
     /// Something happened in `call` under the policy of this name, at `now`.
-    fn on_event(&self, policy: &str, call: &Call, now: Instant, event: &Event);
+    fn on_event(&self, policy: &str, call: &Call, now: Instant, event: &PolicyEvent);
 }
 
-impl<F: Fn(&str, &Call, Instant, &Event) + Send + Sync> EventListener for F {
-    fn on_event(&self, policy: &str, call: &Call, now: Instant, event: &Event) {
+impl<F: Fn(&str, &Call, Instant, &PolicyEvent) + Send + Sync> EventListener for F {
+    fn on_event(&self, policy: &str, call: &Call, now: Instant, event: &PolicyEvent) {
         self(policy, call, now, event);
     }
 }

@@ -23,7 +23,7 @@ pub use attempt::Attempt;
 pub use builder::RecoveryBuilder;
 pub use call::PreparedCall;
 pub use counters::{ATTEMPTS_COUNTED, CounterSnapshot, Counters};
-pub use events::{Event, EventListener};
+pub use events::{EventListener, PolicyEvent};
 pub use gates::Breakers;
 pub use hooks::{
     AnyError, Classify, Errors, Gate, GatePass, IoErrors, NoPicker, NoRepair, PickServer,
@@ -35,7 +35,7 @@ pub use incident::{Incident, IncidentAttempt};
 pub use lint::{Lint, Lints, Load, lint};
 pub use options::RecoveryOptions;
 pub use recovery::Recovery;
-pub use report::{AttemptSummary, Failed, Recovered, Report, Stopped};
+pub use report::{AttemptSummary, CallReport, Failed, Recovered, Stopped};
 pub use stale_values::{StaleValue, StaleValues};
 
 /// The policy of programs that have none: default options, and one retry budget for all calls of the process.

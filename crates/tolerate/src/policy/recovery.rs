@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use evenkeel_core::{Instant, Random};
 
 use super::mechanisms::Mechanisms;
-use super::{CounterSnapshot, Counters, Event, EventListener, Gate};
+use super::{CounterSnapshot, Counters, EventListener, Gate, PolicyEvent};
 use super::{Lint, Lints, Load, Recovered, RecoveryOptions, lint};
 use crate::clock::{Clock, SystemClock};
 use crate::{Budget, Call, HedgeDelay, HedgeOptions};
@@ -84,7 +84,7 @@ impl<C: Clock> PolicyShared<C> {
         self.active.load_full()
     }
 
-    pub(crate) fn emit(&self, call: &Call, now: Instant, event: &Event) {
+    pub(crate) fn emit(&self, call: &Call, now: Instant, event: &PolicyEvent) {
         self.counters.count(event);
         if let Some(events) = &self.events {
             events.on_event(&self.name, call, now, event);
@@ -99,7 +99,7 @@ impl<C: Clock> PolicyShared<C> {
         other: Result<T, E>,
     ) {
         let good = other.is_ok();
-        self.emit(call, self.clock.now(), &Event::Fallback { good });
+        self.emit(call, self.clock.now(), &PolicyEvent::Fallback { good });
         if good {
             recovered.report.fell_back = true;
             recovered.result = Some(other);

@@ -132,7 +132,7 @@ pub struct AttemptSummary {
 
 /// What happened during a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct CallReport {
     pub(crate) call: &'static str,
     pub(crate) attempts: u32,
     pub(crate) first: Option<AttemptSummary>,
@@ -154,7 +154,7 @@ pub(crate) struct ReportExtras {
     pub(crate) stale_age: Option<Duration>,
 }
 
-impl Report {
+impl CallReport {
     pub(crate) const fn new(call: &'static str) -> Self {
         Self {
             call,
@@ -247,7 +247,7 @@ impl Report {
 pub struct Recovered<T, E> {
     pub(crate) result: Option<Result<T, E>>,
     pub(crate) stopped: Stopped,
-    pub(crate) report: Report,
+    pub(crate) report: CallReport,
 }
 
 impl<T, E> Recovered<T, E> {
@@ -262,7 +262,7 @@ impl<T, E> Recovered<T, E> {
     }
 
     /// What happened.
-    pub const fn report(&self) -> &Report {
+    pub const fn report(&self) -> &CallReport {
         &self.report
     }
 
@@ -307,7 +307,7 @@ pub struct Failed<E> {
     /// Why there was no further attempt.
     pub stopped: Stopped,
     /// What happened.
-    pub report: Box<Report>,
+    pub report: Box<CallReport>,
 }
 
 impl<E> Failed<E> {
@@ -317,7 +317,7 @@ impl<E> Failed<E> {
         Self {
             error: Some(error),
             stopped: Stopped::Fatal,
-            report: Box::new(Report::new(call)),
+            report: Box::new(CallReport::new(call)),
         }
     }
 }

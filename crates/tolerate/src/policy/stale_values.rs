@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
-use super::{Event, Recovered, Recovery, Report, Stopped};
+use super::{CallReport, PolicyEvent, Recovered, Recovery, Stopped};
 use crate::clock::Clock;
 use crate::stale::{Lifetimes, StaleOptions, StaleStore, StoredValue};
 use crate::{Call, Deadline};
@@ -134,9 +134,9 @@ pub(crate) fn without_call<C: Clock, T: Clone, E>(
         .options
         .deadline_from(now, call.deadline());
     let StaleValue { value, age } = values.get_without_call(key, now, deadline)?;
-    let mut report = Report::new(call.name());
+    let mut report = CallReport::new(call.name());
     report.extras().stale_age = Some(age);
-    let event = Event::Stopped {
+    let event = PolicyEvent::Stopped {
         why: Stopped::Good,
         attempts: 0,
         waited: Duration::ZERO,
@@ -166,7 +166,9 @@ pub(crate) fn after_call<C: Clock, T: Clone, E>(
     }
     let stale = values.get(key, now);
     let good = stale.is_some();
-    recovery.shared.emit(call, now, &Event::Fallback { good });
+    recovery
+        .shared
+        .emit(call, now, &PolicyEvent::Fallback { good });
     if let Some(StaleValue { value, age }) = stale {
         recovered.report.fell_back = true;
         recovered.report.extras().stale_age = Some(age);

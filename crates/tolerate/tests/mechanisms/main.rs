@@ -27,7 +27,7 @@ use evenkeel_tolerate::clock::Clock;
 
 use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
 
-use evenkeel_tolerate::policy::Event;
+use evenkeel_tolerate::policy::PolicyEvent;
 
 use evenkeel_tolerate::throttle::AdmissionControlOptions;
 
@@ -388,7 +388,7 @@ fn what_was_learnt_stays_under_new_options() {
 fn every_decision_is_an_event() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let to = Arc::clone(&heard);
-    let listen = move |_: &str, _: &Call, _: Instant, event: &Event| {
+    let listen = move |_: &str, _: &Call, _: Instant, event: &PolicyEvent| {
         let word = format!("{event:?}");
         let first = word.split([' ', '(']).next().unwrap_or_default();
         to.lock().unwrap().push(first.to_owned());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, RequestShape, ServiceOrders};
-use evenkeel_request::closed::{ClosedRoutes, Entry, Trial};
+use evenkeel_request::closed::{ClosedRoutes, RouteAdmission, Trial};
 
 use super::ms;
 
@@ -40,9 +40,9 @@ impl Closing {
             trial.ended(outcome, at);
         }
         match self.routes.entry(shape, now, HANG) {
-            Entry::Usual => Ok(None),
-            Entry::Trial(trial) => Ok(Some(trial)),
-            Entry::Refused(_) => {
+            RouteAdmission::Usual => Ok(None),
+            RouteAdmission::Trial(trial) => Ok(Some(trial)),
+            RouteAdmission::Refused(_) => {
                 self.refused += 1;
                 Err(Refused)
             }

@@ -1,4 +1,4 @@
-//! A client's connection: its heads one after the other, each handed to the way of a request, until one side ends it.
+//! A client's connection: its heads one after the other, each handed to its exchange, until one side ends it.
 //!
 //! While it waits for a request, a connection owns no buffer and no workspace, only its socket and a timer slot.
 
@@ -69,7 +69,7 @@ impl Persist {
 
 /// What came.
 #[derive(Debug)]
-pub(crate) enum Arrival {
+pub(crate) enum HeadRead {
     Head,
     Bad(HeadError),
     Late,
@@ -115,7 +115,7 @@ impl Client {
     }
 
     /// The head of the next request.
-    pub(crate) async fn next_head(&mut self, worker: &Worker, work: &mut Workspace) -> Arrival {
+    pub(crate) async fn next_head(&mut self, worker: &Worker, work: &mut Workspace) -> HeadRead {
         let of_listener = self.limits(worker);
         let limits = Limits {
             head_bytes: of_listener.head_bytes,
@@ -129,9 +129,9 @@ impl Client {
                 scanned == 0 || head_end(self.buffer.unread(), scanned.saturating_sub(3)).is_some();
             if !self.buffer.is_empty() && (whole || self.buffer.len() > limits.head_bytes) {
                 match work.request.parse(self.buffer.unread(), &limits) {
-                    Ok(Parsed::Complete) => return Arrival::Head,
+                    Ok(Parsed::Complete) => return HeadRead::Head,
                     Ok(Parsed::Partial) => {}
-                    Err(error) => return Arrival::Bad(error),
+                    Err(error) => return HeadRead::Bad(error),
                 }
             }
             scanned = self.buffer.len();
@@ -144,14 +144,14 @@ impl Client {
                 self.hold_part_of_head(worker);
             }
             match self.fill(worker).await {
-                Ok(0) | Err(_) => return Arrival::Closed,
+                Ok(0) | Err(_) => return HeadRead::Closed,
                 Ok(_) => {}
             }
             if self.timer_expired() {
                 return if begun.is_some() {
-                    Arrival::Late
+                    HeadRead::Late
                 } else {
-                    Arrival::Closed
+                    HeadRead::Closed
                 };
             }
         }

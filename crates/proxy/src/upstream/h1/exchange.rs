@@ -74,7 +74,7 @@ pub(crate) struct UpstreamExchange {
 }
 
 /// What a look at the server's side came to.
-pub(crate) enum Event {
+pub(crate) enum UpstreamEvent {
     End(UpstreamExchangeEnd),
     Interim,
 }
@@ -115,7 +115,7 @@ impl UpstreamExchange {
         self.lease.judge(event, phase, sent, clean)
     }
 
-    pub(crate) fn parse(&mut self, io: &mut ExchangeIo<'_>) -> Option<Event> {
+    pub(crate) fn parse(&mut self, io: &mut ExchangeIo<'_>) -> Option<UpstreamEvent> {
         // A head that dribbles is looked at as a whole only once, when its end is there.
         let from = self.scanned.saturating_sub(3);
         if self.scanned > 0 && head_end(self.incoming.unread(), from).is_none() {
@@ -136,9 +136,9 @@ impl UpstreamExchange {
         }
         match io.work.response.status {
             101 if io.work.request.upgrade.is_none() => Some(self.malformed()),
-            100 | 102..=199 => Some(Event::Interim),
+            100 | 102..=199 => Some(UpstreamEvent::Interim),
             _ => match begin_of_body(&io.work.response, self.incoming.unread()) {
-                Ok(()) => Some(Event::End(UpstreamExchangeEnd::Head)),
+                Ok(()) => Some(UpstreamEvent::End(UpstreamExchangeEnd::Head)),
                 Err(error) => {
                     io.work.violation = Some(Violation::of_body(error));
                     Some(self.malformed())
@@ -147,7 +147,7 @@ impl UpstreamExchange {
         }
     }
 
-    fn malformed_head(&self, io: &mut ExchangeIo<'_>, error: HeadError) -> Event {
+    fn malformed_head(&self, io: &mut ExchangeIo<'_>, error: HeadError) -> UpstreamEvent {
         let field = io
             .work
             .response
@@ -156,8 +156,8 @@ impl UpstreamExchange {
         self.malformed()
     }
 
-    fn malformed(&self) -> Event {
-        Event::End(self.failed(Ended::Malformed(Peer::Server)))
+    fn malformed(&self) -> UpstreamEvent {
+        UpstreamEvent::End(self.failed(Ended::Malformed(Peer::Server)))
     }
 
     /// An attempt whose answer has begun on another connection, which takes no more of the request: it has all of it, or

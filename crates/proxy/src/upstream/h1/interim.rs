@@ -2,7 +2,7 @@
 
 use evenkeel_core::blame::{EndEvent as Ended, Peer};
 
-use super::exchange::{Event, INTERIM_LIMIT, UpstreamExchange, UpstreamExchangeEnd};
+use super::exchange::{INTERIM_LIMIT, UpstreamEvent, UpstreamExchange, UpstreamExchangeEnd};
 use crate::exchange::io::ExchangeIo;
 
 impl UpstreamExchange {
@@ -23,9 +23,9 @@ impl UpstreamExchange {
             return None;
         }
         match self.parse(io) {
-            Some(Event::End(end)) => Some(end),
+            Some(UpstreamEvent::End(end)) => Some(end),
             // The next interim response is handled when more comes, or by the same way at once.
-            Some(Event::Interim) => Box::pin(self.pass_interim(io)).await,
+            Some(UpstreamEvent::Interim) => Box::pin(self.pass_interim(io)).await,
             None => None,
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 use evenkeel_core::blame::{EndEvent as Ended, Peer, TimeLimit};
 
-use super::exchange::{Event, UpstreamExchange, UpstreamExchangeEnd};
+use super::exchange::{UpstreamEvent, UpstreamExchange, UpstreamExchangeEnd};
 use super::send::SendEnd;
 use crate::downstream::io::poll_fill;
 use crate::exchange::io::ExchangeIo;
@@ -29,12 +29,14 @@ impl UpstreamExchange {
     ) -> UpstreamExchangeEnd {
         loop {
             let event = poll_fn(|cx| match self.poll(io, begun, deadlines, cx) {
-                Poll::Pending if pause(cx) => Poll::Ready(Event::End(UpstreamExchangeEnd::Paused)),
+                Poll::Pending if pause(cx) => {
+                    Poll::Ready(UpstreamEvent::End(UpstreamExchangeEnd::Paused))
+                }
                 event => event,
             });
             match event.await {
-                Event::End(end) => return end,
-                Event::Interim => {
+                UpstreamEvent::End(end) => return end,
+                UpstreamEvent::Interim => {
                     if let Some(end) = self.pass_interim(io).await {
                         return end;
                     }
@@ -50,7 +52,7 @@ impl UpstreamExchange {
         begun: Instant,
         deadlines: AttemptDeadlines,
         cx: &mut Context<'_>,
-    ) -> Poll<Event> {
+    ) -> Poll<UpstreamEvent> {
         if self.written.is_none() && !self.broken {
             match self.poll_send(io, cx) {
                 Poll::Ready(Ok(())) => self.is_written(io, begun, deadlines),
@@ -59,7 +61,9 @@ impl UpstreamExchange {
                     let now = io.worker.clock.now();
                     io.timer().set(now + ANSWER_AFTER_BREAK);
                 }
-                Poll::Ready(Err(SendEnd::Client(end))) => return Poll::Ready(Event::End(end)),
+                Poll::Ready(Err(SendEnd::Client(end))) => {
+                    return Poll::Ready(UpstreamEvent::End(end));
+                }
                 Poll::Pending if std::mem::take(&mut self.progress) => {
                     self.arm(io, io.worker.clock.now(), deadlines);
                 }
@@ -70,7 +74,7 @@ impl UpstreamExchange {
             return Poll::Ready(event);
         }
         if io.timer().poll_expired(cx) {
-            return Poll::Ready(Event::End(self.late()));
+            return Poll::Ready(UpstreamEvent::End(self.late()));
         }
         Poll::Pending
     }
@@ -124,20 +128,24 @@ impl UpstreamExchange {
         io.timer().set(end);
     }
 
-    fn poll_head(&mut self, io: &mut ExchangeIo<'_>, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll_head(&mut self, io: &mut ExchangeIo<'_>, cx: &mut Context<'_>) -> Poll<UpstreamEvent> {
         loop {
             if self.incoming.size() == 0 {
                 // No buffer is held while there is nothing to read.
                 let ready = ready!(self.lease.stream().poll_read_ready(cx));
                 if ready.is_err() {
-                    return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
+                    return Poll::Ready(UpstreamEvent::End(
+                        self.failed(Ended::Closed(Peer::Server)),
+                    ));
                 }
                 self.incoming = io.worker.buffers.take_large();
             }
             match poll_fill(self.lease.stream(), &mut self.incoming, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
                 Poll::Ready(_) => {
-                    return Poll::Ready(Event::End(self.failed(Ended::Closed(Peer::Server))));
+                    return Poll::Ready(UpstreamEvent::End(
+                        self.failed(Ended::Closed(Peer::Server)),
+                    ));
                 }
                 Poll::Pending => {
                     if self.incoming.is_empty() {

@@ -34,7 +34,7 @@ pub(crate) struct Timers {
 
 #[derive(Debug)]
 struct Wheel {
-    slots: Vec<Slot>,
+    slots: Vec<TimerSlot>,
     free: Vec<usize>,
     /// By tick modulo [`RIM`]: the slots that are looked at then, each with its generation when it was entered. All are
     /// later than `now`, by less than a turn.
@@ -46,7 +46,7 @@ struct Wheel {
 }
 
 #[derive(Debug)]
-struct Slot {
+struct TimerSlot {
     deadline: u64,
     /// The tick of its one valid entry; those at other ticks are left over from earlier deadlines.
     entered: u64,
@@ -176,7 +176,7 @@ impl Wheel {
         if let Some(place) = self.free.pop() {
             return place;
         }
-        self.slots.push(Slot {
+        self.slots.push(TimerSlot {
             deadline: NEVER,
             entered: NEVER,
             generation: 0,

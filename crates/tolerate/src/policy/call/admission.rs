@@ -13,7 +13,7 @@ use crate::policy::mechanisms::{
     AttemptPermits, LimitEntry, LimitPermit, LimitRequest, QueuedAttempt, RateEntry, RateTicket,
     RateToken, ServerPermits, ThrottlePermit,
 };
-use crate::policy::{Attempt, Event, PickServer, Stopped};
+use crate::policy::{Attempt, PickServer, PolicyEvent, Stopped};
 
 /// A picker is asked this often for a server whose breaker admits the attempt.
 const MAX_PICKS: u32 = 8;
@@ -86,11 +86,11 @@ impl<'p, C: Clock> Execution<'p, C> {
             }
             Ok(begun) => {
                 self.cancelled(begun, now);
-                self.emit(now, &Event::HedgeDenied(Stopped::Budget));
+                self.emit(now, &PolicyEvent::HedgeDenied(Stopped::Budget));
                 None
             }
             Err(why) => {
-                self.emit(now, &Event::HedgeDenied(why));
+                self.emit(now, &PolicyEvent::HedgeDenied(why));
                 None
             }
         }
@@ -241,7 +241,7 @@ impl<'p, C: Clock> Execution<'p, C> {
         let waited = now.since(since);
         let extras = self.report_mut().extras();
         extras.paced = extras.paced.saturating_add(waited);
-        self.emit(now, &Event::Paced { waited });
+        self.emit(now, &PolicyEvent::Paced { waited });
         self.recheck_breaker(pending, now)
     }
 
@@ -257,7 +257,7 @@ impl<'p, C: Clock> Execution<'p, C> {
         let extras = self.report_mut().extras();
         extras.queued = extras.queued.saturating_add(waited);
         let refused = left.as_ref().err().copied();
-        self.emit(now, &Event::Queued { waited, refused });
+        self.emit(now, &PolicyEvent::Queued { waited, refused });
         pending.permits.limit = Some(left?);
         self.recheck_breaker(pending, now)
     }
@@ -300,7 +300,7 @@ impl<'p, C: Clock> Execution<'p, C> {
             server: pending.server,
             avoid,
         };
-        self.emit(now, &Event::Began(attempt));
+        self.emit(now, &PolicyEvent::Began(attempt));
         let fault = self.inject(attempt);
         Ok(ActiveAttempt {
             attempt,
@@ -315,7 +315,7 @@ impl<'p, C: Clock> Execution<'p, C> {
         if delay.is_none() && !abort {
             return None;
         }
-        let event = Event::Injected {
+        let event = PolicyEvent::Injected {
             attempt,
             delay,
             abort,

@@ -13,7 +13,9 @@ use crate::clock::Clock;
 use crate::policy::attempt::TriedServers;
 use crate::policy::mechanisms::AttemptPermits;
 use crate::policy::recovery::{ActivePolicy, PolicyShared};
-use crate::policy::{Attempt, AttemptSummary, Event, Recovered, Repaired, Report, Stopped};
+use crate::policy::{
+    Attempt, AttemptSummary, CallReport, PolicyEvent, Recovered, Repaired, Stopped,
+};
 use crate::{Call, Deadline, Decision, EndedAttempt, RetryLedger, StopReason, Verdict, again};
 
 /// An attempt under way. Dropped, it releases its permits.
@@ -60,7 +62,7 @@ pub(crate) struct Execution<'p, C: Clock> {
     pub(super) hedges: u32,
     repairs: u32,
     pub(super) random: Option<Random>,
-    report: Option<Report>,
+    report: Option<CallReport>,
 }
 
 impl<'p, C: Clock> Execution<'p, C> {
@@ -79,7 +81,7 @@ impl<'p, C: Clock> Execution<'p, C> {
             hedges: 0,
             repairs: 0,
             random: None,
-            report: Some(Report::new(call.name())),
+            report: Some(CallReport::new(call.name())),
         }
     }
 
@@ -114,7 +116,7 @@ impl<'p, C: Clock> Execution<'p, C> {
         self.record_attempt(attempt, took, Some(verdict));
         self.emit(
             now,
-            &Event::Ended {
+            &PolicyEvent::Ended {
                 attempt,
                 verdict,
                 took,
@@ -122,7 +124,7 @@ impl<'p, C: Clock> Execution<'p, C> {
         );
         if let Some(change) = change {
             let server = attempt.server;
-            self.emit(now, &Event::Breaker { server, change });
+            self.emit(now, &PolicyEvent::Breaker { server, change });
         }
     }
 
@@ -135,7 +137,7 @@ impl<'p, C: Clock> Execution<'p, C> {
         let took = now.since(attempt.began);
         self.active.note_latency(now, took);
         self.record_attempt(attempt, took, None);
-        self.emit(now, &Event::Cancelled { attempt, took });
+        self.emit(now, &PolicyEvent::Cancelled { attempt, took });
     }
 
     /// The race of an attempt that begins now: with hedges to follow, or without.
@@ -156,7 +158,7 @@ impl<'p, C: Clock> Execution<'p, C> {
 
     #[cfg(feature = "async")]
     pub(crate) fn hedge_won(&mut self, now: Instant) {
-        self.emit(now, &Event::HedgeWon);
+        self.emit(now, &PolicyEvent::HedgeWon);
     }
 
     /// Decides what follows the end of an attempt.
@@ -179,7 +181,7 @@ impl<'p, C: Clock> Execution<'p, C> {
         );
         match decision {
             Decision::Retry { free, after } => {
-                let event = Event::Retry {
+                let event = PolicyEvent::Retry {
                     verdict,
                     after,
                     free,
@@ -188,7 +190,7 @@ impl<'p, C: Clock> Execution<'p, C> {
             }
             // No retry was wanted.
             Decision::Stop(StopReason::NotRetryable) => {}
-            Decision::Stop(why) => self.emit(now, &Event::Denied(why)),
+            Decision::Stop(why) => self.emit(now, &PolicyEvent::Denied(why)),
         }
         decision
     }
@@ -203,7 +205,7 @@ impl<'p, C: Clock> Execution<'p, C> {
     pub(crate) fn repaired(&mut self, began: Instant, outcome: Option<Repaired>, now: Instant) {
         self.report_mut().repaired = Some(outcome.unwrap_or(Repaired::Failed));
         let took = now.since(began);
-        self.emit(now, &Event::Repair { outcome, took });
+        self.emit(now, &PolicyEvent::Repair { outcome, took });
     }
 
     pub(crate) fn waited(&mut self, waited: Duration) {
@@ -220,7 +222,7 @@ impl<'p, C: Clock> Execution<'p, C> {
     ) -> Recovered<T, E> {
         let mut report = self.report.take().expect("taken here only");
         report.took = now.since(self.started);
-        let event = Event::Stopped {
+        let event = PolicyEvent::Stopped {
             why,
             attempts: report.attempts,
             waited: report.waited,
@@ -244,11 +246,11 @@ impl<'p, C: Clock> Execution<'p, C> {
         });
     }
 
-    pub(super) fn report_mut(&mut self) -> &mut Report {
+    pub(super) fn report_mut(&mut self) -> &mut CallReport {
         self.report.as_mut().expect("taken at the end only")
     }
 
-    pub(super) fn emit(&self, now: Instant, event: &Event) {
+    pub(super) fn emit(&self, now: Instant, event: &PolicyEvent) {
         self.shared.emit(&self.call, now, event);
     }
 }
@@ -256,7 +258,7 @@ impl<'p, C: Clock> Execution<'p, C> {
 impl<C: Clock> Drop for Execution<'_, C> {
     fn drop(&mut self) {
         if self.report.is_some() {
-            self.emit(self.shared.clock.now(), &Event::Abandoned);
+            self.emit(self.shared.clock.now(), &PolicyEvent::Abandoned);
         }
     }
 }
