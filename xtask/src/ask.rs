@@ -5,6 +5,7 @@ pub const USAGE: &str = "\
 cargo xtask tidy                 what must hold for the repository's text and dependencies
 cargo xtask soak [--minutes N]   awkward clients and servers for N minutes (30): nothing may leak, no server may be blamed wrongly
 cargo xtask healthy [--minutes N] a life with nothing wrong for N minutes (15): at most one false alarm, no restart
+cargo xtask life [--days N]      the same in virtual time for N days (30), reported to bench/results
 cargo xtask scorecards           what depends on the machine's speed and quiet: tail latency, recovery from overload
 cargo xtask fuzz [--minutes N]   the fuzz targets in turn, N minutes in all (3)
 cargo xtask keepalive            POSTs to uvicorn and gunicorn just when they close idle connections; some minutes
@@ -14,6 +15,7 @@ cargo xtask memory [OPTION...]   bench/memory; the same";
 const SOAK_MINUTES: u32 = 30;
 const FUZZ_MINUTES: u32 = 3;
 const HEALTHY_MINUTES: u32 = 15;
+const LIFE_DAYS: u32 = 30;
 
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +33,11 @@ pub enum Task {
     Healthy {
         /// How long it lasts.
         minutes: u32,
+    },
+    /// A healthy life in virtual time, for this many days.
+    Life {
+        /// How long it lasts there.
+        days: u32,
     },
     /// Run what is measured by the clock.
     Scorecards,
@@ -71,6 +78,7 @@ impl Task {
             "scorecards" => Err("scorecards takes no arguments".to_owned()),
             "soak" => minutes(&rest, SOAK_MINUTES).map(|minutes| Self::Soak { minutes }),
             "healthy" => minutes(&rest, HEALTHY_MINUTES).map(|minutes| Self::Healthy { minutes }),
+            "life" => number("--days", &rest, LIFE_DAYS).map(|days| Self::Life { days }),
             "fuzz" => minutes(&rest, FUZZ_MINUTES).map(|minutes| Self::Fuzz { minutes }),
             "bench" => Ok(Self::Script {
                 script: "bench/run",
@@ -86,15 +94,20 @@ impl Task {
 }
 
 fn minutes(arguments: &[String], default: u32) -> Result<u32, String> {
+    number("--minutes", arguments, default)
+}
+
+/// The value of the only option that there may be.
+fn number(name: &str, arguments: &[String], default: u32) -> Result<u32, String> {
     match arguments {
         [] => Ok(default),
-        [option, number] if option == "--minutes" => match number.parse() {
-            Ok(minutes @ 1..) => Ok(minutes),
+        [option, number] if option == name => match number.parse() {
+            Ok(number @ 1..) => Ok(number),
             _ => Err(format!(
-                "--minutes takes a whole number from 1, not {number:?}"
+                "{name} takes a whole number from 1, not {number:?}"
             )),
         },
-        _ => Err("the only option is --minutes N".to_owned()),
+        _ => Err(format!("the only option is {name} N")),
     }
 }
 
@@ -114,6 +127,8 @@ mod tests {
         assert_eq!(read("scorecards"), Ok(Task::Scorecards));
         assert_eq!(read("soak"), Ok(Task::Soak { minutes: 30 }));
         assert_eq!(read("healthy"), Ok(Task::Healthy { minutes: 15 }));
+        assert_eq!(read("life"), Ok(Task::Life { days: 30 }));
+        assert_eq!(read("life --days 2"), Ok(Task::Life { days: 2 }));
         assert_eq!(read("fuzz --minutes 9"), Ok(Task::Fuzz { minutes: 9 }));
         let arguments = vec!["--rounds".to_owned(), "2".to_owned()];
         assert_eq!(
@@ -141,6 +156,7 @@ mod tests {
             "fuzz --minutes",
             "fuzz --minutes 0",
             "soak --hours 1",
+            "life --minutes 1",
             "scorecards tail",
         ] {
             assert!(read(line).is_err(), "{line}");

@@ -76,6 +76,33 @@ impl Chores {
         run(test.env("EVENKEEL_HEALTHY_MINUTES", minutes.to_string()))
     }
 
+    /// A healthy life in virtual time, so many days of it; what came of it is reported to `bench/results`.
+    ///
+    /// # Errors
+    /// If a server was restarted without an order, there were more alarms than one, or the report cannot be written.
+    pub fn life(&self, days: u32) -> Result<(), String> {
+        let commit = commit(&self.root);
+        let mut test = self.cargo(&["test", "--package", "evenkeel-fault"]);
+        test.args(["--test", "stories", "a_healthy_life", "--", "--nocapture"]);
+        test.env("EVENKEEL_LONG", days.to_string())
+            .stderr(Stdio::inherit());
+        let output = test
+            .output()
+            .map_err(|error| format!("{test:?}: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            return Err(format!("{test:?}: {}\n{text}", output.status));
+        }
+        let result = text.lines().find(|line| line.contains("days in virtual"));
+        let result = result.ok_or_else(|| format!("{test:?} said nothing of its days"))?;
+        let report = format!("bench/results/life-{commit}.txt");
+        std::fs::write(
+            self.root.join(&report),
+            format!("commit {commit}: {result}\n"),
+        )
+        .map_err(|error| format!("{report}: {error}"))
+    }
+
     /// The race of POSTs with real uvicorn and gunicorn that close idle connections after a second, at length: three runs of 1,500 with
     /// each. Says of which commit, since what it prints is kept.
     ///

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Task::Keepalive => chores.keepalive(),
         Task::Soak { minutes } => chores.soak(minutes),
         Task::Healthy { minutes } => chores.healthy(minutes),
+        Task::Life { days } => chores.life(days),
         Task::Scorecards => chores.scorecards(),
         Task::Fuzz { minutes } => chores.fuzz(minutes),
         Task::Script { script, arguments } => chores.script(script, &arguments),

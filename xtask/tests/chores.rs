@@ -17,6 +17,7 @@ root=${PWD%/fuzz}
 echo "$PWD|$*" | sed "s|^$root|.|" >>"$root/calls"
 if [ -s "$root/fails" ] && echo "$*" | grep -qf "$root/fails"; then exit 1; fi
 if [ "$1" = metadata ]; then cat "$root/metadata.json"; fi
+if [ "$EVENKEEL_LONG" = 9 ]; then echo "9 days in virtual time: all well"; fi
 "#;
 
 /// Stands for the laboratory: fails if the file `fails` names it.
@@ -160,4 +161,25 @@ fn scripts_get_their_arguments_and_their_status_counts() {
     fs::write(chores.root.join("fails"), "--rounds\n").unwrap();
     assert!(chores.script("../cargo", &arguments).is_err());
     assert!(chores.script("none", &[]).unwrap_err().contains("none"));
+}
+
+#[test]
+fn a_life_is_reported_with_its_commit() {
+    let chores = chores("life");
+    fs::create_dir_all(chores.root.join("bench/results")).unwrap();
+    assert_eq!(chores.life(9), Ok(()));
+    assert_eq!(
+        calls(&chores),
+        [".|test --package evenkeel-fault --test stories a_healthy_life -- --nocapture"]
+    );
+    let mut reports = fs::read_dir(chores.root.join("bench/results")).unwrap();
+    let report = fs::read_to_string(reports.next().unwrap().unwrap().path()).unwrap();
+    assert!(report.starts_with("commit "), "{report}");
+    assert!(
+        report.ends_with(": 9 days in virtual time: all well\n"),
+        "{report}"
+    );
+    assert!(chores.life(8).unwrap_err().contains("said nothing"));
+    fs::write(chores.root.join("fails"), "stories\n").unwrap();
+    assert!(chores.life(9).unwrap_err().contains("stories"));
 }

@@ -1,5 +1,5 @@
-//! Outages that begin in the servers' processes: a version that cannot start, a slow start, exhausted descriptors. As
-//! in `outages`, with automatic recovery and with `mode = "off"`.
+//! Outages that begin in the servers' processes: a version that cannot start or listens elsewhere, a slow or cold start,
+//! exhausted descriptors, a closed listener. As in `outages`, with automatic recovery and with `mode = "off"`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
@@ -7,10 +7,10 @@ mod common;
 #[path = "common/outage.rs"]
 mod outage;
 
-use common::{GOOD, use_up_descriptors};
+use common::{GOOD, PROBED, call, free_ports, use_up_descriptors, wait_for};
 use evenkeel_fault::FaultKind;
 use evenkeel_lab::RequestMix;
-use outage::{Outage, SECOND, go_on};
+use outage::{Outage, OutagePlan, SECOND, go_on};
 
 /// Starts are tried quickly, so that a test can see the end of them: to be added to `recover`.
 const OFTEN: &str = r#"
@@ -38,26 +38,128 @@ fn a_new_version_that_cannot_start() {
     assert_eq!(ended.managed.program.pids()[2], ended.managed.pids[2]);
 }
 
+/// The key that gives a start more time.
+const KEY: &str = "recover.verify.within";
+
+/// Longer than the time that a start is given, and shorter than twice that, which is when it would be begun again.
 #[test]
 fn a_start_that_takes_long() {
-    let outage = Outage::start("", &[RequestMix::get("/")]);
+    let probed = PROBED.replace("50s", "4s");
+    let mix = [RequestMix::get("/")];
+    let outage = Outage::of(&OutagePlan {
+        probed: &probed,
+        ..OutagePlan::new(&mix)
+    });
     for side in outage.sides() {
         side.deploy(&format!("sleep 5\n{GOOD}"));
     }
     outage.signal(0..2, "KILL");
-    outage
-        .managed
-        .program
-        .wait_for_servers("up again", |servers| {
-            let mut all = servers.iter().zip(&outage.managed.pids).take(2);
-            all.all(|(server, old)| server.state == "up" && server.pid != *old)
-        });
+    outage.managed.wait_for_new(0..2);
+    let program = &outage.managed.program;
+    program.wait_for_incident("that names the key", |one| {
+        one.servers.iter().any(|name| name.ends_with("-1"))
+            && one.timeline.iter().any(|entry| entry.text.contains(KEY))
+    });
+    // One that an operator restarts had not ended by itself: there is nothing but the slow start.
+    let admin = format!("http://{}", program.admin);
+    let words = ["restart", "shop/shop-3", "--admin", &admin];
+    let ordered = call(program.folder.path(), &words);
+    assert_eq!(ordered.status, Some(0), "{ordered:?}");
+    let slow = outage.wait_for(FaultKind::CannotStart);
+    let evidence = slow.diagnosis[0].evidence.join("\n");
+    assert!(
+        evidence.contains("it is slow") && evidence.contains(KEY),
+        "{evidence}"
+    );
+    outage.managed.wait_for_new(2..3);
     let ended = outage.end();
     ended.assert_all_serve();
     assert!(ended.good > 0.99, "{:?}", ended.numbers.failures);
-    ended.assert_kinds(&[FaultKind::ProcessCrashed]);
-    // Each was started once.
+    ended.assert_kinds(&[FaultKind::ProcessCrashed, FaultKind::CannotStart]);
+    // Each of the two was started once; the third by order.
     assert_eq!(ended.managed.restarts(), 2);
+}
+
+/// Its first requests after the start take twenty times as long.
+#[test]
+fn a_cold_start() {
+    let outage = Outage::start("", &[RequestMix::get("/")]);
+    // As fast as each other: that is known of them.
+    go_on(12 * SECOND);
+    for side in outage.sides() {
+        side.deploy("echo cold 150 20 >\"$0.mode\"\nexec \"$@\" --mode-file \"$0.mode\"\n");
+    }
+    outage.signal(0..1, "KILL");
+    outage.managed.wait_for_new(0..1);
+    let pids = outage.managed.program.pids();
+    go_on(10 * SECOND);
+    let ended = outage.end();
+    ended.assert_all_serve();
+    ended.assert_kinds(&[FaultKind::ProcessCrashed, FaultKind::SlowServer]);
+    // It was started, and not restarted for being slow.
+    assert_eq!(ended.managed.restarts(), 1);
+    assert_eq!(ended.managed.program.pids(), pids);
+    assert!(ended.good > 0.99, "{:?}", ended.numbers.failures);
+}
+
+/// A new version of one server runs where nobody looks for it: nothing but a person helps.
+fn it_is_elsewhere(script: &str, allowed: &[FaultKind]) {
+    let outage = Outage::start(OFTEN, &[RequestMix::get("/")]);
+    for side in outage.sides() {
+        side.deploy(script);
+    }
+    outage.signal(0..1, "KILL");
+    wait_for("its diagnosis", || {
+        let kinds = outage.managed.kinds();
+        kinds
+            .iter()
+            .any(|kind| allowed.contains(kind))
+            .then_some(())
+    });
+    go_on(6 * SECOND);
+    let ended = outage.end();
+    ended.assert_kinds(&[allowed, &[FaultKind::ProcessCrashed]].concat());
+    assert!(ended.good > 0.99, "{:?}", ended.numbers.failures);
+    assert_ne!(ended.managed.program.servers()[0].state, "up");
+    assert_eq!(ended.managed.program.pids()[1..], ended.managed.pids[1..]);
+}
+
+#[test]
+fn a_new_version_listens_at_another_port() {
+    let other = free_ports(1)[0];
+    let script = format!("exec \"$1\" \"$2\" --port {other}\n");
+    it_is_elsewhere(&script, &[FaultKind::NotListening]);
+}
+
+#[test]
+fn a_new_version_listens_at_another_address() {
+    it_is_elsewhere("exec \"$@\" --ip ::1\n", &[FaultKind::NotListening]);
+}
+
+/// Its process starts another one and ends.
+#[test]
+fn a_new_version_goes_into_the_background() {
+    let script = "setsid timeout 20 \"$@\" &\nexit 0\n";
+    let allowed = [
+        FaultKind::BadDeploy,
+        FaultKind::CannotStart,
+        FaultKind::PortTaken,
+    ];
+    it_is_elsewhere(script, &allowed);
+}
+
+/// Its clients' connections are kept, and requests on them succeed.
+#[test]
+fn a_listener_is_closed_while_its_connections_work() {
+    let outage = Outage::start("", &[RequestMix::get("/")]);
+    outage.tell(1..2, "stop-accepting");
+    outage.wait_for(FaultKind::NotListening);
+    outage.managed.wait_for_new(1..2);
+    let ended = outage.end();
+    ended.assert_all_serve();
+    ended.assert_kinds(&[FaultKind::NotListening]);
+    assert_eq!(ended.managed.restarts(), 1);
+    assert!(ended.good > 0.99, "{:?}", ended.numbers.failures);
 }
 
 #[test]

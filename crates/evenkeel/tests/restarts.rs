@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{PROGRAM, Program, call, free_ports, now, pause, signal, wait_for};
+use common::{Called, GOOD, PROGRAM, Program, call, free_ports, now, pause, signal, wait_for};
+use evenkeel_fault::FaultKind;
+use evenkeel_lab::{LoadPlan, OpenLoad};
 
 /// A configuration of two servers that evenkeel runs by this shell script; `$0` is the port.
 fn scripted(script: &str, more: &str) -> String {
@@ -21,10 +23,16 @@ fn scripted(script: &str, more: &str) -> String {
 }
 
 fn restart(program: &Program, server: &str) {
-    let admin = format!("http://{}", program.admin);
-    let arguments = ["restart", server, "--wait", "--admin", &admin];
-    let ordered = call(program.folder.path(), &arguments);
+    let ordered = order(program, server, &["--wait"]);
     assert_eq!(ordered.status, Some(0), "{ordered:?}\n{}", program.log());
+}
+
+/// The answer to `evenkeel restart` with these options.
+fn order(program: &Program, server: &str, options: &[&str]) -> Called {
+    let admin = format!("http://{}", program.admin);
+    let mut arguments = vec!["restart", server, "--admin", &admin];
+    arguments.extend(options);
+    call(program.folder.path(), &arguments)
 }
 
 fn lines(file: &Path) -> usize {
@@ -129,4 +137,49 @@ fn servers_that_somebody_else_restarts_one_after_the_other_are_not_started_a_sec
     }
     let restarts = program.folder.path().join("restarts");
     assert_eq!(lines(&restarts), 0, "{}", program.log());
+}
+
+/// An operator restarts one server after the other with a version that cannot start: it costs the first, and clients nothing.
+fn a_rolling_restart_stops_at_the_first(options: &[&str]) {
+    let (program, script) = Program::scripted(|_| String::new());
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 60.0)).unwrap();
+    wait_for("answers", || (load.snapshot().ok >= 60).then_some(()));
+    let before = program.pids();
+    std::fs::write(&script, "echo no such module\nexit 1\n").unwrap();
+    let first = order(&program, "shop/shop-1", options);
+    if options.contains(&"--wait") {
+        assert_eq!(first.status, Some(1), "{first:?}");
+    }
+    for server in ["shop/shop-2", "shop/shop-3"] {
+        let refused = order(&program, server, options);
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+    }
+    wait_for("its start has failed", || {
+        let incidents = program.incidents_of_services();
+        let mut kinds = incidents.iter().filter_map(|one| one.diagnosis.first());
+        kinds
+            .any(|one| one.fault == FaultKind::BadDeploy)
+            .then_some(())
+    });
+    for server in ["shop/shop-2", "shop/shop-3"] {
+        let refused = order(&program, server, options);
+        assert_eq!(refused.status, Some(1), "{refused:?}");
+        assert!(refused.err.contains("not start"), "{refused:?}");
+    }
+    assert_eq!(program.pids()[1..], before[1..]);
+    std::fs::write(&script, GOOD).unwrap();
+    program.wait_until_up();
+    assert_eq!(program.pids()[1..], before[1..]);
+    let numbers = load.stop();
+    assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
+}
+
+#[test]
+fn a_rolling_restart_that_waits_stops_at_the_first_that_does_not_start() {
+    a_rolling_restart_stops_at_the_first(&["--wait"]);
+}
+
+#[test]
+fn a_rolling_restart_that_does_not_wait_stops_at_the_first_that_does_not_start() {
+    a_rolling_restart_stops_at_the_first(&[]);
 }

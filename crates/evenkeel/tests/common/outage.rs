@@ -12,10 +12,33 @@ use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix};
 
 use crate::common::{PROBED, Program, ask, now, pause, signal, wait_for};
 
-/// Requests a second to each of the two.
+/// Requests a second to each of the two, where a test says nothing else.
 pub(crate) const RATE: f64 = 60.0;
 /// What chance may take from the one, in parts of all requests: each draws its own requests from a mix, and the moments differ.
 pub(crate) const CHANCE: f64 = 0.03;
+
+/// What both are told, and what they are asked.
+#[derive(Clone, Copy)]
+pub(crate) struct OutagePlan<'a> {
+    /// The probe, and how long a start may take.
+    pub(crate) probed: &'a str,
+    /// Added to `recover`, and the sections behind it.
+    pub(crate) more: &'a str,
+    pub(crate) mix: &'a [RequestMix],
+    /// Requests a second to each of the two.
+    pub(crate) rate: f64,
+}
+
+impl<'a> OutagePlan<'a> {
+    pub(crate) fn new(mix: &'a [RequestMix]) -> Self {
+        Self {
+            probed: PROBED,
+            more: "",
+            mix,
+            rate: RATE,
+        }
+    }
+}
 
 /// One evenkeel with three servers that it runs, and its load.
 pub(crate) struct Side {
@@ -27,14 +50,12 @@ pub(crate) struct Side {
 }
 
 impl Side {
-    pub(crate) fn start(mode: &str, more: &str, mix: Vec<RequestMix>) -> Self {
-        let more = format!("{PROBED}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
-        let (program, script) = Program::by_script(|_| more);
+    fn start((program, script): (Program, PathBuf), plan: &OutagePlan<'_>) -> Self {
         let load = OpenLoad::start(LoadPlan {
-            mix,
+            mix: plan.mix.to_vec(),
             connections: 1_000,
             timeout: Duration::from_secs(4),
-            ..LoadPlan::new(program.address(), RATE)
+            ..LoadPlan::new(program.address(), plan.rate)
         });
         let pids = program.pids();
         Self {
@@ -64,30 +85,39 @@ impl Side {
         signal(now.or(self.pids[server]).unwrap(), name);
     }
 
-    /// What the incidents of the service say that it is, those that ended in another one left out, and those for which the machine of the
-    /// test is to blame.
+    /// What the incidents of the service say that it is.
     pub(crate) fn kinds(&self) -> BTreeSet<FaultKind> {
-        let all = self.program.incidents_of_services();
-        let of_machine = |one: &&Incident| {
+        let own = self.incidents().into_iter();
+        own.filter_map(|one| Some(one.diagnosis.first()?.fault))
+            .collect()
+    }
+
+    /// The incidents of the service, those that ended in another one left out, and those for which the machine of the test is to
+    /// blame.
+    pub(crate) fn incidents(&self) -> Vec<Incident> {
+        let mut all = self.program.incidents_of_services();
+        let of_machine = |one: &Incident| {
             let first = one.diagnosis.first();
             first.is_some_and(|finding| {
                 let mut evidence = finding.evidence.iter();
                 evidence.any(|text| text.contains("short of processor time"))
             })
         };
-        let own = all
-            .iter()
-            .filter(|one| one.end != Some(CloseReason::Merged));
-        let own = own.filter(|one| !of_machine(one));
-        own.filter_map(|one| Some(one.diagnosis.first()?.fault))
-            .collect()
+        all.retain(|one| one.end != Some(CloseReason::Merged) && !of_machine(one));
+        all
     }
 
     /// Waits until all servers are up with other processes than at first.
     pub(crate) fn wait_for_new_processes(&self) {
-        self.program.wait_for_servers("all up anew", |servers| {
-            let mut all = servers.iter().zip(&self.pids);
-            all.all(|(server, old)| server.state == "up" && server.pid != *old)
+        self.wait_for_new(0..3);
+    }
+
+    /// Waits until these servers are up with other processes than at first.
+    pub(crate) fn wait_for_new(&self, which: std::ops::Range<usize>) {
+        self.program.wait_for_servers("up anew", |servers| {
+            which
+                .clone()
+                .all(|index| servers[index].state == "up" && servers[index].pid != self.pids[index])
         });
     }
 
@@ -113,14 +143,30 @@ pub(crate) struct Ended {
 
 impl Outage {
     pub(crate) fn start(more: &str, mix: &[RequestMix]) -> Self {
-        let outage = Self {
-            managed: Side::start("automatic", more, mix.to_vec()),
-            off: Side::start("off", more, mix.to_vec()),
-        };
+        Self::of(&OutagePlan {
+            more,
+            ..OutagePlan::new(mix)
+        })
+    }
+
+    pub(crate) fn of(plan: &OutagePlan<'_>) -> Self {
+        Self::in_modes(["automatic", "off"], plan)
+    }
+
+    /// The same with other modes than usual. Both loads begin together, so that both draw the same requests at the same time.
+    pub(crate) fn in_modes(modes: [&str; 2], plan: &OutagePlan<'_>) -> Self {
+        let OutagePlan { probed, more, .. } = plan;
+        let programs = modes.map(|mode| {
+            let more = format!("{probed}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
+            Program::by_script(|_| more)
+        });
+        let [managed, off] = programs.map(|program| Side::start(program, plan));
+        let outage = Self { managed, off };
+        let enough = (plan.rate / 2.0).ceil() as u64;
         for side in outage.sides() {
-            let before = side.load.snapshot().ok;
             wait_for("answers", || {
-                (side.load.snapshot().ok >= before + 30).then_some(())
+                let seen = side.load.snapshot();
+                (seen.ok + seen.failed >= enough && seen.ok > 0).then_some(())
             });
         }
         outage
@@ -157,35 +203,49 @@ impl Outage {
             .wait_for_incident(&kind.to_string(), is_it)
     }
 
+    /// Ends both loads at the same time: what was answered by the one, and by the other.
+    fn stop(self) -> (Side, [LoadStats; 2]) {
+        let Self { managed, off } = self;
+        let (program, script, pids) = (managed.program, managed.script, managed.pids);
+        let other = off.load;
+        let stops = std::thread::spawn(move || other.stop());
+        let numbers = managed.load.stop();
+        let without = stops.join().unwrap();
+        let load = OpenLoad::start(LoadPlan::new(program.address(), 1.0)).unwrap();
+        let side = Side {
+            program,
+            load,
+            script,
+            pids,
+        };
+        (side, [numbers, without])
+    }
+
     /// Ends the load, and compares.
     pub(crate) fn end(self) -> Ended {
-        let [managed, off] = self.sides().map(|side| side.load.watch());
-        let Self {
-            managed: side,
-            off: other,
-        } = self;
-        let (program, script, pids) = (side.program, side.script, side.pids);
-        drop((side.load.stop(), other.load.stop()));
-        let [numbers, without] = [managed, off].map(|watch| watch.snapshot());
-        let share = |one: &LoadStats| one.ok as f64 / (one.ok + one.failed) as f64;
-        let (good, good_without) = (share(&numbers), share(&without));
+        let (managed, [numbers, without]) = self.stop();
+        let (good, good_without) = (good_share(&numbers), good_share(&without));
         assert!(
             good + CHANCE >= good_without,
             "{good:.4} of all answers were good, {good_without:.4} with mode off: {:#?}",
-            program.incidents()
+            managed.program.incidents()
         );
-        let load = OpenLoad::start(LoadPlan::new(program.address(), 1.0)).unwrap();
         Ended {
-            managed: Side {
-                program,
-                load,
-                script,
-                pids,
-            },
+            managed,
             good,
             numbers,
         }
     }
+
+    /// Ends the load: how far the two are apart, in parts of all requests.
+    pub(crate) fn difference(self) -> f64 {
+        let (_, [one, other]) = self.stop();
+        (good_share(&one) - good_share(&other)).abs()
+    }
+}
+
+fn good_share(one: &LoadStats) -> f64 {
+    one.ok as f64 / (one.ok + one.failed) as f64
 }
 
 impl Ended {
@@ -196,9 +256,11 @@ impl Ended {
         self
     }
 
+    /// Every incident is of one of these kinds, and there is at least one; no incident, if none is allowed.
     pub(crate) fn assert_kinds(&self, allowed: &[FaultKind]) -> &Self {
         let kinds = self.managed.kinds();
         let incidents = self.managed.program.incidents();
+        assert_eq!(kinds.is_empty(), allowed.is_empty(), "{incidents:#?}");
         assert!(
             kinds.iter().all(|kind| allowed.contains(kind)),
             "{incidents:#?}"

@@ -146,8 +146,12 @@ fn a_dependency_that_is_away_costs_no_restart_where_few_requests_come() {
 fn a_route_that_fails_on_all_servers_is_one_incident_that_names_it() {
     for seed in 0..100 {
         // What hangs is much to simulate.
-        let conditions = [Condition::Errors(100), Condition::Hung];
-        for condition in conditions.into_iter().take(1 + usize::from(seed < 20)) {
+        let conditions = [
+            Condition::Errors(100),
+            Condition::Malformed,
+            Condition::Hung,
+        ];
+        for condition in conditions.into_iter().take(2 + usize::from(seed < 20)) {
             let mut world = world_of(seed, Managed::Child);
             world.paths = vec!["/", "/orders/7", "/carts"];
             world.broken = Some(("/orders/7", condition));

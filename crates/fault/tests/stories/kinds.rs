@@ -480,3 +480,20 @@ fn a_process_that_may_open_no_more_descriptors_is_restarted_and_not_taken_for_a_
         assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
     }
 }
+
+#[test]
+fn a_process_that_closed_its_port_is_restarted_although_the_connections_that_it_has_work() {
+    for seed in 0..100 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(3 + seed % 20);
+        world.run(5_000 + seed * 37);
+        world.break_server(1, Condition::StopsAccepting);
+        world.until(20_000, |world| !world.restarts.is_empty());
+        world.run(20_000);
+        let incident = world.only();
+        assert_eq!(kind(incident), FaultKind::NotListening, "seed {seed}");
+        assert_eq!(world.restarts.len(), 1, "seed {seed}");
+        assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
+        assert_eq!(world.totals.failed, 0, "seed {seed}");
+    }
+}

@@ -11,31 +11,60 @@ use super::world::{Condition, World, ms, options};
 type Script = (&'static str, fn(&mut World));
 
 fn all(world: &mut World, condition: Condition) {
-    (0..3).for_each(|index| world.break_server(index, condition));
+    (0..world.servers()).for_each(|index| world.break_server(index, condition));
+}
+
+/// The first ones, or all that there are.
+fn some(world: &mut World, number: usize, condition: Condition) {
+    let servers = world.servers().min(number);
+    (0..servers).for_each(|index| world.break_server(index, condition));
 }
 
 fn heal_all(world: &mut World) {
-    (0..3).for_each(|index| world.heal(index));
+    (0..world.servers()).for_each(|index| world.heal(index));
 }
 
-const SCRIPTS: [Script; 17] = [
-    ("one is killed", |world| {
-        world.break_server(1, Condition::Dead);
-    }),
+/// One of three kinds of request fails on every server, for half a minute.
+fn route_fails(world: &mut World, condition: Condition) {
+    world.paths = vec!["/", "/orders/7", "/carts"];
+    world.broken = Some(("/orders/7", condition));
+    world.run(30_000);
+    world.broken = None;
+}
+
+const SCRIPTS: [Script; 24] = [
+    ("one is killed", |world| some(world, 1, Condition::Dead)),
     ("all are killed", |world| all(world, Condition::Dead)),
-    ("one is stopped", |world| {
-        world.break_server(1, Condition::Hung);
+    ("one is stopped", |world| some(world, 1, Condition::Hung)),
+    ("two are stopped", |world| some(world, 2, Condition::Hung)),
+    ("one hangs", |world| some(world, 1, Condition::Blocked)),
+    ("two hang", |world| some(world, 2, Condition::Blocked)),
+    ("a route is answered with errors", |world| {
+        route_fails(world, Condition::Errors(100));
     }),
-    ("two are stopped", |world| {
-        world.break_server(1, Condition::Hung);
-        world.break_server(2, Condition::Hung);
+    ("a route is answered with what is no HTTP", |world| {
+        route_fails(world, Condition::Malformed);
     }),
-    ("one hangs", |world| {
-        world.break_server(1, Condition::Blocked);
+    ("a route hangs", |world| route_fails(world, Condition::Hung)),
+    ("a request ends its servers, again and again", |world| {
+        world.kills = |path| path == "/crash";
+        for _ in 0..6 {
+            world.send("/crash");
+            world.run(700);
+        }
     }),
-    ("two hang", |world| {
-        world.break_server(0, Condition::Blocked);
-        world.break_server(2, Condition::Blocked);
+    ("a new version cannot start", |world| {
+        (0..world.servers()).for_each(|index| world.reborn(index, Condition::Stillborn));
+        some(world, 2, Condition::Dead);
+        world.run(20_000);
+        (0..world.servers()).for_each(|index| world.reborn(index, Condition::Well));
+    }),
+    ("a start is cold", |world| {
+        (0..world.servers()).for_each(|index| world.reborn(index, Condition::Cold(200)));
+        some(world, 1, Condition::Dead);
+    }),
+    ("a port is closed, and connections work", |world| {
+        some(world, 1, Condition::StopsAccepting);
     }),
     ("all hang for a while", |world| {
         all(world, Condition::Blocked);
@@ -57,7 +86,7 @@ const SCRIPTS: [Script; 17] = [
     }),
     ("they shed", |world| all(world, Condition::Sheds(30))),
     ("one sheds all", |world| {
-        world.break_server(0, Condition::Sheds(100));
+        some(world, 1, Condition::Sheds(100));
     }),
     ("the probe is wrong", |world| {
         all(world, Condition::Unhealthy);
@@ -79,22 +108,44 @@ const SCRIPTS: [Script; 17] = [
     }),
     ("a loop that blocks again and again", |world| {
         for _ in 0..4 {
-            world.break_server(1, Condition::Blocked);
+            some(world, 1, Condition::Blocked);
             world.run(3_000);
-            world.heal(1);
+            world.heal(0);
             world.run(7_000);
         }
     }),
 ];
 
+/// Where it happens.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    seed: u64,
+    servers: usize,
+    managed: Managed,
+    /// Milliseconds from one request to the next.
+    every: u64,
+}
+
+impl Place {
+    fn of(seed: u64, servers: usize, every: u64) -> Self {
+        let managed = [Managed::Child, Managed::Nothing][usize::from(seed.is_multiple_of(3))];
+        Self {
+            seed,
+            servers,
+            managed,
+            every,
+        }
+    }
+}
+
 /// Good answers of all requests, over the trouble and half a minute after it.
-fn good(seed: u64, mode: Mode, managed: Managed, script: fn(&mut World)) -> (u64, u64) {
+fn good(place: Place, mode: Mode, script: fn(&mut World)) -> (u64, u64) {
     let mut options = options();
     options.recover.mode = mode;
-    let mut world = World::new(3, managed, options);
-    world.random = Random::seeded(seed);
-    world.every = ms(3 + seed % 9);
-    world.run(5_000 + seed * 37);
+    let mut world = World::new(place.servers, place.managed, options);
+    world.random = Random::seeded(place.seed);
+    world.every = ms(place.every);
+    world.run(5_000 + place.seed * 37);
     let before = world.totals;
     script(&mut world);
     world.run(30_000);
@@ -102,23 +153,35 @@ fn good(seed: u64, mode: Mode, managed: Managed, script: fn(&mut World)) -> (u64
     (all - (world.totals.failed - before.failed), all)
 }
 
+fn assert_never_worse(place: Place) {
+    for (name, script) in SCRIPTS {
+        let (with, requests) = good(place, Mode::Automatic, script);
+        let (without, as_many) = good(place, Mode::Off, script);
+        assert_eq!(requests, as_many, "{name}, {place:?}");
+        // A request or two may come at another moment of a server's life.
+        assert!(
+            with + 2 >= without,
+            "{name}, {place:?}: {with} good of {requests}, {without} with mode off"
+        );
+    }
+}
+
 #[test]
 fn each_trouble_costs_at_most_what_it_costs_without_recovery() {
-    for (name, script) in SCRIPTS {
-        for seed in 0..8 {
-            let managed = [Managed::Child, Managed::Nothing][usize::from(seed % 3 == 0)];
-            let with = good(seed, Mode::Automatic, managed, script);
-            let without = good(seed, Mode::Off, managed, script);
-            assert_eq!(with.1, without.1, "{name}, seed {seed}");
-            // A request or two may come at another moment of a server's life.
-            assert!(
-                with.0 + 2 >= without.0,
-                "{name}, seed {seed}, {managed:?}: {} good of {}, {} with mode off",
-                with.0,
-                with.1,
-                without.0
-            );
-        }
+    (0..8).for_each(|seed| assert_never_worse(Place::of(seed, 3, 3 + seed % 9)));
+}
+
+#[test]
+fn nor_does_it_where_few_requests_come() {
+    for every in [333, 1_000] {
+        (0..8).for_each(|seed| assert_never_worse(Place::of(seed, 3, every + seed * 7)));
+    }
+}
+
+#[test]
+fn nor_does_it_of_one_server_or_two() {
+    for servers in [1, 2] {
+        (0..8).for_each(|seed| assert_never_worse(Place::of(seed, servers, 5 + seed * 11)));
     }
 }
 

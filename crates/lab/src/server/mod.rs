@@ -128,7 +128,7 @@ async fn serve(
             },
             _ = modes.changed() => {
                 let mode = *modes.borrow_and_update();
-                if mode == ServerMode::StopListening {
+                if matches!(mode, ServerMode::StopListening | ServerMode::StopAccepting) {
                     listener = None;
                 }
                 if let Some(listener) = &listener {

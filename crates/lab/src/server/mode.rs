@@ -53,6 +53,8 @@ pub enum ServerMode {
     Close,
     /// Closes its listening socket and all connections and stays alive: `stop-listening`.
     StopListening,
+    /// Closes its listening socket, and goes on with the connections that there are: `stop-accepting`.
+    StopAccepting,
     /// Exits with this status, at once or after this many milliseconds: `exit 3`, `exit 3 after 200`.
     Exit {
         /// The exit status.
@@ -70,7 +72,7 @@ impl FromStr for ServerMode {
         let unknown = || {
             format!(
                 "unknown mode \"{}\"; there are: ok, status CODE [SHARE], shed SHARE SECONDS, sick, unhealthy, slow TIMES, cold REQUESTS TIMES, slots NUMBER, hang, hang POST, drop SECONDS, close, \
-                 stop-listening, exit CODE [after MS]",
+                 stop-listening, stop-accepting, exit CODE [after MS]",
                 text.trim()
             )
         };
@@ -82,6 +84,7 @@ impl FromStr for ServerMode {
             ["hang", "POST"] => Ok(Self::HangPost),
             ["close"] => Ok(Self::Close),
             ["stop-listening"] => Ok(Self::StopListening),
+            ["stop-accepting"] => Ok(Self::StopAccepting),
             ["slots", slots] => {
                 let slots = slots.parse().ok().filter(|slots| *slots > 0);
                 slots.map(Self::Slots).ok_or_else(unknown)
@@ -140,6 +143,7 @@ impl fmt::Display for ServerMode {
             Self::HangPost => f.write_str("hang POST"),
             Self::Close => f.write_str("close"),
             Self::StopListening => f.write_str("stop-listening"),
+            Self::StopAccepting => f.write_str("stop-accepting"),
             Self::Exit { code, after_ms: 0 } => write!(f, "exit {code}"),
             Self::Exit { code, after_ms } => write!(f, "exit {code} after {after_ms}"),
         }
@@ -173,6 +177,7 @@ mod tests {
             "drop 6",
             "close",
             "stop-listening",
+            "stop-accepting",
             "exit 3",
             "exit 3 after 200",
         ];

@@ -1,5 +1,6 @@
 //! The sample server as a real process: its answers, its faults, its exit.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use crate::common::{Process, ask, body_of, eventually};
@@ -159,6 +160,30 @@ fn stop_listening_refuses_and_lives_and_close_gives_nothing() {
     let closing = Process::server("two", &[]);
     closing.mode("close");
     assert_eq!(closing.get("/").unwrap_or_default(), "");
+}
+
+#[test]
+fn stop_accepting_refuses_what_is_new_and_serves_what_is_there() {
+    let server = Process::server("one", &[]);
+    let mut kept = std::net::TcpStream::connect(server.address).unwrap();
+    let mut answers = || {
+        let mut start = [0; 12];
+        kept.write_all(b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .unwrap();
+        kept.read_exact(&mut start).unwrap();
+        let mut rest = [0; 1024];
+        let read = kept.read(&mut rest).unwrap();
+        assert!(rest[..read].ends_with(b"\r\n\r\n"), "{:?}", &rest[..read]);
+        start == *b"HTTP/1.1 200"
+    };
+    assert!(answers());
+    server.mode("stop-accepting");
+    eventually("the port is closed", || {
+        server
+            .get("/")
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused)
+    });
+    assert!(answers());
 }
 
 #[test]

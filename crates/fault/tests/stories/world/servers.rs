@@ -22,6 +22,10 @@ pub(crate) enum Condition {
     /// It hangs by itself.
     Blocked,
     Deaf,
+    /// It has closed its port, and serves the connections that it has.
+    StopsAccepting,
+    /// Its answers are no HTTP.
+    Malformed,
     /// So many of a hundred attempts are answered 500.
     Errors(u32),
     /// Half of the attempts are answered 500, at random.
@@ -158,10 +162,15 @@ impl World {
     pub(crate) fn heal_unless_gone(&mut self, index: usize) {
         if !matches!(
             self.sims[index].condition,
-            Condition::Dead | Condition::Deaf
+            Condition::Dead | Condition::Deaf | Condition::StopsAccepting
         ) {
             self.heal(index);
         }
+    }
+
+    /// How many servers there are.
+    pub(crate) fn servers(&self) -> usize {
+        self.sims.len()
     }
 
     pub(crate) fn condition(&self, index: usize) -> Condition {
@@ -236,11 +245,14 @@ impl World {
             | Condition::Heavy(_)
             | Condition::Cold(_)
             | Condition::Mixed500
+            | Condition::Malformed
             | Condition::Mixed(_) => (ProbeOutcome::Passed, ms(2)),
             Condition::Slow(times) => (ProbeOutcome::Passed, ms(5) * times),
-            Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
-                (ProbeOutcome::Refused, ms(0))
-            }
+            Condition::Dead
+            | Condition::Deaf
+            | Condition::StopsAccepting
+            | Condition::Stillborn
+            | Condition::Unstartable => (ProbeOutcome::Refused, ms(0)),
             Condition::Hung | Condition::Blocked | Condition::UsedUp => {
                 (ProbeOutcome::NoAnswer, self.spec.detect.probe.timeout)
             }

@@ -265,6 +265,7 @@ impl World {
             }
             _ if not_ready => (Outcome::ConnectRefused, ms(0)),
             Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, self.patience),
+            Condition::Malformed => (Outcome::BadResponse, ms(1)),
             Condition::Sheds(share) if (nth * 37) % 100 < share => (Outcome::Answered(503), ms(1)),
             Condition::Errors(share) if (nth * 37) % 100 < share => (Outcome::Answered(500), ms(5)),
             Condition::Mixed500 if self.random.below(2) == 0 => (Outcome::Answered(500), ms(5)),
