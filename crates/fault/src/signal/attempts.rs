@@ -258,7 +258,7 @@ impl AttemptHistory {
         Some(last.since(self.row_began) / gaps)
     }
 
-    /// How the failures of the row ended, latest first, at most [`REMEMBERED`] of them. None once the row is over: no attempt has
+    /// How the failures of the row ended, latest first, at most the last 64. None once the row is over: no attempt has
     /// ended for longer than `recent` and than three times the gap between its failures. So a server that requests still reach,
     /// however few, keeps its row, and one that they no longer reach does not.
     pub fn row(&self, now: Instant, recent: Duration) -> impl Iterator<Item = Outcome> {
