@@ -156,7 +156,8 @@ fn good(place: Place, mode: Mode, script: fn(&mut World)) -> (u64, u64) {
 /// While a route hangs, its requests are answered at once. The price: once it is well, trials need up to a second to find that out.
 /// With fewer than three servers that is the same for all routes.
 fn price(name: &str, place: Place) -> u64 {
-    let closes = name == "a route hangs" || name == "all hang for a while" && place.servers < 3;
+    let hangs = ["all hang for a while", "none can be reached for a while"];
+    let closes = name == "a route hangs" || hangs.contains(&name) && place.servers < 3;
     if closes { 1_000 / place.every } else { 0 }
 }
 
