@@ -7,7 +7,7 @@ mod common;
 #[path = "common/outage.rs"]
 mod outage;
 
-use common::{GOOD, PROBED, call, free_ports, use_up_descriptors, wait_for};
+use common::{GOOD, PROBED, call, use_up_descriptors};
 use evenkeel_fault::FaultKind;
 use evenkeel_lab::RequestMix;
 use outage::{Outage, OutagePlan, SECOND, go_on};
@@ -104,36 +104,29 @@ fn a_cold_start() {
 
 /// A new version of one server runs where nobody looks for it: nothing but a person helps.
 fn it_is_elsewhere(script: &str, allowed: &[FaultKind]) {
-    let outage = Outage::start(OFTEN, &[RequestMix::get("/")]);
+    let (probed, mix) = (PROBED.replace("50s", "4s"), [RequestMix::get("/")]);
+    let outage = Outage::of(&OutagePlan {
+        probed: &probed,
+        more: OFTEN,
+        ..OutagePlan::new(&mix)
+    });
     for side in outage.sides() {
         side.deploy(script);
     }
     outage.signal(0..1, "KILL");
-    wait_for("its diagnosis", || {
-        let kinds = outage.managed.kinds();
-        kinds
-            .iter()
-            .any(|kind| allowed.contains(kind))
-            .then_some(())
-    });
+    outage
+        .managed
+        .program
+        .wait_for_incident("that says it", |one| {
+            let first = one.diagnosis.first();
+            first.is_some_and(|finding| allowed.contains(&finding.fault))
+        });
     go_on(6 * SECOND);
     let ended = outage.end();
     ended.assert_kinds(&[allowed, &[FaultKind::ProcessCrashed]].concat());
     assert!(ended.good > 0.99, "{:?}", ended.numbers.failures);
     assert_ne!(ended.managed.program.servers()[0].state, "up");
     assert_eq!(ended.managed.program.pids()[1..], ended.managed.pids[1..]);
-}
-
-#[test]
-fn a_new_version_listens_at_another_port() {
-    let other = free_ports(1)[0];
-    let script = format!("exec \"$1\" \"$2\" --port {other}\n");
-    it_is_elsewhere(&script, &[FaultKind::NotListening]);
-}
-
-#[test]
-fn a_new_version_listens_at_another_address() {
-    it_is_elsewhere("exec \"$@\" --ip ::1\n", &[FaultKind::NotListening]);
 }
 
 /// Its process starts another one and ends.

@@ -153,6 +153,14 @@ fn good(place: Place, mode: Mode, script: fn(&mut World)) -> (u64, u64) {
     (all - (world.totals.failed - before.failed), all)
 }
 
+/// While a route hangs, its requests are answered at once. The price: once it is well, trials need up to a second to find that out.
+/// With fewer than three servers that is the same for all routes.
+fn price(name: &str, place: Place) -> u64 {
+    let hangs = ["all hang for a while", "none can be reached for a while"];
+    let closes = name == "a route hangs" || hangs.contains(&name) && place.servers < 3;
+    if closes { 1_000 / place.every } else { 0 }
+}
+
 fn assert_never_worse(place: Place) {
     for (name, script) in SCRIPTS {
         let (with, requests) = good(place, Mode::Automatic, script);
@@ -160,7 +168,7 @@ fn assert_never_worse(place: Place) {
         assert_eq!(requests, as_many, "{name}, {place:?}");
         // A request or two may come at another moment of a server's life.
         assert!(
-            with + 2 >= without,
+            with + 2 + price(name, place) >= without,
             "{name}, {place:?}: {with} good of {requests}, {without} with mode off"
         );
     }
