@@ -14,6 +14,8 @@ const RECENT: Duration = Duration::from_secs(5);
 const FEW: u32 = 3;
 /// Where fewer requests come than that, so many failures in a row are.
 const FEW_OF_THIN: u32 = 2;
+/// The least time between failures in a row where few requests come. Else the next failure is there before anything costly is done.
+const SPARSE: Duration = Duration::from_millis(250);
 
 /// The symptom of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,9 @@ fn of_attempts(
     let recent = attempts.failures(now).filter(|(at, _)| *at >= from);
     let counts = Counts::of(recent.map(|(_, outcome)| outcome));
     if counts.sum() < FEW {
-        // Few requests come: those that failed in a row tell as much.
+        // If too few requests come for that many failures, those that failed in a row tell as much. Two at once do not: after a stall
+        // of evenkeel's own, for example.
+        attempts.row_gap().filter(|gap| *gap >= SPARSE)?;
         let row = Counts::of(attempts.row(now, RECENT));
         let symptom = row.most().filter(|_| row.sum() >= FEW_OF_THIN)?;
         return Some((symptom, attempts.onset().unwrap_or(attempts.row_began)));

@@ -3,7 +3,8 @@
 use evenkeel_core::{Instant, Outcome, RequestShape};
 
 use super::*;
-use crate::signal::Routes;
+use crate::policy::{DetectOptions, ProbeKind, ProbeOptions};
+use crate::signal::{ObservedAttempt, Routes, ServerHistory};
 
 /// Its requests succeed.
 fn well() -> Option<JudgedServer> {
@@ -197,4 +198,45 @@ fn a_method_that_fails_on_all_routes_is_named_as_one() {
     let failing = failing(&routes, 3).unwrap();
     assert!(failing.is_method, "{failing:?}");
     assert_eq!((failing.failed, failing.servers), (60, 3));
+}
+
+/// Two failures in a row are a symptom where hardly any requests come. At once they are not, also where none has ended for a while.
+#[test]
+fn two_failures_in_a_row_are_a_symptom_at_sparse_traffic_only() {
+    let second = std::time::Duration::from_secs(1);
+    let options = DetectOptions {
+        probe: ProbeOptions {
+            kind: ProbeKind::Tcp,
+            every: second * 2,
+            timeout: second,
+            fall: 3,
+            rise: 2,
+            fast: second,
+        },
+        consecutive_failures: 5,
+        failure_ratio: None,
+        slow: None,
+    };
+    for (apart, symptom) in [
+        (1, None),
+        (200, None),
+        (400, Some(Symptom::Hangs)),
+        (2_000, Some(Symptom::Hangs)),
+    ] {
+        let mut facts = ServerHistory::new(&options, 2);
+        let mut ends = |millis, outcome| {
+            facts.attempt(ObservedAttempt {
+                at: Instant::from_millis(millis),
+                outcome,
+                latency: std::time::Duration::from_millis(1),
+                shape: RequestShape::of(b"GET", b"/"),
+            });
+        };
+        (1..=500).for_each(|nth| ends(nth * 10, Outcome::Answered(200)));
+        ends(17_000, Outcome::AttemptTimeout);
+        ends(17_000 + apart, Outcome::AttemptTimeout);
+        let now = Instant::from_millis(17_000 + apart);
+        let judged = JudgedServer::read(&facts, &options, now);
+        assert_eq!(judged.symptom, symptom, "{apart} ms apart");
+    }
 }

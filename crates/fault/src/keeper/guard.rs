@@ -104,7 +104,9 @@ impl ServerContext<'_> {
         // A process that lives and does not listen has closed its port itself, however many do: what it lacks is a new start.
         let is_own =
             case.kind == FaultKind::NotListening && self.server.facts.process.pid.is_some();
-        let shared = case.symptom.and_then(|symptom| self.alike.shared(symptom));
+        // Fewer failures open a case than show a symptom: by now there may be one.
+        let symptom = case.symptom.or_else(|| self.symptom());
+        let shared = symptom.and_then(|symptom| self.alike.shared(symptom));
         if let Some((alike, members)) = shared.filter(|_| !is_own) {
             let why = format!("{alike} of {members} servers show the same");
             return Err(Postponed {
