@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use evenkeel_fault::FaultKind;
 use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix};
-use outage::{CHANCE, Ended, Outage, RATE, SECOND, go_on};
+use outage::{Ended, Outage, RATE, SECOND, go_on};
 
 /// Three servers that work on one request at a time do 214 of these a second.
 const REQUEST: &str = "/delay/14";
@@ -46,12 +46,16 @@ fn five_times_the_load(time: Duration) -> ([f64; 2], Ended) {
     (shares, outage.end())
 }
 
+/// How much less than with `off` may be served: the limits are found a fifth of a second after the excess began, and two instances
+/// share the machine under five times the load. Seen were 1 to 3.3 points.
+const PRICE: f64 = 0.06;
+
 fn assert_never_worse(time: Duration) -> [f64; 2] {
     let ([good, without], ended) = five_times_the_load(time);
     ended.assert_no_restart().assert_all_serve();
     ended.assert_kinds(&[FaultKind::Overload]);
     assert!(
-        good + CHANCE >= without,
+        good + PRICE >= without,
         "{good} were served, {without} with mode off: {:#?}\n{}",
         ended.managed.program.incidents(),
         ended.managed.program.log()

@@ -31,7 +31,7 @@ impl ServerContext<'_> {
         shown.is_some_and(|shown| tells.contains(&shown)) && shown != case.symptom
     }
 
-    pub(super) fn symptom(&self) -> Option<Symptom> {
+    fn symptom(&self) -> Option<Symptom> {
         JudgedServer::read(&self.server.facts, &self.spec.options.detect, self.now).symptom
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 
+use crate::common_cause::JudgedServer;
 use crate::contract::Managed;
 use crate::kind::FaultKind;
 use crate::outlook::WaitReason;
@@ -105,7 +106,9 @@ impl ServerContext<'_> {
         let is_own =
             case.kind == FaultKind::NotListening && self.server.facts.process.pid.is_some();
         // Fewer failures open a case than show a symptom: by now there may be one.
-        let symptom = case.symptom.or_else(|| self.symptom());
+        let (facts, detect) = (&self.server.facts, &self.spec.options.detect);
+        let shown = || JudgedServer::read(facts, detect, self.now).symptom;
+        let symptom = case.symptom.or_else(shown);
         let shared = symptom.and_then(|symptom| self.alike.shared(symptom));
         if let Some((alike, members)) = shared.filter(|_| !is_own) {
             let why = format!("{alike} of {members} servers show the same");
