@@ -49,6 +49,30 @@ pub struct Route {
     pub policies: Vec<(ServiceId, Policies)>,
 }
 
+impl Route {
+    /// A route that matches every request, and changes nothing.
+    #[must_use]
+    pub fn to(target: Target) -> Self {
+        Self {
+            host: None,
+            path: None,
+            methods: Vec::new(),
+            headers: Vec::new(),
+            query: Vec::new(),
+            cookies: Vec::new(),
+            target,
+            rewrite: None,
+            request_headers: HeaderChanges::default(),
+            response_headers: HeaderChanges::default(),
+            mirror: None,
+            class: None,
+            rate: None,
+            place: 0,
+            policies: Vec::new(),
+        }
+    }
+}
+
 /// How many requests a second may come.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RateRule {
@@ -283,19 +307,8 @@ mod tests {
         Route {
             host,
             path,
-            methods: Vec::new(),
             headers,
-            query: Vec::new(),
-            cookies: Vec::new(),
-            target: Target::Service(ServiceId(to)),
-            rewrite: None,
-            request_headers: HeaderChanges::default(),
-            response_headers: HeaderChanges::default(),
-            mirror: None,
-            class: None,
-            rate: None,
-            place: 0,
-            policies: Vec::new(),
+            ..Route::to(Target::Service(ServiceId(to)))
         }
     }
 

@@ -5,9 +5,7 @@ use std::time::Duration;
 use evenkeel_core::{Random, ServiceId};
 use evenkeel_request::route::{RateRule, Route, Split, Target};
 use evenkeel_request::service::{RateLimiter, Service};
-use evenkeel_request::{
-    DeadlineHeader, Fallback, FallbackResponse, FallbackTo, HashOn, HeaderChanges, Policies,
-};
+use evenkeel_request::{DeadlineHeader, Fallback, FallbackResponse, FallbackTo, HashOn, Policies};
 use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
 use evenkeel_tolerate::{
     BudgetOptions, Class, HedgeAfter, HedgeOptions, InjectOptions, RateOptions,
@@ -50,7 +48,7 @@ pub(crate) fn routes() -> Vec<Route> {
             rate: own.rate,
             place: index,
             policies,
-            ..anything()
+            ..Route::to(target(&[ServiceId(0)]))
         }
     })
     .collect()
@@ -108,27 +106,6 @@ fn target(services: &[ServiceId]) -> Target {
             let parts = several.iter().map(|id| (*id, 1)).collect();
             Target::Split(Split::new(parts).expect("each has a part"))
         }
-    }
-}
-
-/// A route that matches all and says nothing.
-fn anything() -> Route {
-    Route {
-        host: None,
-        path: None,
-        methods: Vec::new(),
-        headers: Vec::new(),
-        query: Vec::new(),
-        cookies: Vec::new(),
-        target: target(&[ServiceId(0)]),
-        rewrite: None,
-        request_headers: HeaderChanges::default(),
-        response_headers: HeaderChanges::default(),
-        mirror: None,
-        class: None,
-        rate: None,
-        place: 0,
-        policies: Vec::new(),
     }
 }
 

@@ -83,21 +83,8 @@ impl ResponseCase {
 /// A route for paths below `/v1`.
 pub(crate) fn route() -> Route {
     Route {
-        host: None,
         path: Some(PathRule::Prefix("/v1".to_owned())),
-        methods: Vec::new(),
-        headers: Vec::new(),
-        query: Vec::new(),
-        cookies: Vec::new(),
-        target: Target::Service(ServiceId(0)),
-        rewrite: None,
-        request_headers: HeaderChanges::default(),
-        response_headers: HeaderChanges::default(),
-        mirror: None,
-        class: None,
-        rate: None,
-        place: 0,
-        policies: Vec::new(),
+        ..Route::to(Target::Service(ServiceId(0)))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
 use super::*;
 
@@ -230,17 +230,21 @@ proptest! {
     }
 }
 
+/// A runtime whose clock stands still but for jumps.
+fn paused() -> LocalRuntime {
+    Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build_local(LocalOptions::default())
+        .expect("a runtime")
+}
+
 /// The task that turns the wheel, on a clock that stands still but for jumps: no stop of the process loses a deadline.
 #[test]
 fn a_process_that_is_stopped_again_and_again_closes_all_idle_connections() {
     const TIMERS: usize = 400;
     const IDLE: Duration = Duration::from_secs(30);
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build_local(LocalOptions::default())
-        .expect("a runtime");
-    runtime.block_on(async {
+    paused().block_on(async {
         let clock = Clock::start();
         let timers = Timers::new(clock);
         tokio::task::spawn_local(Rc::clone(&timers).run());
@@ -281,12 +285,7 @@ impl Wake for Panics {
 #[test]
 fn a_waker_that_panics_costs_no_other_timer_its_deadline() {
     const EACH: Duration = Duration::from_secs(1);
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build_local(LocalOptions::default())
-        .expect("a runtime");
-    runtime.block_on(async {
+    paused().block_on(async {
         let clock = Clock::start();
         let timers = Timers::new(clock);
         let turning = tokio::task::spawn_local(Rc::clone(&timers).run());
