@@ -34,13 +34,18 @@ fn killed_in(word: &str, actions: &str, more: &str) {
         actions.any(|action| action.action == word && action.outcome.is_none())
     });
     drop(load);
+    let is_command = matches!(word, "exec" | "roll-back");
+    if is_command {
+        // The record says that the action has begun; its process comes a moment later.
+        let has_begun = || (!commands(&program).is_empty()).then_some(());
+        wait_for("the action's command", has_begun);
+    }
     program.signal("KILL");
     program.wait();
     wait_for("the end of all processes", || {
         let mut pids = before.iter().filter_map(|server| server.pid);
         pids.all(|pid| !lives(pid)).then_some(())
     });
-    let is_command = matches!(word, "exec" | "roll-back");
     let commands = commands(&program);
     assert_eq!(!commands.is_empty(), is_command, "{commands:?}");
     commands.iter().for_each(|pid| signal(*pid, "KILL"));

@@ -1,5 +1,6 @@
 //! Detects two consecutive attempts without an answer where traffic is sparse: otherwise it would take minutes until a
-//! server that hangs has failed enough requests. The server is then examined, which decides.
+//! server that hangs has failed enough requests. The server is then examined, which decides. Attempts of one route that fails
+//! while the server answers others show no server that hangs.
 
 use evenkeel_core::{Instant, Outcome};
 
@@ -23,6 +24,9 @@ pub fn thin_hang(
     let attempts = &facts.attempts;
     let row = usize::try_from(attempts.failed_in_row).unwrap_or(usize::MAX);
     if options.consecutive_failures == 0 || row < ENOUGH || attempts.tally(now).total >= THIN {
+        return None;
+    }
+    if attempts.row_is_of_failing_route(now) {
         return None;
     }
     // Between them may be more time than the window has.

@@ -250,6 +250,26 @@ impl AttemptHistory {
         self.failures.iter().rev().map(|failure| failure.outcome)
     }
 
+    /// Whether all failures of the row are of one route that had failed within the window before the row, too: the server has answered
+    /// something else between, so it is the route that fails.
+    #[must_use]
+    pub fn row_is_of_failing_route(&self, now: Instant) -> bool {
+        let length = usize::try_from(self.failed_in_row).unwrap_or(usize::MAX);
+        let mut latest = self.failures.iter().rev();
+        let Some(shape) = latest.next().map(|failure| failure.shape) else {
+            return false;
+        };
+        let is_of_route = |failure: &Failure| failure.shape.route == shape.route;
+        shape.is_known()
+            && latest
+                .by_ref()
+                .take(length.saturating_sub(1))
+                .all(is_of_route)
+            && latest
+                .take_while(|failure| failure.at >= now.before(self.length))
+                .any(is_of_route)
+    }
+
     /// The mean time between the failures of the row that goes on; none before there are two of them.
     #[must_use]
     pub fn row_gap(&self) -> Option<Duration> {
@@ -512,5 +532,44 @@ mod tests {
         let mut server = WatchedServer::new();
         server.succeed(5, 10);
         assert_eq!(server.attempts.silent_since(at(200)), None);
+    }
+
+    /// What the last attempts say: is only their route failing?
+    fn only_their_route(attempts: &[(u64, &str, Outcome)]) -> bool {
+        let mut history = AttemptHistory::new(Duration::from_secs(10));
+        for (second, method, outcome) in attempts {
+            history.take(ObservedAttempt {
+                at: Instant::from_millis(second * 1000),
+                outcome: *outcome,
+                latency: Duration::ZERO,
+                shape: RequestShape::of(method.as_bytes(), b"/orders"),
+            });
+        }
+        let last = attempts.last().map_or(0, |attempt| attempt.0);
+        history.row_is_of_failing_route(Instant::from_millis(last * 1000))
+    }
+
+    #[test]
+    fn a_row_is_of_a_failing_route_if_the_server_answered_others_between() {
+        let (ok, hung) = (Outcome::Answered(200), Outcome::AttemptTimeout);
+        let row = [(3, "POST", hung), (4, "POST", hung)];
+        let before = [(1, "POST", hung), (2, "GET", ok)];
+        assert!(only_their_route(&[before, row].concat()));
+        // Nothing shows that the server answers anything.
+        assert!(!only_their_route(&row));
+        assert!(!only_their_route(&[(1, "POST", hung), row[0], row[1]]));
+        assert!(!only_their_route(
+            &[before, [row[0], (4, "GET", hung)]].concat()
+        ));
+        // Another route failed, or this one too long ago to say something of now.
+        assert!(!only_their_route(&[
+            (1, "GET", hung),
+            (2, "GET", ok),
+            row[0],
+            row[1]
+        ]));
+        assert!(!only_their_route(
+            &[before, [(60, "POST", hung), (61, "POST", hung)]].concat()
+        ));
     }
 }
