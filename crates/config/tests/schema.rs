@@ -26,6 +26,7 @@ fn around() -> Environment<'static> {
         cores: 2,
         descriptors: 65_536,
         resolver: &resolver,
+        socket: &|_, _| Ok(()),
     }
 }
 

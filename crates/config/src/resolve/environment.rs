@@ -16,6 +16,9 @@ pub struct Environment<'a> {
     pub descriptors: u64,
     /// Turns `host:port` into addresses, or says why not.
     pub resolver: &'a dyn Fn(&str) -> Result<Vec<SocketAddr>, String>,
+    /// Whether a Unix domain socket of this group could be listened on now, or why not. One that is in use is no reason: that may be
+    /// evenkeel itself.
+    pub socket: &'a dyn Fn(&Path, Option<&str>) -> Result<(), String>,
 }
 
 impl std::fmt::Debug for Environment<'_> {

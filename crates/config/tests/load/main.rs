@@ -44,6 +44,7 @@ pub(crate) fn read(text: &str) -> Result<Loaded, Diagnostics> {
         cores: 4,
         descriptors: 65_536,
         resolver: &resolver,
+        socket: &|_, _| Ok(()),
     };
     load(text, "evenkeel.toml", &around)
 }
@@ -137,7 +138,7 @@ fn every_key_of_discovery_arrives_in_the_plan() {
     assert_eq!((found.first, found.slots, found.fixed), (3, 3, None));
     let names = shop.servers[3..]
         .iter()
-        .map(|server| (server.name.as_str(), server.address));
+        .map(|server| (server.name.as_str(), server.address.clone()));
     assert!(names.eq([("dns-1", None), ("dns-2", None), ("dns-3", None)]));
     assert_eq!(found.family, AddressFamily::Ipv4);
     let resolvers: Vec<String> = found.resolver.iter().map(SocketAddr::to_string).collect();
