@@ -121,7 +121,7 @@ impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed => f.write_str("expected IP:PORT or unix:/PATH"),
-            Self::NotAbsolute => f.write_str("the path of a socket begins with a slash"),
+            Self::NotAbsolute => f.write_str("the path of a socket begins with a slash and ends with a name"),
             Self::TooLong(length) => write!(
                 f,
                 "the path of the socket has {length} bytes; the most is {SOCKET_PATH_MAX}"

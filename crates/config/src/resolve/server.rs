@@ -150,9 +150,10 @@ fn resolve_run(
     around: &Environment<'_>,
     out: &mut Diagnostics,
 ) -> Vec<(ServerPlan, TextRange)> {
-    let known: &[&str] = match run.sockets {
-        Some(_) => &["socket", "address", "name"],
-        None => &["port", "address", "name"],
+    let known: &[&str] = match (&run.ports, &run.sockets) {
+        (None, Some(_)) => &["socket", "address", "name"],
+        (Some(_), Some(_)) => &["port", "socket", "address", "name"],
+        (_, None) => &["port", "address", "name"],
     };
     let command: &[Located<String>] = run.command.as_ref().map_or(&[], |command| &command.value);
     let environment = section(run.environment.as_ref());

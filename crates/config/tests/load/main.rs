@@ -26,6 +26,13 @@ use evenkeel_tolerate::HedgeAfter;
 mod listeners;
 mod lints;
 
+fn socket(path: &Path, _group: Option<&str>) -> Result<(), String> {
+    let is_missing = path.starts_with("/missing");
+    (!is_missing)
+        .then_some(())
+        .ok_or("there is no folder".to_owned())
+}
+
 fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
     match name {
         "one.internal:80" => Ok(vec!["10.0.0.1:80".parse().unwrap()]),
@@ -44,7 +51,7 @@ pub(crate) fn read(text: &str) -> Result<Loaded, Diagnostics> {
         cores: 4,
         descriptors: 65_536,
         resolver: &resolver,
-        socket: &|_, _| Ok(()),
+        socket: &socket,
     };
     load(text, "evenkeel.toml", &around)
 }
