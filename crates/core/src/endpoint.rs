@@ -69,6 +69,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// What is wrong with the path.
+    #[must_use]
     pub fn parse_socket(text: &str) -> Option<Result<Self, EndpointError>> {
         let path = text.strip_prefix(UNIX)?;
         // As a URL it has an empty host: `unix:///run/shop.sock`.
@@ -121,7 +122,9 @@ impl fmt::Display for EndpointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Malformed => f.write_str("expected IP:PORT or unix:/PATH"),
-            Self::NotAbsolute => f.write_str("the path of a socket begins with a slash and ends with a name"),
+            Self::NotAbsolute => {
+                f.write_str("the path of a socket begins with a slash and ends with a name")
+            }
             Self::TooLong(length) => write!(
                 f,
                 "the path of the socket has {length} bytes; the most is {SOCKET_PATH_MAX}"

@@ -23,7 +23,7 @@ pub mod service;
 pub mod fault;
 
 pub(crate) use dns::is_dns;
-pub use environment::Environment;
+pub use environment::{Environment, SocketCheck};
 
 use std::path::PathBuf;
 
