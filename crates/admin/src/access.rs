@@ -7,18 +7,20 @@
 
 use std::fmt;
 use std::hint::black_box;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+
+use evenkeel_core::Endpoint;
 
 use crate::exchange::{AdminRequest, AdminResponse};
 
 /// The rules that a request is checked against.
 #[derive(Clone)]
 pub struct AccessPolicy {
-    /// The token that changes need, and reading too unless `address` is loopback. If it is empty, nothing that needs it
-    /// is possible.
+    /// The token that changes need, and reading too unless `address` is loopback or a Unix domain socket. If it is empty, nothing
+    /// that needs it is possible.
     pub token: String,
     /// The address that the admin API listens at.
-    pub address: SocketAddr,
+    pub address: Endpoint,
 }
 
 impl fmt::Debug for AccessPolicy {
@@ -44,8 +46,12 @@ impl AccessPolicy {
                 "requests from other origins are not allowed",
             ));
         }
+        // Who may connect to a socket is said by its file, and no browser can.
+        let Some(address) = self.address.tcp() else {
+            return Ok(());
+        };
         // If the address is not loopback, the token is required, which no page knows, whatever the host name.
-        if !self.address.ip().to_canonical().is_loopback() {
+        if !address.ip().to_canonical().is_loopback() {
             return self.authorize(request);
         }
         // At loopback only this machine can ask, but a page in its browser may do so by a name of its own.
@@ -206,6 +212,18 @@ mod tests {
                 assert!(guard.admit(&known).is_ok(), "{address} {host}");
             }
         }
+    }
+
+    #[test]
+    fn whoever_may_connect_to_a_socket_may_read_by_any_name() {
+        let guard = guard("unix:/run/evenkeel.sock");
+        for host in ["", "localhost", "evenkeel.example"] {
+            assert_eq!(status(&guard, host, None), 200, "{host}");
+        }
+        assert_eq!(
+            status(&guard, "localhost", Some("http://evil.example")),
+            403
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod orders;
 mod why;
 mod route;
 mod connections;
+mod listener;
 mod serve;
 pub mod text;
 mod token;
@@ -28,6 +29,7 @@ pub use backend::{
 pub use connections::AdminCounters;
 pub use exchange::{AdminRequest, AdminResponse};
 pub use exposition::Exposition;
+pub use listener::AdminListener;
 pub use orders::WAIT_MAX;
 pub use percent::escaped;
 pub use serve::serve;

@@ -7,13 +7,11 @@
 
 use std::future::Future;
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_http1::{Framing, Limits, Parsed, RequestHead, write};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -22,6 +20,7 @@ use crate::answer::answer;
 use crate::backend::AdminBackend;
 use crate::connections::{AdminCounters, ConnectionPhase, ConnectionProgress, Connections};
 use crate::exchange::{AdminRequest, AdminResponse};
+use crate::listener::{AdminListener, AdminStream};
 
 /// For the request to come as a whole, and for the response to go.
 const TIME: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
@@ -43,14 +42,13 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// If the listener cannot be used.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<AdminListener>,
     live: Arc<dyn AdminBackend>,
     guard: AccessPolicy,
     counters: Arc<AdminCounters>,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = listener.into().acceptor()?;
     let guard = Arc::new(guard);
     let mut connections = Connections::new(counters);
     tokio::pin!(shutdown);
@@ -61,7 +59,7 @@ pub async fn serve(
             accepted = listener.accept(), if connections.has_room() => match accepted {
                 Ok((stream, peer)) => {
                     let (live, guard) = (Arc::clone(&live), Arc::clone(&guard));
-                    connections.take(peer.ip(), |progress| connection(stream, live, guard, progress));
+                    connections.take(peer, |progress| connection(stream, live, guard, progress));
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
@@ -71,12 +69,12 @@ pub async fn serve(
 
 /// One connection: a request, an answer, the end. A client that disconnects is not an error.
 async fn connection(
-    mut stream: TcpStream,
+    mut stream: Box<dyn AdminStream>,
     live: Arc<dyn AdminBackend>,
     guard: Arc<AccessPolicy>,
     progress: Arc<ConnectionProgress>,
 ) {
-    let (response, head_only) = match timeout(TIME.0, request(&mut stream)).await {
+    let (response, head_only) = match timeout(TIME.0, request(&mut *stream)).await {
         Ok(Ok(Some(request))) => {
             let head_only = request.method == "HEAD";
             progress.set(ConnectionPhase::Answering);
@@ -97,7 +95,7 @@ async fn connection(
     progress.set(ConnectionPhase::Sending);
     let bytes = rendered(&response, head_only);
     if let Ok(Ok(())) = timeout(TIME.1, stream.write_all(&bytes)).await {
-        timeout(AFTERWARDS.1, part(&mut stream)).await.ok();
+        timeout(AFTERWARDS.1, part(&mut *stream)).await.ok();
     }
 }
 
@@ -110,7 +108,7 @@ enum ReadError {
 }
 
 /// Reads the request and its body, which is thrown away. `None` if the client only came and went.
-async fn request(stream: &mut TcpStream) -> Result<Option<AdminRequest>, ReadError> {
+async fn request(stream: &mut dyn AdminStream) -> Result<Option<AdminRequest>, ReadError> {
     let mut bytes = Vec::with_capacity(1024);
     let mut head = RequestHead::default();
     loop {
@@ -197,7 +195,7 @@ fn rendered(response: &AdminResponse, head_only: bool) -> Vec<u8> {
 
 /// Shuts down the write side, and reads what the client still sends: closing a connection with unread bytes resets it,
 /// and the response may be lost.
-async fn part(stream: &mut TcpStream) -> io::Result<()> {
+async fn part(stream: &mut dyn AdminStream) -> io::Result<()> {
     stream.shutdown().await?;
     let mut rest = stream.take(AFTERWARDS.0 as u64);
     tokio::io::copy(&mut rest, &mut tokio::io::sink()).await?;

@@ -35,7 +35,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let guard = AccessPolicy {
             token: TOKEN.to_owned(),
-            address,
+            address: address.into(),
         };
         let counters = Arc::new(AdminCounters::default());
         let counted = Arc::clone(&counters);

@@ -6,13 +6,14 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use evenkeel_balance::Policy;
+use evenkeel_core::Endpoint;
 use evenkeel_fault::policy::Mode;
 use evenkeel_request::HashOn;
 use evenkeel_tolerate::{Class, HedgeAfter};
 
 use crate::file::DefaultValue;
 use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
-use crate::file::quantity::ByteCount;
+use crate::file::quantity::{ByteCount, FileMode};
 use crate::plan::{
     AddressFamily, AlgorithmChoice, BackoffGrowth, BackoffJitter, LogFormat, LogLevel,
 };
@@ -33,7 +34,7 @@ const fn millis(millis: u64) -> Duration {
 
 defaults! {
     /// `admin.address`
-    ADMIN_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7070)),
+    ADMIN_ADDRESS: Endpoint = Endpoint::Tcp(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7070))),
         "Loopback: whoever can reach it can stop servers, so exposing it should be a conscious decision.";
     /// `admin.token.file`
     ADMIN_TOKEN_FILE: &str = "admin.token", "Next to the store, in a directory that only the service's user can read.";
@@ -46,6 +47,8 @@ defaults! {
     /// `log.access`
     LOG_ACCESS: bool = false, "Logging a request costs more than forwarding it; metrics and incidents are more useful.";
 
+    /// `listen.NAME.socket.mode` and `admin.socket.mode`
+    SOCKET_MODE: FileMode = FileMode(0o660), "The owner and one group: a reverse proxy or an application that is let in by its group.";
     /// `listen.NAME.protocol`
     LISTEN_PROTOCOL: Protocol = Protocol::Http, "The protocol of most services.";
     /// `listen.NAME.routes.redirect.status`

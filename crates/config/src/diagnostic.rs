@@ -141,6 +141,12 @@ codes! {
     HoldWithoutEffect = "EK-129" Warning,
     /// A playbook moves or answers requests, and nothing is there to take them.
     ActionWithoutEffect = "EK-130" Warning,
+    /// A Unix domain socket that evenkeel could not listen on now.
+    SocketUnusable = "EK-131" Warning,
+    /// A rule by the client's address, for requests that come over a Unix domain socket.
+    NoClientAddress = "EK-132" Warning,
+    /// A server at a Unix domain socket of a service that is answered in DNS.
+    SocketInDns = "EK-133" Warning,
 }
 
 /// One error or warning in a file.

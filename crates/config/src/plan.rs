@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evenkeel_balance::BalanceOptions;
-use evenkeel_core::ServiceId;
+use evenkeel_core::{Endpoint, ServiceId};
 use evenkeel_fault::policy::FaultOptions;
 use evenkeel_request::route::{RateRule, Route};
 pub use evenkeel_request::service::{StickyBy, StickyKey};
@@ -36,7 +36,9 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdminPlan {
     /// The address. Port 0 selects a free port.
-    pub address: SocketAddr,
+    pub address: Endpoint,
+    /// The socket file, if it is a Unix domain socket.
+    pub socket: SocketPlan,
     /// The file with the token for changes; created with mode 0600 if it does not exist.
     pub token_file: PathBuf,
 }
@@ -115,13 +117,24 @@ pub struct ListenerPlan {
     /// Its name.
     pub name: String,
     /// The address.
-    pub address: SocketAddr,
+    pub address: Endpoint,
+    /// The socket file, if it is a Unix domain socket.
+    pub socket: SocketPlan,
     /// The service for requests that no route matches.
     pub default_service: Option<ServiceId>,
     /// The rules, first match wins.
     pub routes: Vec<Route>,
     /// Limits on the size and the pace of clients' requests.
     pub limits: ListenerLimits,
+}
+
+/// Who may connect to a Unix domain socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketPlan {
+    /// The permissions of its file; connecting requires permission to write.
+    pub mode: u32,
+    /// The group of its file, by name or number; that of the process if absent.
+    pub group: Option<String>,
 }
 
 /// Limits on the size and the pace of clients' requests.
@@ -191,7 +204,7 @@ pub struct ServerPlan {
     /// Its name, unique in the service.
     pub name: String,
     /// Its address, if it is known now; one from DNS may come, change and go.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Endpoint>,
     /// Its weight, at least 1.
     pub weight: u32,
     /// Its tier: 0 is primary, 1 is backup.

@@ -30,6 +30,7 @@ fn diagnostics_of(text: &str, name: &str) -> Diagnostics {
         cores: 2,
         descriptors: 65_536,
         resolver: &resolver,
+        socket: &|_, _| Ok(()),
     };
     match load(text, name, &around) {
         Ok(loaded) => {

@@ -29,6 +29,7 @@ fn read(routes: &str) -> Result<Loaded, Diagnostics> {
         cores: 2,
         descriptors: 65_536,
         resolver: &|_| Err("no such host".to_owned()),
+        socket: &|_, _| Ok(()),
     };
     let all = "{ path = \"/a\", service = \"api\" }, { path = \"/b\", service = \"spare\" }";
     let listen = "[listen.web]\naddress = \"127.0.0.1:8080\"\nservice = \"shop\"\n";
@@ -242,6 +243,7 @@ fn nothing_is_said_twice() {
         cores: 2,
         descriptors: 65_536,
         resolver: &|_| Err("no such host".to_owned()),
+        socket: &|_, _| Ok(()),
     };
     let listen = "[listen.web]\naddress = \"127.0.0.1:8080\"\nservice = \"shop\"\n";
     let routes = "{ path = \"/a\", service = \"api\" }, { path = \"/b\", service = \"spare\" }, { path = \"/x\", service = \"shop\", hedge = \"off\" }";

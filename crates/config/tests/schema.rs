@@ -26,6 +26,7 @@ fn around() -> Environment<'static> {
         cores: 2,
         descriptors: 65_536,
         resolver: &resolver,
+        socket: &|_, _| Ok(()),
     }
 }
 
@@ -207,7 +208,7 @@ fn defaults_can_be_typed() {
     let expected = format!("{:?}", load(plain, "plain", &around()).unwrap().plan);
     for (path, default) in defaults {
         let path = path.trim_start_matches('.');
-        // These belong to a kind of server or probe, to stickiness, to a policy, or to a table that the plain file does not have.
+        // These belong to a kind of server, address or probe, to stickiness, to a policy, or to a table that the plain file does not have.
         let elsewhere = [
             ".run.",
             ".objective.",
@@ -221,6 +222,7 @@ fn defaults_can_be_typed() {
             ".breaker.",
             ".inject.",
             ".discover.",
+            ".socket.",
             "listen.s.rate",
             "listen.s.names.",
         ];

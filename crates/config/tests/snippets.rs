@@ -80,6 +80,7 @@ fn read(text: &str, place: &str) -> evenkeel_config::Loaded {
         cores: 2,
         descriptors: 65_536,
         resolver: &resolver,
+        socket: &|_, _| Ok(()),
     };
     load(text, place, &around)
         .unwrap_or_else(|diagnostics| panic!("{place}\n{text}\n{diagnostics}"))

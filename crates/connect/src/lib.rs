@@ -14,4 +14,4 @@ pub use client::{
 pub use error::{
     ExhaustedResource, event_of, is_local, is_out_of_descriptors, lack_of, outcome_of, stream_event,
 };
-pub use stream::{Endpoint, IdleState, Stream};
+pub use stream::{IdleState, Stream};

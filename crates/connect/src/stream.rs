@@ -3,28 +3,18 @@
 //! An enum and not a trait object: each call is a predicted branch, and a worker's idle connections stay plain values.
 //! TLS will be one more variant.
 
-use std::fmt;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use evenkeel_core::Endpoint;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-
-/// An address that accepts connections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// An IP address and a port.
-    Tcp(SocketAddr),
-    /// A Unix domain socket, by its path.
-    Unix(PathBuf),
-}
 
 /// A connection.
 #[derive(Debug)]
@@ -126,21 +116,6 @@ impl Stream {
     }
 }
 
-impl From<SocketAddr> for Endpoint {
-    fn from(address: SocketAddr) -> Self {
-        Self::Tcp(address)
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
@@ -227,7 +202,7 @@ mod tests {
         let tcp = (tcp, Stream::Tcp(listener.accept().await.unwrap().0));
         let path = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
-        let endpoint = Endpoint::Unix(path);
+        let endpoint = Endpoint::Unix(path.as_path().into());
         let unix = Stream::connect(&endpoint, TIME).await.unwrap();
         let unix = (unix, Stream::Unix(listener.accept().await.unwrap().0));
         [tcp, unix]
@@ -274,8 +249,8 @@ mod tests {
         drop(UnixListener::bind(&closed).unwrap());
         for endpoint in [
             Endpoint::Tcp(address),
-            Endpoint::Unix(missing),
-            Endpoint::Unix(closed),
+            Endpoint::Unix(missing.as_path().into()),
+            Endpoint::Unix(closed.as_path().into()),
         ] {
             let error = Stream::connect(&endpoint, TIME).await.unwrap_err();
             assert_eq!(outcome_of(&error), Outcome::ConnectRefused, "{endpoint}");

@@ -27,7 +27,7 @@ pub(crate) fn specs(plan: &Plan) -> Vec<ServiceSpec> {
                 .iter()
                 .map(|server| ServerSpec {
                     name: server.name.clone(),
-                    address: server.address.map(|address| address.to_string()),
+                    address: server.address.as_ref().map(ToString::to_string),
                     tier: server.tier,
                     managed: match &server.managed {
                         ManagedPlan::Child(_) => Managed::Child,

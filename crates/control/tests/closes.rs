@@ -228,6 +228,7 @@ fn plan() -> Plan {
         cores: 1,
         descriptors: 65_536,
         resolver: &resolver,
+        socket: &|_, _| Ok(()),
     };
     evenkeel_config::load(text, "test", &around).unwrap().plan
 }

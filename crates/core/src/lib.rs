@@ -7,6 +7,7 @@
 pub mod time;
 pub mod random;
 pub mod id;
+pub mod endpoint;
 pub mod outcome;
 pub mod blame;
 pub mod shape;
@@ -20,6 +21,7 @@ pub mod metric;
 pub mod text;
 
 pub use directive::{Directive, EjectionReason};
+pub use endpoint::Endpoint;
 pub use exposure::{Exposure, ExposureEvent, ShapeOrders};
 pub use id::{ServerId, ServiceId};
 pub use outcome::{Blame, Outcome};

@@ -71,6 +71,7 @@ fn load_text(
             // It is raised as far as that when serving begins.
             descriptors: evenkeel_runtime::descriptors::hard_limit(),
             resolver: &resolve,
+            socket: &evenkeel_runtime::socket_file::check_socket,
         },
     )
 }

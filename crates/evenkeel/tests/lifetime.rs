@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 use common::{Program, call, get, lives, now, root, wait_for};
@@ -176,7 +177,11 @@ fn examples_run() {
         tried += 1;
         let text = std::fs::read_to_string(&path).unwrap();
         let folder = TempDir::new().unwrap();
-        std::fs::write(folder.path().join("evenkeel.toml"), listen_anywhere(&text)).unwrap();
+        std::fs::write(
+            folder.path().join("evenkeel.toml"),
+            listen_anywhere(&text, folder.path()),
+        )
+        .unwrap();
         let checked = call(folder.path(), &["check"]);
         assert_eq!(checked.status, Some(0), "{}: {checked:?}", path.display());
         let mut program = Program::start(folder, &["run"]);
@@ -198,8 +203,9 @@ fn examples_run() {
     assert!(tried > 0, "there are examples");
 }
 
-/// The same configuration with listeners and admin on free ports of loopback.
-fn listen_anywhere(text: &str) -> String {
+/// The same configuration with listeners and admin on free ports of loopback, and sockets in this folder.
+fn listen_anywhere(text: &str, folder: &Path) -> String {
+    let text = text.replace("/run/evenkeel/", &format!("{}/", folder.display()));
     let mut in_listener = false;
     let mut has_admin = false;
     let mut out = String::new();
@@ -208,7 +214,8 @@ fn listen_anywhere(text: &str) -> String {
             in_listener = section.starts_with("listen.") || section.starts_with("admin]");
             has_admin |= section.starts_with("admin]");
         }
-        if in_listener && line.trim_start().starts_with("address") {
+        let is_address = line.trim_start().starts_with("address") && !line.contains("\"unix:");
+        if in_listener && is_address {
             out.push_str("address = \"127.0.0.1:0\"\n");
         } else {
             out.push_str(line);

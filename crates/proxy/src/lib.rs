@@ -14,15 +14,15 @@ mod stats;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use evenkeel_config::Plan;
+use evenkeel_core::Endpoint;
 use evenkeel_runtime::Clock;
-use evenkeel_runtime::listen::{listen, listen_beside};
+use evenkeel_runtime::socket_file::SocketFile;
 use tokio::sync::watch;
 
 pub use stats::collect::ServiceTotals;
@@ -31,16 +31,15 @@ pub use stats::server_work::{ServerTotals, ServerWork};
 pub use worker::signals::SignalReader;
 pub use worker::state::{ProxyState, ServiceEntry};
 
+use listener::socket::{BoundListener, WorkerSocket};
 use worker::WorkerParts;
-
-/// Connections that may wait to be accepted, per worker and listener; the kernel's `somaxconn` bounds it as well.
-const BACKLOG: i32 = 4096;
 
 /// The running data plane.
 #[derive(Debug)]
 pub struct Proxy {
     state: Arc<ProxyState>,
-    addresses: Vec<(String, SocketAddr)>,
+    addresses: Vec<(String, Endpoint)>,
+    socket_files: Vec<SocketFile>,
     signals: Option<SignalReader>,
     draining: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
@@ -52,14 +51,14 @@ pub struct StartError {
     /// The listener's name; `None` if it was not a listener.
     pub listener: Option<String>,
     /// Its address.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Endpoint>,
     /// What the operating system said.
     pub source: io::Error,
 }
 
 impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (&self.listener, self.address) {
+        match (&self.listener, &self.address) {
             (Some(name), Some(address)) => write!(
                 f,
                 "listener {name} cannot listen on {address}: {}",
@@ -108,21 +107,19 @@ impl Proxy {
         let state = Arc::new(ProxyState::new(plan, clock, seed));
         prepare(&state);
         let count = state.workers().len();
-        let mut sockets: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
+        let mut sockets: Vec<Vec<WorkerSocket>> = (0..count).map(|_| Vec::new()).collect();
+        let (mut addresses, mut socket_files) = (Vec::new(), Vec::new());
         for listener in &plan.listeners {
-            let failed = |source| StartError {
+            let bound = BoundListener::bind(listener, count).map_err(|source| StartError {
                 listener: Some(listener.name.clone()),
-                address: Some(listener.address),
+                address: Some(listener.address.clone()),
                 source,
-            };
-            let first = open(listener.address, count).map_err(failed)?;
-            let address = first.local_addr().map_err(failed)?;
-            addresses.push((listener.name.clone(), address));
-            for worker in sockets.iter_mut().skip(1) {
-                worker.push(beside(address).map_err(failed)?);
+            })?;
+            addresses.push((listener.name.clone(), bound.address));
+            socket_files.extend(bound.file);
+            for (worker, socket) in sockets.iter_mut().zip(bound.sockets) {
+                worker.push(socket);
             }
-            sockets[0].push(first);
         }
         let (writers, signals) = worker::signals::signals(count);
         let (draining, told) = watch::channel(false);
@@ -145,6 +142,7 @@ impl Proxy {
         Ok(Self {
             state,
             addresses,
+            socket_files,
             signals: Some(signals),
             draining,
             workers,
@@ -153,7 +151,7 @@ impl Proxy {
 
     /// Where it listens: each listener's name and address, with the port that was taken for port 0.
     #[must_use]
-    pub fn addresses(&self) -> &[(String, SocketAddr)] {
+    pub fn addresses(&self) -> &[(String, Endpoint)] {
         &self.addresses
     }
 
@@ -168,8 +166,9 @@ impl Proxy {
         self.signals.take()
     }
 
-    /// Stops accepting and lets requests in flight finish.
+    /// Stops accepting and lets requests in flight finish. Files of Unix domain sockets are removed.
     pub fn begin_drain(&self) {
+        self.socket_files.iter().for_each(SocketFile::remove);
         self.state.end_holds();
         self.draining.send_replace(true);
     }
@@ -190,17 +189,4 @@ impl Proxy {
         }
         self.is_drained()
     }
-}
-
-fn open(address: SocketAddr, workers: usize) -> io::Result<TcpListener> {
-    let listener = listen(address, workers > 1, BACKLOG)?;
-    // Accepted sockets inherit it.
-    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
-    Ok(listener)
-}
-
-fn beside(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = listen_beside(address, BACKLOG)?;
-    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
-    Ok(listener)
 }

@@ -83,6 +83,7 @@ fn default_timeouts() -> (Duration, Duration) {
         cores: 1,
         descriptors: 65_536,
         resolver: &|_| Err("no names".to_owned()),
+        socket: &|_, _| Ok(()),
     };
     let text = "[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[service.shop]\nservers = [\"127.0.0.1:1\"]\n";
     let loaded = evenkeel_config::load(text, "default.toml", &around).expect("a configuration");

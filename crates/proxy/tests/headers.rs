@@ -37,7 +37,8 @@ routes = [{ path = "/v1/*", service = "shop", request_headers = { set = { X-ENV 
     let mut client = rig.client();
     client.send(request);
     assert_eq!(client.response().status, 200);
-    let mut client = common::Client::connect(rig.proxy().addresses()[1].1);
+    let mut client =
+        common::Client::connect(rig.proxy().addresses()[1].1.tcp().expect("an IP address"));
     client.send(request);
     assert_eq!(client.response().status, 200);
 
@@ -95,7 +96,9 @@ routes = [{ service = "shop", response_headers = { set = { X-Served-By = "evenke
     assert_eq!(values(&response.head, "x-debug"), ["a"]);
     assert_eq!(response.body, b"ok");
 
-    let response = common::Client::connect(rig.proxy().addresses()[1].1).get("/");
+    let response =
+        common::Client::connect(rig.proxy().addresses()[1].1.tcp().expect("an IP address"))
+            .get("/");
     assert_eq!(
         values(&response.head, "cache-control"),
         ["max-age=60", "private"]

@@ -276,7 +276,7 @@ fn a_route_says_it_instead_of_its_service() {
         "[listen.two]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\nroutes = [{ path = \"/off\", service = \"shop\", \
          mirror = { service = \"next\", share = 0 } }]\n",
     );
-    let mut client = Client::connect(rig.proxy().addresses()[1].1);
+    let mut client = Client::connect(rig.proxy().addresses()[1].1.tcp().expect("an IP address"));
     assert_eq!(client.get("/off").status, 200);
     assert_eq!(client.get("/on").status, 200);
     wait_for_copies(&rig, "sent", 1);

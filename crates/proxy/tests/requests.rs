@@ -426,7 +426,8 @@ fn routed(servers: &[(&str, std::net::SocketAddr)], routes: &str) -> Rig {
 fn client_of_routes(rig: &Rig) -> Client {
     let addresses = rig.proxy().addresses();
     let routed = addresses.iter().find(|(name, _)| name == "routed");
-    Client::connect(routed.expect("the second listener").1)
+    let (_, address) = routed.expect("the second listener");
+    Client::connect(address.tcp().expect("an IP address"))
 }
 
 #[test]

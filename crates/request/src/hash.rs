@@ -11,7 +11,7 @@ use crate::head::{any_cookie, any_parameter};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashOn {
     /// The client's address as its connection has it, the first bits of it: 0 to 32 of IPv4, 0 to 128 of IPv6. An IPv4
-    /// address in IPv6 form counts as IPv4.
+    /// address in IPv6 form counts as IPv4. A client that came over a Unix domain socket has none.
     SourceIp {
         /// Bits of an IPv4 address.
         v4: u8,
@@ -31,16 +31,16 @@ pub enum HashOn {
 }
 
 impl HashOn {
-    /// The request's key; `None` if it has nothing of the kind, so that it may go anywhere.
+    /// The request's key; `None` if it has nothing of the kind, so that it may go anywhere. `peer`: the client's address.
     #[must_use]
-    pub fn key(&self, head: &impl RequestView, peer: IpAddr) -> Option<u64> {
+    pub fn key(&self, head: &impl RequestView, peer: Option<IpAddr>) -> Option<u64> {
         let mut found = None;
         let mut take = |value: &[u8]| {
             found = Some(evenkeel_balance::key(value));
             true
         };
         match self {
-            Self::SourceIp { v4, v6 } => return Some(hash_address(peer, *v4, *v6)),
+            Self::SourceIp { v4, v6 } => return peer.map(|peer| hash_address(peer, *v4, *v6)),
             Self::Host => return Some(host_key(head.host()?)),
             Self::Path => return Some(evenkeel_balance::key(head.path())),
             Self::Query(name) => any_parameter(head.query()?, name, take),
@@ -103,8 +103,8 @@ mod tests {
         }
     }
 
-    fn peer(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn peer(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
     }
 
     #[test]
@@ -125,6 +125,8 @@ mod tests {
         ] {
             assert_eq!(key(absent), None);
         }
+        let by_address = HashOn::SourceIp { v4: 32, v6: 64 };
+        assert_eq!(by_address.key(&head(), None), None, "a Unix domain socket");
     }
 
     #[test]

@@ -325,7 +325,7 @@ fn through_exchange(
         rate: None,
         head: &request,
         shape: RequestShape::of(method.as_bytes(), b"/"),
-        peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        peer: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         is_upgrade: false,
         at: start,
     };

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod contain;
 pub mod spawn;
 pub mod listen;
+pub mod socket_file;
 pub mod lines;
 pub mod descriptors;
 pub mod machine;

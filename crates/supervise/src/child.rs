@@ -1,12 +1,11 @@
 //! State of each supervised process: its phase, its latest output, its counters.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use evenkeel_config::plan::ChildPlan;
-use evenkeel_core::{Exit, Instant, Observation, Recent, ServerId, StartFailure};
+use evenkeel_core::{Endpoint, Exit, Instant, Observation, Recent, ServerId, StartFailure};
 use tokio::sync::watch;
 
 use crate::count::ChildCounters;
@@ -33,7 +32,7 @@ pub(crate) enum ChildPhase {
 #[derive(Debug)]
 pub(crate) struct Child {
     pub(crate) plan: ChildPlan,
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: Option<Endpoint>,
     /// The sockets that listened on its port before it was started.
     pub(crate) before: Vec<u64>,
     /// Held by the order that works on it: one at a time.
@@ -65,7 +64,7 @@ pub(crate) struct ChildSpec {
     pub(crate) server: ServerId,
     pub(crate) service_name: String,
     pub(crate) server_name: String,
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: Option<Endpoint>,
     pub(crate) plan: ChildPlan,
 }
 

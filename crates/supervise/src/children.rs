@@ -1,16 +1,19 @@
 //! The table of supervised processes, with their phases and the client of the guardian.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evenkeel_core::{ServerId, Signal};
+use evenkeel_core::{Endpoint, ServerId, Signal};
 use evenkeel_runtime::Clock;
+use evenkeel_runtime::socket_file::remove_stale;
 use tokio::sync::{mpsc, watch};
 
 use crate::child::{Child, ChildPhase, ChildTable};
 use crate::count::ChildCounters;
 use crate::guardian::protocol::GuardianCommand;
-use crate::listener::{self, ProcessSubject};
+use crate::listener::ProcessSubject;
 use crate::process::Reaper;
+use crate::socket_table;
 
 /// All supervised processes.
 #[derive(Debug)]
@@ -83,12 +86,46 @@ impl Children {
             .table()
             .children
             .get(&server)
-            .and_then(|child| child.address);
+            .and_then(|child| child.address.clone());
         let Some(address) = address else {
             return Vec::new();
         };
-        let looked = tokio::task::spawn_blocking(move || listener::sockets(address));
+        let looked = tokio::task::spawn_blocking(move || socket_table::sockets(&address));
         looked.await.unwrap_or_default()
+    }
+
+    /// Removes the file of the socket of an earlier process, on which nothing listens: many programs cannot listen while it is there,
+    /// and none that was killed removes it.
+    pub(crate) async fn clear_socket(&self, server: ServerId) {
+        let address = self
+            .table()
+            .children
+            .get(&server)
+            .and_then(|child| child.address.clone());
+        let Some(Endpoint::Unix(path)) = address else {
+            return;
+        };
+        let socket = Arc::clone(&path);
+        let Ok(removed) = tokio::task::spawn_blocking(move || remove_stale(&socket)).await else {
+            return;
+        };
+        self.with_names(server, |service, name| match &removed {
+            Ok(true) => tracing::info!(
+                service,
+                server = name,
+                "the file of its earlier socket was removed: {}",
+                path.display()
+            ),
+            // Who listens there is looked at when it answers.
+            Ok(false) => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(error) => tracing::warn!(
+                service,
+                server = name,
+                "its socket {} may not be usable: {error}",
+                path.display()
+            ),
+        });
     }
 
     pub(crate) async fn order(&self, order: GuardianCommand) -> Result<(), String> {

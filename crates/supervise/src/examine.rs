@@ -1,11 +1,10 @@
 //! The examination of a server for a diagnosis, made at one moment: TCP, HTTP, and the process as the kernel sees it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::is_local;
-use evenkeel_core::ProbeOutcome;
+use evenkeel_core::{Endpoint, ProbeOutcome};
 use evenkeel_fault::contract::{Examination, ProcessState};
 use evenkeel_fault::policy::{ProbeKind, ProbeOptions};
 use evenkeel_fault::self_check::Usage;
@@ -22,7 +21,7 @@ const PAGE_BYTES: u64 = 4096;
 
 /// Examines a server: all tests at the same time, within `timeout`.
 pub(crate) async fn examine(
-    address: SocketAddr,
+    address: &Endpoint,
     probe: &ProbeOptions,
     process: Option<(Option<u32>, Vec<String>)>,
     (listener, survey): (
@@ -69,7 +68,7 @@ pub(crate) async fn examine(
         ProcessState {
             pid,
             state: state(before.as_ref(), after.as_ref()),
-            listening: survey.as_ref().map(|found| found.accept_queue.is_some()),
+            listening: survey.as_ref().map(|found| found.is_listened_on),
             accept_queue: survey.as_ref().and_then(|found| found.accept_queue),
             listens_at: survey
                 .iter()

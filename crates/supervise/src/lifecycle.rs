@@ -159,8 +159,8 @@ impl Children {
 
     /// Finds the process that listens on the port of an exited process.
     async fn port_holder(&self, server: ServerId) -> Option<String> {
-        let address = self.table().children.get(&server)?.address?;
-        let looked = tokio::task::spawn_blocking(move || listener::holder(address));
+        let address = self.table().children.get(&server)?.address.clone()?;
+        let looked = tokio::task::spawn_blocking(move || listener::holder(&address));
         looked.await.ok().flatten()
     }
 
@@ -289,6 +289,7 @@ impl Children {
     }
 
     async fn order_start(&self, server: ServerId) -> Result<watch::Receiver<ChildPhase>, String> {
+        self.clear_socket(server).await;
         let before = self.listening(server).await;
         let files = self.program_files(server).await;
         let copy = self.copy_to_start(server).await;

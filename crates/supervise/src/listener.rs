@@ -1,7 +1,7 @@
-//! Who listens on a server's port: one of the server's own processes, or a foreign process that was there before.
+//! Who listens on a server's port or socket: one of the server's own processes, or a foreign process that was there before.
 //!
 //! A foreign process on the port answers probes and would get the server's traffic, while the server's own process
-//! cannot bind it. The kernel's tables show which sockets listen (`/proc/net/tcp`, `tcp6`) and which process holds
+//! cannot bind it. The kernel's tables show which sockets listen ([`crate::socket_table`]) and which process holds
 //! which socket (`/proc/PID/fd`).
 //!
 //! A socket belongs to the server if any process of its tree or group holds it: workers of a forking server, a daemon
@@ -9,7 +9,10 @@
 //! holder, existed before the process was started: a process may also have others listen on its behalf (`docker run -p`
 //! has its daemon do that). Whatever cannot be read is assumed to belong to the server.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use evenkeel_core::Endpoint;
+use evenkeel_runtime::socket_file::is_listened_on;
+
+use crate::socket_table::{all_sockets, sockets, unix_sockets};
 
 /// A process that is the server, and what was known when it was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,82 +37,59 @@ pub(crate) enum SocketOwner {
 /// The kernel's information on a server's listening sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ListeningSockets {
-    /// Connections that wait to be accepted at its address; none if nothing listens there.
+    /// Whether something listens at its address.
+    pub(crate) is_listened_on: bool,
+    /// Connections that wait to be accepted at its address; unknown of a Unix domain socket.
     pub(crate) accept_queue: Option<u32>,
     /// Where its own processes listen, if nothing listens at its address.
-    pub(crate) elsewhere: Vec<SocketAddr>,
-}
-
-/// A socket that listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ListeningSocket {
-    local: SocketAddr,
-    queue: u32,
-    inode: u64,
-}
-
-impl ListeningSocket {
-    /// Whether it takes connections to `to`.
-    fn takes(&self, to: SocketAddr) -> bool {
-        let local = self.local.ip().to_canonical();
-        let is_there = local == to.ip().to_canonical() || local.is_unspecified();
-        self.local.port() == to.port() && is_there
-    }
-}
-
-/// The inodes of the sockets that listen where a connection to `address` ends up.
-pub(crate) fn sockets(address: SocketAddr) -> Vec<u64> {
-    let all = all_sockets().unwrap_or_default().into_iter();
-    all.filter(|socket| socket.takes(address))
-        .map(|socket| socket.inode)
-        .collect()
+    pub(crate) elsewhere: Vec<Endpoint>,
 }
 
 /// Looks at the sockets of a server. Reads much of `/proc`: to be called from a thread that may block.
 /// Nothing if the kernel's tables cannot be read.
 pub(crate) fn survey(
-    address: SocketAddr,
+    address: &Endpoint,
     subject: Option<&ProcessSubject>,
 ) -> Option<ListeningSockets> {
     /// The maximum number of locations reported.
     const TOLD: usize = 4;
-    let all = all_sockets()?;
-    let at_address = all.iter().filter(|socket| socket.takes(address));
-    let accept_queue = at_address.map(|socket| socket.queue).max();
+    let mut all = all_sockets()?;
+    let (is_listened_on, accept_queue) = match address {
+        Endpoint::Tcp(_) => {
+            let at_address = all.iter().filter(|socket| socket.takes(address));
+            let queue = at_address.map(|socket| socket.queue.unwrap_or(0)).max();
+            (queue.is_some(), queue)
+        }
+        // Asked of the socket itself: in the table it has the path that its own program gave it.
+        Endpoint::Unix(path) => {
+            all.extend(unix_sockets().unwrap_or_default());
+            (is_listened_on(path)?, None)
+        }
+    };
     let mut elsewhere = Vec::new();
-    if let (None, Some(subject)) = (accept_queue, subject) {
+    if let (false, Some(subject)) = (is_listened_on, subject) {
         let processes = processes();
         let server = processes.iter().find(|process| process.pid == subject.pid);
         let own = processes.iter().filter(|process| {
             server.is_some_and(|server| is_part(process, server, subject, &processes))
         });
         let own: Vec<u32> = own.map(|process| process.pid).collect();
-        let held = all.iter().filter(|socket| {
+        let held = all.into_iter().filter(|socket| {
             own.iter()
                 .any(|pid| holds(*pid, &[socket.inode]) == Some(true))
         });
         elsewhere = held.map(|socket| socket.local).take(TOLD).collect();
     }
     Some(ListeningSockets {
+        is_listened_on,
         accept_queue,
         elsewhere,
     })
 }
 
-/// All of this network namespace; nothing if they cannot be read.
-fn all_sockets() -> Option<Vec<ListeningSocket>> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
-    let mut read = tables
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .peekable();
-    read.peek()?;
-    Some(read.flat_map(|table| listening(&table)).collect())
-}
-
 /// Finds the process that listens at `address`, the address of `subject`. Reads much of `/proc`: call it on a blocking
 /// thread.
-pub(crate) fn look(address: SocketAddr, subject: &ProcessSubject) -> SocketOwner {
+pub(crate) fn look(address: &Endpoint, subject: &ProcessSubject) -> SocketOwner {
     let sockets = sockets(address);
     if sockets.is_empty() {
         // Another network namespace, or it has just closed.
@@ -149,7 +129,7 @@ pub(crate) fn look(address: SocketAddr, subject: &ProcessSubject) -> SocketOwner
 }
 
 /// The process that listens at `address` although no process of the server runs, in words.
-pub(crate) fn holder(address: SocketAddr) -> Option<String> {
+pub(crate) fn holder(address: &Endpoint) -> Option<String> {
     let sockets = sockets(address);
     if sockets.is_empty() {
         return None;
@@ -207,45 +187,6 @@ fn is_part(
     false
 }
 
-/// The listening sockets in one table (proc_pid_net(5): the local address is the second field, the state the fourth, the queues
-/// the fifth, where that of a listening socket is of connections to be accepted, the inode the tenth).
-fn listening(table: &str) -> Vec<ListeningSocket> {
-    const LISTEN: &str = "0A";
-    let of_line = |line: &str| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        if *fields.get(3)? != LISTEN {
-            return None;
-        }
-        let (ip, port) = fields.get(1)?.rsplit_once(':')?;
-        let (_, queue) = fields.get(4)?.rsplit_once(':')?;
-        Some(ListeningSocket {
-            local: SocketAddr::new(parse_ip(ip)?, u16::from_str_radix(port, 16).ok()?),
-            queue: u32::from_str_radix(queue, 16).ok()?,
-            inode: fields.get(9)?.parse().ok()?,
-        })
-    };
-    table.lines().skip(1).filter_map(of_line).collect()
-}
-
-/// An address of the kernel's tables: words of four bytes, each in the machine's order.
-fn parse_ip(hex: &str) -> Option<IpAddr> {
-    let word = |slot: usize| -> Option<[u8; 4]> {
-        let text = hex.get(slot * 8..slot * 8 + 8)?;
-        Some(u32::from_str_radix(text, 16).ok()?.to_ne_bytes())
-    };
-    match hex.len() {
-        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
-        32 => {
-            let mut bytes = [0; 16];
-            for (slot, part) in bytes.chunks_exact_mut(4).enumerate() {
-                part.copy_from_slice(&word(slot)?);
-            }
-            Some(IpAddr::V6(Ipv6Addr::from(bytes)))
-        }
-        _ => None,
-    }
-}
-
 /// Whether a process holds one of these sockets; nothing if that cannot be read.
 fn holds(pid: u32, sockets: &[u64]) -> Option<bool> {
     let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
@@ -293,34 +234,16 @@ fn parse_stat(pid: u32, text: &str) -> Option<ProcessLine> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
-    const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n   \
-        0: 0100007F:2329 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 41 1 0 100 0 0 10 0\n   1: \
-        0100007F:232A 0100007F:0050 01 00000000:00000000 00:00000000 00000000     0        0 42 1 0 100 0 0 10 0\n   2: \
-        00000000:232B 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 43 1 0 100 0 0 10 0\n";
-
-    fn at(text: &str) -> SocketAddr {
-        text.parse().unwrap()
-    }
-
-    #[cfg(target_endian = "little")]
-    #[test]
-    fn only_sockets_that_listen_where_a_connection_ends_up_count() {
-        let at_table = |table: &str, text: &str| -> Vec<u64> {
-            let all = listening(table).into_iter();
-            all.filter(|socket| socket.takes(at(text)))
-                .map(|socket| socket.inode)
-                .collect()
-        };
-        assert_eq!(at_table(TABLE, "127.0.0.1:9001"), [41]);
-        assert!(at_table(TABLE, "127.0.0.2:9001").is_empty());
-        assert!(at_table(TABLE, "127.0.0.1:9002").is_empty(), "connected");
-        assert_eq!(at_table(TABLE, "127.0.0.1:9003"), [43], "any address");
-        let six = "head\n 0: 00000000000000000000000001000000:2329 00000000000000000000000000000000:0000 0A 0:0C 0:0 0 0 0 44 1\n";
-        assert_eq!(at_table(six, "[::1]:9001"), [44]);
-        assert_eq!(listening(six)[0].queue, 12);
-        assert!(at_table(six, "127.0.0.1:9001").is_empty());
+    fn this_process() -> ProcessSubject {
+        ProcessSubject {
+            pid: std::process::id(),
+            others: Vec::new(),
+            before: Vec::new(),
+        }
     }
 
     /// This process's own listening sockets.
@@ -328,12 +251,7 @@ mod tests {
     fn the_accept_queue_is_read_and_where_a_server_listens_instead() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let subject = ProcessSubject {
-            pid: std::process::id(),
-            others: Vec::new(),
-            before: Vec::new(),
-        };
-        let look = |at| survey(at, Some(&subject)).unwrap();
+        let look = |at: SocketAddr| survey(&at.into(), Some(&this_process())).unwrap();
         assert_eq!(look(address).accept_queue, Some(0));
         let waiting: Vec<_> = (0..3)
             .map(|_| std::net::TcpStream::connect(address).unwrap())
@@ -342,9 +260,36 @@ mod tests {
         drop(waiting);
         let nowhere = SocketAddr::new(address.ip(), 1);
         let found = look(nowhere);
-        assert_eq!(found.accept_queue, None);
+        assert!(!found.is_listened_on);
         assert!(!found.elsewhere.is_empty());
-        assert_eq!(survey(nowhere, None), Some(ListeningSockets::default()));
+        assert_eq!(
+            survey(&nowhere.into(), None),
+            Some(ListeningSockets::default())
+        );
+    }
+
+    #[test]
+    fn the_holder_of_a_unix_domain_socket_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("shop.sock");
+        let address = Endpoint::Unix(path.as_path().into());
+        let missing = survey(&address, Some(&this_process())).unwrap();
+        assert!(!missing.is_listened_on);
+        assert_eq!(holder(&address), None);
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(survey(&address, None).unwrap().is_listened_on);
+        assert_eq!(look(&address, &this_process()), SocketOwner::Accepted);
+        let found = holder(&address).unwrap();
+        assert!(found.starts_with(&format!("process {} (", std::process::id())));
+        // It listens, and not where it should.
+        std::fs::rename(&path, folder.path().join("other.sock")).unwrap();
+        let found = survey(&address, Some(&this_process())).unwrap();
+        assert!(!found.is_listened_on);
+        assert!(
+            found.elsewhere.contains(&address),
+            "as its program called it"
+        );
+        drop(listener);
     }
 
     fn process(pid: u32, parent: u32, group: u32, started: u64) -> ProcessLine {

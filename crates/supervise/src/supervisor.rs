@@ -8,7 +8,7 @@ use std::time::Duration;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{ChildPlan, ManagedPlan, ServerPlan, ServicePlan};
 use evenkeel_core::metric::{Sink, Source};
-use evenkeel_core::{Observation, Random, ServerId, Signal};
+use evenkeel_core::{Endpoint, Observation, Random, ServerId, Signal};
 use evenkeel_fault::contract::{Examination, ProbePace};
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::{Clock, Tasks};
@@ -80,7 +80,7 @@ impl Supervisor {
                 |((server, entry), planned)| match entry.managed.as_deref() {
                     Some(ManagedPlan::Child(plan)) => Some(ChildSpec {
                         server,
-                        address: planned.address,
+                        address: planned.address.clone(),
                         service_name: entry.service_name.to_string(),
                         server_name: entry.name.to_string(),
                         plan: ChildPlan::clone(plan),
@@ -100,7 +100,12 @@ impl Supervisor {
         )?;
         let probed = all().zip(addresses()).map(|((server, entry), planned)| {
             let is_child = children.is_child(server);
-            (server, planned.address, Arc::clone(&entry.probe), is_child)
+            (
+                server,
+                planned.address.clone(),
+                Arc::clone(&entry.probe),
+                is_child,
+            )
         });
         let owners = Arc::new(Owners::new(clock, Arc::clone(&children)));
         let rounds =
@@ -156,7 +161,9 @@ impl Supervisor {
         let Ok(entry) = self.entry(server) else {
             return;
         };
-        self.0.rounds.set_address(entry.slot, address);
+        self.0
+            .rounds
+            .set_address(entry.slot, address.map(Endpoint::Tcp));
         let signal = Signal {
             at: self.0.clock.now(),
             server,
@@ -287,10 +294,18 @@ impl Supervisor {
             .then(|| (children.pid(server), children.last_lines(server)));
         let owners = &self.0.owners;
         let looks = (
-            owners.listener(server, address),
-            owners.survey(server, address),
+            owners.listener(server, &address),
+            owners.survey(server, &address),
         );
-        examine::examine(address, &entry.probe, process, looks, timeout, self.0.clock).await
+        examine::examine(
+            &address,
+            &entry.probe,
+            process,
+            looks,
+            timeout,
+            self.0.clock,
+        )
+        .await
     }
 
     /// The process id of a child that runs.

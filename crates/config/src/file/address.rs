@@ -1,6 +1,10 @@
-//! Addresses as typed: `IP:PORT`, `NAME:PORT`, and both with `http://` before them.
+//! Addresses as typed: `IP:PORT`, `NAME:PORT`, both with `http://` before them, and `unix:/PATH`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use evenkeel_core::Endpoint;
+use evenkeel_core::endpoint::EndpointError;
 
 use super::shape::ValueShape;
 use super::{FileLiteral, FileValue, Value, not_yet, want_text};
@@ -10,34 +14,40 @@ use crate::nearest::nearest;
 /// An address that may have to be resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// An IP address and a port.
-    Ip(SocketAddr),
+    /// An IP address and a port, or a Unix domain socket.
+    At(Endpoint),
     /// A host name and a port.
     Name(String, u16),
 }
 
 impl Address {
-    /// The port.
-    #[must_use]
-    pub const fn port(&self) -> u16 {
-        match self {
-            Self::Ip(address) => address.port(),
-            Self::Name(_, port) => *port,
-        }
-    }
-
-    /// The server's default name: host and port, with dashes in place of other characters.
+    /// The server's default name: host and port, or the name of the socket's file without `.sock`, with dashes in place of other
+    /// characters.
     #[must_use]
     pub fn server_name(&self) -> String {
         let (host, port) = match self {
-            Self::Ip(address) => (address.ip().to_string(), address.port()),
+            Self::At(Endpoint::Tcp(address)) => (address.ip().to_string(), address.port()),
+            Self::At(Endpoint::Unix(path)) => return socket_name(path),
             Self::Name(host, port) => (host.clone(), *port),
         };
-        let host = host
-            .to_lowercase()
-            .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        let kept: String = host.trim_matches('-').chars().take(57).collect();
+        let kept = dashed(&host, 57);
         format!("{kept}-{port}").trim_matches('-').to_owned()
+    }
+}
+
+fn dashed(text: &str, longest: usize) -> String {
+    let text = text
+        .to_lowercase()
+        .replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    text.trim_matches('-').chars().take(longest).collect()
+}
+
+fn socket_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = dashed(name.strip_suffix(".sock").unwrap_or(&name), 63);
+    match name.trim_matches('-') {
+        "" => "socket".to_owned(),
+        name => name.to_owned(),
     }
 }
 
@@ -45,7 +55,7 @@ impl Address {
 #[derive(Debug, Clone, Copy)]
 pub struct ServerAddress;
 
-/// An address that evenkeel listens on: an IP address; port 0 selects a free port.
+/// An address that evenkeel listens on: an IP address, where port 0 selects a free port, or a Unix domain socket.
 #[derive(Debug, Clone, Copy)]
 pub struct ListenAddress;
 
@@ -72,7 +82,7 @@ impl FileValue for ServerAddress {
 }
 
 impl FileValue for ListenAddress {
-    type Out = SocketAddr;
+    type Out = Endpoint;
 
     fn shape() -> ValueShape {
         ValueShape::Text {
@@ -81,10 +91,13 @@ impl FileValue for ListenAddress {
         }
     }
 
-    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<SocketAddr> {
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Endpoint> {
         let text = want_text(value, "an address such as \"0.0.0.0:8080\"", out)?;
+        if let Some(parsed) = parse_socket(text, value.span()) {
+            return parsed.map_err(|diagnostic| out.push(diagnostic)).ok();
+        }
         match parse_host_port(text) {
-            Some(Address::Ip(address)) => Some(address),
+            Some(Address::At(address)) => Some(address),
             Some(Address::Name(name, port)) => {
                 let message =
                     format!("expected an IP address to listen on, found the name `{name}`");
@@ -105,13 +118,73 @@ impl FileValue for ListenAddress {
     }
 }
 
-impl FileLiteral for SocketAddr {
+/// A Unix domain socket that a process of evenkeel's own listens on.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketAddress;
+
+impl FileValue for SocketAddress {
+    type Out = Endpoint;
+
+    fn shape() -> ValueShape {
+        ValueShape::Text {
+            what: "address",
+            pattern: Some("^unix:/"),
+        }
+    }
+
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<Endpoint> {
+        let text = want_text(value, "a socket such as \"unix:/run/shop-1.sock\"", out)?;
+        let parsed = parse_socket(text, value.span()).unwrap_or_else(|| {
+            let message = format!("`{}` is not a Unix domain socket", text.escape_debug());
+            let diagnostic = Diagnostic::new(
+                Code::BadAddress,
+                value.span(),
+                message,
+                "expected unix:/PATH",
+            );
+            let path = if text.starts_with('/') {
+                text
+            } else {
+                "/run/shop-1.sock"
+            };
+            Err(diagnostic.help(format!("\"unix:{path}\"; ports of 127.0.0.1 are `ports`")))
+        });
+        parsed.map_err(|diagnostic| out.push(diagnostic)).ok()
+    }
+}
+
+/// The Unix domain socket that `text` names, if it names one.
+fn parse_socket(text: &str, span: TextRange) -> Option<Result<Endpoint, Diagnostic>> {
+    let wrong = |error: EndpointError| {
+        let diagnostic = Diagnostic::new(
+            Code::BadAddress,
+            span,
+            error.to_string(),
+            "not a Unix domain socket",
+        );
+        let help = match error {
+            EndpointError::TooLong(_) => {
+                "the operating system takes no longer one: choose a shorter folder, such as /run"
+            }
+            EndpointError::Malformed | EndpointError::NotAbsolute | EndpointError::Nul => {
+                "for example \"unix:/run/shop.sock\""
+            }
+        };
+        diagnostic.help(help)
+    };
+    Endpoint::parse_socket(text).map(|parsed| parsed.map_err(wrong))
+}
+
+impl FileLiteral for Endpoint {
     fn typed(&self) -> serde_json::Value {
         self.to_string().into()
     }
 }
 
 fn parse_server(text: &str, span: TextRange) -> Result<Address, Diagnostic> {
+    if let Some(parsed) = parse_socket(text, span.clone()) {
+        return parsed.map(Address::At);
+    }
     let plain = match text.split_once("://") {
         None => text,
         Some(("http", rest)) => rest.strip_suffix('/').unwrap_or(rest),
@@ -136,7 +209,11 @@ fn parse_server(text: &str, span: TextRange) -> Result<Address, Diagnostic> {
     };
     let address =
         parse_host_port(plain).ok_or_else(|| bad_address(plain, span.clone(), "127.0.0.1"))?;
-    if address.port() == 0 {
+    let port = match &address {
+        Address::At(endpoint) => endpoint.tcp().map(|address| address.port()),
+        Address::Name(_, port) => Some(*port),
+    };
+    if port == Some(0) {
         return Err(
             Diagnostic::new(Code::BadAddress, span, "a server has no port 0", "port 0")
                 .help("a port is 1 to 65535"),
@@ -147,8 +224,8 @@ fn parse_server(text: &str, span: TextRange) -> Result<Address, Diagnostic> {
 
 /// An address without a scheme, or nothing. `localhost` is 127.0.0.1.
 fn parse_host_port(text: &str) -> Option<Address> {
-    if let Ok(address) = text.parse() {
-        return Some(Address::Ip(address));
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Some(Address::At(address.into()));
     }
     let (host, port) = text.rsplit_once(':')?;
     let port = port
@@ -156,10 +233,9 @@ fn parse_host_port(text: &str) -> Option<Address> {
         .ok()
         .filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))?;
     if host.eq_ignore_ascii_case("localhost") {
-        return Some(Address::Ip(SocketAddr::new(
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            port,
-        )));
+        return Some(Address::At(
+            SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into(),
+        ));
     }
     is_host(host).then(|| Address::Name(host.to_lowercase(), port))
 }
@@ -202,6 +278,9 @@ fn bad_address(text: &str, span: TextRange, example: &str) -> Diagnostic {
             "an IPv6 address stands in brackets: \"[{text}]:8080\""
         ));
     }
+    if text.starts_with('/') {
+        return diagnostic.help(format!("a Unix domain socket is written \"unix:{text}\""));
+    }
     if text.contains('/') {
         return diagnostic.help("an address has no path");
     }
@@ -228,6 +307,9 @@ mod tests {
             ("[::1]:80", "1-80"),
             ("localhost:80", "127-0-0-1-80"),
             ("Shop.internal:80", "shop-internal-80"),
+            ("unix:/run/shop/App_1.sock", "app-1"),
+            ("unix:/run/.sock", "socket"),
+            ("unix:///run/shop", "shop"),
         ];
         for (text, name) in cases {
             assert_eq!(parse(text).unwrap().server_name(), name, "{text}");
@@ -245,6 +327,13 @@ mod tests {
             "an IPv6 address stands in brackets: \"[::1]:8080\""
         );
         assert_eq!(help("127.0.0.1:80/x"), "an address has no path");
+        let written = "a Unix domain socket is written \"unix:/run/shop.sock\"";
+        assert_eq!(help("/run/shop.sock"), written);
+        assert_eq!(
+            help("unix:shop.sock"),
+            "for example \"unix:/run/shop.sock\""
+        );
+        assert!(help(&format!("unix:/{}", "x".repeat(107))).contains("shorter"));
         assert_eq!(parse("https://a:1").unwrap_err().code, Code::NotYet);
         assert_eq!(parse("h2c://a:1").unwrap_err().code, Code::NotYet);
         for bad in [

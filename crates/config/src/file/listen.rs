@@ -9,7 +9,7 @@ use super::hedge::HedgeConfig;
 use super::inject::InjectConfig;
 use super::limit::RateConfig;
 use super::mirror::MirrorConfig;
-use super::quantity::{DurationValue, Size};
+use super::quantity::{DurationValue, FileModeText, Size};
 use super::route_override::{RouteOverride, RouteRetry};
 use super::service::TimeoutConfig;
 use super::table;
@@ -19,8 +19,11 @@ use crate::defaults;
 table! {
     /// An address on which traffic is accepted.
     pub struct ListenConfig {
-        /// The IP address and port. `0.0.0.0` means all addresses of the machine.
+        /// The IP address and port, or a Unix domain socket as `unix:/PATH`. `0.0.0.0` means all addresses of the
+        /// machine.
         address: ListenAddress [required];
+        /// For a Unix domain socket: who may connect to it.
+        socket: SocketConfig;
         /// The protocol that clients speak.
         protocol: ProtocolWord = defaults::LISTEN_PROTOCOL;
         /// The service for requests that no route matches. Without it, they are answered 404.
@@ -37,6 +40,17 @@ table! {
         rate: Integer<0, 1_000_000> = defaults::DNS_RATE;
     }
     later { "tls" }
+}
+
+table! {
+    /// The file of a Unix domain socket that evenkeel listens on. Connecting requires permission to write to it.
+    pub struct SocketConfig {
+        /// The permissions, as four octal digits.
+        mode: FileModeText = defaults::SOCKET_MODE;
+        /// The group, by its name in `/etc/group` or its number. Default: that of evenkeel's process.
+        group: NonEmptyText;
+    }
+    later {}
 }
 
 table! {

@@ -2,7 +2,7 @@
 
 use super::address::ListenAddress;
 use super::choice::{LogFormatWord, LogLevelWord};
-use super::listen::ListenConfig;
+use super::listen::{ListenConfig, SocketConfig};
 use super::service::ServiceConfig;
 use super::table;
 use super::value::{Boolean, Integer, NameMap, NonEmptyText};
@@ -33,8 +33,10 @@ table! {
 table! {
     /// The admin API: status and metrics.
     pub struct AdminConfig {
-        /// The address. Port 0 selects a free port.
+        /// The address, or a Unix domain socket as `unix:/PATH`. Port 0 selects a free port.
         address: ListenAddress = defaults::ADMIN_ADDRESS;
+        /// For a Unix domain socket: who may connect to it.
+        socket: SocketConfig;
         /// The token that every change requires.
         token: TokenConfig;
     }

@@ -20,6 +20,14 @@ pub struct Size<const MIN: u64, const MAX: u64>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteCount(pub usize);
 
+/// The permissions of a file: `"0660"`.
+#[derive(Debug, Clone, Copy)]
+pub struct FileModeText;
+
+/// The permissions of a file, without its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileMode(pub u32);
+
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 const UNITS: [(&str, u64); 6] = [
     ("us", 1_000),
@@ -35,6 +43,41 @@ const SIZES: [(&str, u64); 4] = [
     ("KiB", 1 << 10),
     ("B", 1),
 ];
+
+impl FileValue for FileModeText {
+    type Out = FileMode;
+    fn shape() -> ValueShape {
+        ValueShape::Text {
+            what: "file mode",
+            pattern: Some("^0[0-7]{3}$"),
+        }
+    }
+    fn read(value: &Value<'_>, out: &mut Diagnostics) -> Option<FileMode> {
+        let wanted = "permissions like \"0660\"";
+        let text = want_text(value, wanted, out)?;
+        let is_octal = text.len() == 4 && text.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
+        let mode = u32::from_str_radix(text, 8).ok();
+        let mode = mode.filter(|_| is_octal && text.starts_with('0'));
+        if mode.is_none() {
+            let message = format!("`{}` is not the mode of a file", text.escape_debug());
+            let diagnostic = Diagnostic::new(
+                Code::OutOfRange,
+                value.span(),
+                message,
+                "expected a zero and three octal digits",
+            );
+            let help = "\"0660\" for its owner and its group, \"0666\" for everybody";
+            out.push(diagnostic.help(help));
+        }
+        mode.map(FileMode)
+    }
+}
+
+impl FileLiteral for FileMode {
+    fn typed(&self) -> serde_json::Value {
+        format!("{:04o}", self.0).into()
+    }
+}
 
 impl<const MIN: u64> FileValue for DurationValue<MIN> {
     type Out = Duration;

@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::address::{Address, ServerAddress};
+use super::address::{Address, ServerAddress, SocketAddress};
 use super::ask::LoadProbeConfig;
 use super::breaker::BreakerConfig;
 use super::choice::{BalancePolicy, StopSignalWord};
@@ -89,9 +89,10 @@ table! {
 table! {
     /// One server, with further settings.
     pub struct ServerConfig {
-        /// Its name, `[a-z0-9-]+`. Default: host and port of its address, with dashes.
+        /// Its name, `[a-z0-9-]+`. Default: host and port of its address, with dashes, or the name of its socket's file.
         name: NonEmptyText;
-        /// `HOST:PORT`, optionally with `http://`. The server follows the first address of a name.
+        /// `HOST:PORT`, optionally with `http://`, or a Unix domain socket as `unix:/PATH`. The server follows the first
+        /// address of a name.
         address: ServerAddress [required];
         /// Its weight relative to the others, for weighted policies.
         weight: Integer<1, 1_000> = defaults::SERVER_WEIGHT;
@@ -131,13 +132,16 @@ table! {
 table! {
     /// How evenkeel starts and supervises the servers itself. They are named after the service: `shop-1`, `shop-2`, …
     pub struct RunConfig {
-        /// Program and arguments, without a shell. `{port}` and `{name}` are replaced.
+        /// Program and arguments, without a shell. `{name}`, `{address}`, and `{port}` or `{socket}` are replaced.
         command: NonEmptyList<NonEmptyText> [required];
-        /// One process is started per port; it must listen on that port of 127.0.0.1.
-        ports: NonEmptyList<Integer<1, 65_535>> [required];
+        /// One process is started per port; it must listen on that port of 127.0.0.1. `run` needs `ports` or `sockets`.
+        ports: NonEmptyList<Integer<1, 65_535>>;
+        /// One process is started per Unix domain socket, as `unix:/PATH`; it must listen there. `{socket}` is the path
+        /// alone. A file of an earlier process, on which nothing listens, is removed before a start.
+        sockets: NonEmptyList<SocketAddress>;
         /// The working directory, relative to the directory of this file. Default: evenkeel's own.
         directory: NonEmptyText;
-        /// Added to the environment. `{port}` and `{name}` are replaced in the values.
+        /// Added to the environment. The same is replaced in the values.
         environment: Map<AnyText>;
         /// How a process is stopped.
         stop: StopConfig;

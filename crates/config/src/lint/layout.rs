@@ -136,11 +136,11 @@ pub(super) fn other_policy(subject: &LintSubject<'_>, out: &mut Diagnostics) {
 
 /// An admin address that other machines reach.
 pub(super) fn admin_reachable(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
-    let address = draft.plan.admin.address;
+    let address = &draft.plan.admin.address;
     let Some(typed) = file.admin.as_ref().and_then(|admin| admin.address.as_ref()) else {
         return;
     };
-    if address.ip().is_loopback() {
+    if address.is_local() {
         return;
     }
     let message = format!("other machines can reach the admin address {address}");

@@ -10,6 +10,7 @@ mod spread;
 mod mirror;
 mod inject;
 mod descriptors;
+mod socket;
 
 use evenkeel_request::Policies;
 
@@ -82,6 +83,8 @@ pub(crate) fn lint(file: &ConfigFile, draft: &Draft, descriptors: u64, out: &mut
     mirror::unsafe_method_mirrored(file, out);
     inject::injects(file, out);
     descriptors::few_descriptors(file, draft, descriptors, out);
+    socket::no_client_address(file, draft, out);
+    socket::socket_in_dns(draft, out);
 }
 
 /// Overrides of a route can be as wrong as the service's values. What was already reported for the service is not

@@ -1,6 +1,6 @@
 //! Resolves discovery: the slots of a service whose servers come from DNS, and the queries that fill them.
 
-use std::net::SocketAddr;
+use evenkeel_core::Endpoint;
 
 use super::environment::Environment;
 use super::typed::{pick, pick_whole, section};
@@ -87,14 +87,14 @@ pub(super) fn resolve_address(
     typed: &Located<Address>,
     around: &Environment<'_>,
     out: &mut Diagnostics,
-) -> Option<SocketAddr> {
+) -> Option<Endpoint> {
     let (host, port) = match &typed.value {
-        Address::Ip(address) => return Some(*address),
+        Address::At(endpoint) => return Some(endpoint.clone()),
         Address::Name(host, port) => (host, port),
     };
     let found = (around.resolver)(&format!("{host}:{port}"));
     let reason = match found.as_deref() {
-        Ok([only]) => return Some(*only),
+        Ok([only]) => return Some((*only).into()),
         Ok([first, ..]) => {
             let number = found.as_ref().map_or(0, Vec::len);
             let message = format!("the name `{host}` has {number} addresses; {first} is used");
@@ -102,7 +102,7 @@ pub(super) fn resolve_address(
             let diagnostic = Diagnostic::new(code, typed.span.clone(), message, label);
             let help = format!("to use all of them: discover = {{ dns = \"{host}:{port}\" }}");
             out.push(diagnostic.help(help));
-            return Some(*first);
+            return Some((*first).into());
         }
         Ok([]) => "it has no address".to_owned(),
         Err(reason) => reason.clone(),

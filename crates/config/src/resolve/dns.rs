@@ -27,6 +27,7 @@ pub(crate) fn resolve_dns(file: &ConfigFile, out: &mut Diagnostics) -> Vec<DnsPl
                 ("service", key(typed.service.as_ref())),
                 ("routes", key(typed.routes.as_ref())),
                 ("limits", key(typed.limits.as_ref())),
+                ("socket", key(typed.socket.as_ref())),
             ],
             "a DNS listener has `names`, each with its `service`",
             out,
@@ -45,9 +46,20 @@ pub(crate) fn resolve_dns(file: &ConfigFile, out: &mut Diagnostics) -> Vec<DnsPl
             }
         }
         if let Some(address) = &typed.address {
+            let Some(address) = address.value.tcp() else {
+                let message = "a DNS listener needs an IP address";
+                let (code, span) = (Code::Contradiction, address.span.clone());
+                out.push(Diagnostic::new(
+                    code,
+                    span,
+                    message,
+                    "no resolver asks there",
+                ));
+                continue;
+            };
             plans.push(DnsPlan {
                 name: name.value.clone(),
-                address: address.value,
+                address,
                 names,
                 rate: pick_whole(typed.rate.as_ref(), defaults::DNS_RATE),
             });

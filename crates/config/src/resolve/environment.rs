@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+/// Looks at the path of a socket and the name of its group.
+pub type SocketCheck = dyn Fn(&Path, Option<&str>) -> Result<(), String>;
+
 /// Inputs of a file's meaning that are not in the file.
 #[derive(Clone, Copy)]
 pub struct Environment<'a> {
@@ -16,6 +19,9 @@ pub struct Environment<'a> {
     pub descriptors: u64,
     /// Turns `host:port` into addresses, or says why not.
     pub resolver: &'a dyn Fn(&str) -> Result<Vec<SocketAddr>, String>,
+    /// Whether a Unix domain socket of this group could be listened on now, or why not. One that is in use is no reason: that may be
+    /// evenkeel itself.
+    pub socket: &'a SocketCheck,
 }
 
 impl std::fmt::Debug for Environment<'_> {

@@ -5,10 +5,12 @@ use evenkeel_request::route::{HostRule, PathRule, Route, ValueRule};
 use regex::bytes::Regex;
 
 use super::dns::is_dns;
+use super::environment::Environment;
 use super::headers::resolve_headers;
 use super::limit::resolve_rate;
 use super::mirror::resolve_mirror;
 use super::policies::route_policies;
+use super::socket::resolve_socket;
 use super::target::{resolve_target, template};
 use super::typed::{find_service, is_token, methods, pick, pick_whole, section};
 use crate::defaults;
@@ -17,7 +19,11 @@ use crate::file::{ConfigFile, Located, listen};
 use crate::plan::{ListenerLimits, ListenerPlan};
 
 /// The listeners of `file`.
-pub(crate) fn resolve_listeners(file: &ConfigFile, out: &mut Diagnostics) -> Vec<ListenerPlan> {
+pub(crate) fn resolve_listeners(
+    file: &ConfigFile,
+    around: &Environment<'_>,
+    out: &mut Diagnostics,
+) -> Vec<ListenerPlan> {
     let mut listeners = Vec::new();
     let all = file.listen.iter().flat_map(|map| &map.value);
     for (name, typed) in all.filter(|(_, typed)| !is_dns(typed)) {
@@ -36,7 +42,8 @@ pub(crate) fn resolve_listeners(file: &ConfigFile, out: &mut Diagnostics) -> Vec
         };
         listeners.push(ListenerPlan {
             name: name.value.clone(),
-            address: address.value,
+            address: address.value.clone(),
+            socket: resolve_socket(Some(address), typed.socket.as_ref(), around, out),
             default_service,
             routes,
             limits: resolve_limits(&section(typed.limits.as_ref())),

@@ -6,6 +6,7 @@ mod environment;
 mod typed;
 pub mod server;
 mod discover;
+mod socket;
 pub mod listen;
 mod target;
 mod dns;
@@ -22,7 +23,7 @@ pub mod service;
 pub mod fault;
 
 pub(crate) use dns::is_dns;
-pub use environment::Environment;
+pub use environment::{Environment, SocketCheck};
 
 use std::path::PathBuf;
 
@@ -31,6 +32,7 @@ use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::file::{ConfigFile, not_yet};
 use crate::nearest::nearest;
 use crate::plan::{AdminPlan, LogPlan, Plan, StorePlan};
+use socket::resolve_socket;
 use typed::{pick, section};
 
 /// A plan that may still be wrong, with the places of what it was made of.
@@ -45,7 +47,7 @@ pub(crate) struct Draft {
 /// The plan of `file`.
 pub(crate) fn resolve(file: &ConfigFile, around: &Environment<'_>, out: &mut Diagnostics) -> Draft {
     let (mut services, server_spans) = service::resolve_services(file, around, out);
-    let mut listeners = listen::resolve_listeners(file, out);
+    let mut listeners = listen::resolve_listeners(file, around, out);
     fault::fill_probe_hosts(&mut services, &listeners);
     policies::number(services.len(), &mut listeners);
     let dns = dns::resolve_dns(file, out);
@@ -64,6 +66,7 @@ pub(crate) fn resolve(file: &ConfigFile, around: &Environment<'_>, out: &mut Dia
         workers: workers.unwrap_or(around.cores).max(1),
         admin: AdminPlan {
             address: pick(admin.address.as_ref(), defaults::ADMIN_ADDRESS),
+            socket: resolve_socket(admin.address.as_ref(), admin.socket.as_ref(), around, out),
             token_file: around.state_dir.join(token_file),
         },
         store: resolve_store(file, around, out),

@@ -2,6 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use evenkeel_core::Endpoint;
+
 use super::discover::{follow, resolve_address, resolve_discover};
 use super::environment::Environment;
 use super::limit::resolve_bound;
@@ -148,34 +150,27 @@ fn resolve_run(
     around: &Environment<'_>,
     out: &mut Diagnostics,
 ) -> Vec<(ServerPlan, TextRange)> {
-    let known = ["port", "name"];
+    let known: &[&str] = match (&run.ports, &run.sockets) {
+        (None, Some(_)) => &["socket", "address", "name"],
+        (Some(_), Some(_)) => &["port", "socket", "address", "name"],
+        (_, None) => &["port", "address", "name"],
+    };
     let command: &[Located<String>] = run.command.as_ref().map_or(&[], |command| &command.value);
     let environment = section(run.environment.as_ref());
-    for argument in command {
-        placeholders(argument, &argument.span, &known, out);
-    }
-    for (name, value) in &environment {
-        placeholders(value, &value.span, &known, out);
-        if name.is_empty() || name.contains('=') || name.contains('\0') {
-            let message = format!("`{}` cannot be the name of a variable", name.escape_debug());
-            out.push(Diagnostic::new(
-                Code::BadName,
-                name.span.clone(),
-                message,
-                "not a name",
-            ));
-        }
-    }
+    check_placeholders(command, &environment, known, out);
     let stop = section(run.stop.as_ref());
     let roll_back = resolve_roll_back(service, run, around, out);
-    let ports = run.ports.iter().flat_map(|ports| &ports.value);
-    ports
+    run_addresses(run, out)
+        .into_iter()
         .enumerate()
-        .filter_map(|(index, port)| {
-            let number = u16::try_from(port.value).ok()?;
+        .map(|(index, (address, span))| {
             let name = format!("{service}-{}", index + 1);
             let filled = |text: &str| {
-                text.replace("{port}", &number.to_string())
+                let text = match &address {
+                    Endpoint::Tcp(at) => text.replace("{port}", &at.port().to_string()),
+                    Endpoint::Unix(path) => text.replace("{socket}", &path.to_string_lossy()),
+                };
+                text.replace("{address}", &address.to_string())
                     .replace("{name}", &name)
             };
             let child = ChildPlan {
@@ -194,14 +189,69 @@ fn resolve_run(
             };
             let server = ServerPlan {
                 name: name.clone(),
-                address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, number))),
+                address: Some(address),
                 weight: defaults::SERVER_WEIGHT.value,
                 tier: 0,
                 near,
                 max_requests: bound,
                 managed: ManagedPlan::Child(Box::new(child)),
             };
-            Some((server, port.span.clone()))
+            (server, span)
         })
         .collect()
+}
+
+fn check_placeholders(
+    command: &[Located<String>],
+    environment: &[(Located<String>, Located<String>)],
+    known: &[&str],
+    out: &mut Diagnostics,
+) {
+    for argument in command {
+        placeholders(argument, &argument.span, known, out);
+    }
+    for (name, value) in environment {
+        placeholders(value, &value.span, known, out);
+        if name.is_empty() || name.contains('=') || name.contains('\0') {
+            let message = format!("`{}` cannot be the name of a variable", name.escape_debug());
+            out.push(Diagnostic::new(
+                Code::BadName,
+                name.span.clone(),
+                message,
+                "not a name",
+            ));
+        }
+    }
+}
+
+/// Where the processes of `run` listen, each with its place in the file.
+fn run_addresses(run: &Located<RunConfig>, out: &mut Diagnostics) -> Vec<(Endpoint, TextRange)> {
+    let wrong = match (&run.ports, &run.sockets) {
+        (Some(_), Some(sockets)) => Some((
+            Code::Contradiction,
+            sockets.key.clone(),
+            "`run` has either `ports` or `sockets`",
+            "both are given",
+        )),
+        (None, None) => Some((
+            Code::Missing,
+            run.span.clone(),
+            "`ports` or `sockets` is missing",
+            "where would they listen?",
+        )),
+        (Some(_), None) | (None, Some(_)) => None,
+    };
+    if let Some((code, span, message, label)) = wrong {
+        let diagnostic = Diagnostic::new(code, span, message, label);
+        out.push(diagnostic.help("ports = [9001, 9002], or sockets = [\"unix:/run/shop-1.sock\"]"));
+        return Vec::new();
+    }
+    let ports = run.ports.iter().flat_map(|ports| &ports.value);
+    let ports = ports.filter_map(|port| {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port.value).ok()?));
+        Some((address.into(), port.span.clone()))
+    });
+    let sockets = run.sockets.iter().flat_map(|sockets| &sockets.value);
+    let sockets = sockets.map(|socket| (socket.value.clone(), socket.span.clone()));
+    ports.chain(sockets).collect()
 }

@@ -4,8 +4,9 @@
 mod fallback;
 mod mirror;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
+use evenkeel_core::Endpoint;
 use evenkeel_fault::self_check::SELF;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, TextRange};
@@ -124,9 +125,9 @@ fn servers_are_unique(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     for (service, spans) in draft.plan.services.iter().zip(&draft.server_spans) {
         for (index, (server, span)) in service.servers.iter().zip(spans).enumerate() {
             let earlier = || service.servers[..index].iter().zip(spans);
-            if let Some(address) = server.address
+            if let Some(address) = &server.address
                 && let Some((twin, place)) =
-                    earlier().find(|(earlier, _)| earlier.address == Some(address))
+                    earlier().find(|(earlier, _)| earlier.address.as_ref() == Some(address))
             {
                 let (line, _) = out.position(place.start);
                 let message = format!(
@@ -167,48 +168,47 @@ fn servers_are_unique(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
 
 /// Two processes that evenkeel starts cannot listen on the same port, also if they belong to different services.
 fn processes_have_their_port(file: &ConfigFile, _draft: &Draft, out: &mut Diagnostics) {
-    let mut seen: Vec<(u64, TextRange, &str)> = Vec::new();
+    let mut seen: Vec<(String, TextRange, &str)> = Vec::new();
     for (name, service) in file.service.iter().flat_map(|map| &map.value) {
-        let ports = service
-            .run
-            .iter()
-            .flat_map(|run| &run.ports)
-            .flat_map(|ports| &ports.value);
-        for port in ports {
+        let ports = service.run.iter().flat_map(|run| &run.ports);
+        let ports = ports.flat_map(|ports| &ports.value);
+        let ports = ports.map(|port| (format!("port {}", port.value), &port.span));
+        let sockets = service.run.iter().flat_map(|run| &run.sockets);
+        let sockets = sockets.flat_map(|sockets| &sockets.value);
+        let sockets = sockets.map(|socket| (socket.value.to_string(), &socket.span));
+        for (address, span) in ports.chain(sockets) {
             let twin = seen
                 .iter()
-                .find(|(number, _, owner)| *number == port.value && *owner != name.as_str());
+                .find(|(other, _, owner)| *other == address && *owner != name.as_str());
             if let Some((_, place, owner)) = twin {
                 let (line, _) = out.position(place.start);
-                let message = format!(
-                    "port {} is already run by the service `{owner}` (line {line})",
-                    port.value
-                );
-                out.push(Diagnostic::new(
-                    Code::Duplicate,
-                    port.span.clone(),
-                    message,
-                    "the same port again",
-                ));
+                let message =
+                    format!("{address} is already run by the service `{owner}` (line {line})");
+                let label = match address.starts_with("port ") {
+                    true => "the same port again",
+                    false => "the same socket again",
+                };
+                let diagnostic = Diagnostic::new(Code::Duplicate, span.clone(), message, label);
+                out.push(diagnostic);
             }
-            seen.push((port.value, port.span.clone(), name));
+            seen.push((address, span.clone(), name));
         }
     }
 }
 
 fn addresses_are_free(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
-    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    let mut taken: Vec<(Endpoint, String)> = Vec::new();
     let admin = file.admin.as_ref().and_then(|admin| admin.address.as_ref());
     for (name, listen) in file.listen.iter().flat_map(|map| &map.value) {
         let Some(address) = &listen.address else {
             continue;
         };
         let what = format!("the listener `{}`", name.value);
-        one_owner(address.value, &what, &address.span, &taken, out);
-        taken.push((address.value, what));
-        calls_itself(address.value, &address.span, name, draft, out);
+        one_owner(&address.value, &what, &address.span, &taken, out);
+        taken.push((address.value.clone(), what));
+        calls_itself(&address.value, &address.span, name, draft, out);
     }
-    let address = draft.plan.admin.address;
+    let address = &draft.plan.admin.address;
     match admin {
         Some(typed) => one_owner(address, "the admin address", &typed.span, &taken, out),
         None => {
@@ -217,7 +217,7 @@ fn addresses_are_free(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
                 if let Some(typed) = listen
                     .address
                     .as_ref()
-                    .filter(|typed| overlap(typed.value, address))
+                    .filter(|typed| overlap(&typed.value, address))
                 {
                     let message = format!("{} is the default address of [admin]", typed.value);
                     let diagnostic = Diagnostic::new(
@@ -234,39 +234,44 @@ fn addresses_are_free(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
 }
 
 fn one_owner(
-    address: SocketAddr,
+    address: &Endpoint,
     what: &str,
     span: &TextRange,
-    taken: &[(SocketAddr, String)],
+    taken: &[(Endpoint, String)],
     out: &mut Diagnostics,
 ) {
-    if let Some((other, owner)) = taken.iter().find(|(other, _)| overlap(*other, address)) {
+    if let Some((other, owner)) = taken.iter().find(|(other, _)| overlap(other, address)) {
         let message = format!("{what} cannot have {address}: {owner} listens on {other}");
         out.push(
-            Diagnostic::new(Code::Duplicate, span.clone(), message, "taken")
-                .help("take another port"),
+            Diagnostic::new(Code::Duplicate, span.clone(), message, "taken").help(match address {
+                Endpoint::Tcp(_) => "take another port",
+                Endpoint::Unix(_) => "take another path",
+            }),
         );
     }
 }
 
 fn calls_itself(
-    address: SocketAddr,
+    address: &Endpoint,
     span: &TextRange,
     listener: &str,
     draft: &Draft,
     out: &mut Diagnostics,
 ) {
     for service in &draft.plan.services {
-        let own = |server: SocketAddr| {
-            address.port() != 0
-                && server.port() == address.port()
-                && (server.ip() == address.ip()
-                    || (address.ip().is_unspecified() && server.ip().is_loopback()))
+        let own = |server: &Endpoint| match (address, server) {
+            (Endpoint::Tcp(address), Endpoint::Tcp(server)) => {
+                address.port() != 0
+                    && server.port() == address.port()
+                    && (server.ip() == address.ip()
+                        || (address.ip().is_unspecified() && server.ip().is_loopback()))
+            }
+            (address, server) => address == server,
         };
         if let Some(server) = service
             .servers
             .iter()
-            .find(|server| server.address.is_some_and(own))
+            .find(|server| server.address.as_ref().is_some_and(own))
         {
             let message = format!(
                 "the listener `{listener}` has the address of the server `{}` of `{}`",
@@ -278,15 +283,23 @@ fn calls_itself(
                 message,
                 "evenkeel would connect to itself",
             );
-            out.push(diagnostic.help(
-                "the listener takes the address that clients use, the server gets another port",
-            ));
+            out.push(diagnostic.help(match address {
+                Endpoint::Tcp(_) => {
+                    "the listener takes the address that clients use, the server gets another port"
+                }
+                Endpoint::Unix(_) => {
+                    "the listener takes the path that clients use, the server gets another one"
+                }
+            }));
         }
     }
 }
 
 /// Whether both cannot be listened on at the same time. Port 0 is always free.
-fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
+fn overlap(left: &Endpoint, right: &Endpoint) -> bool {
+    let (Some(left), Some(right)) = (left.tcp(), right.tcp()) else {
+        return left == right;
+    };
     let any = |ip: IpAddr| ip.is_unspecified();
     left.port() != 0
         && left.port() == right.port()

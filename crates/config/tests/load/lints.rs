@@ -151,6 +151,23 @@ const LINTS: &[(&str, &str, &str)] = &[
          [listen.b]\naddress = \"127.0.0.1:81\"\n\
          routes = [{ path = \"/a\", service = \"shop\", inject = { seed = 2 } }, { service = \"shop\", inject = \"off\" }]",
     ),
+    (
+        "EK-131",
+        "",
+        "[listen.b]\naddress = \"unix:/missing/b.sock\"\nservice = \"shop\"",
+    ),
+    (
+        "EK-132 EK-132 EK-132",
+        "",
+        "[service.shop.balance]\npolicy = \"maglev\"\n[service.shop.limit]\nrate = { per_second = 5, by = \"source-ip\" }\n\
+         [listen.b]\naddress = \"unix:/run/b.sock\"\n\
+         routes = [{ service = \"shop\", rate = { per_second = 5, by = \"source-ip\" } }]",
+    ),
+    (
+        "EK-133",
+        "servers = [\"127.0.0.1:9001\", \"unix:/run/shop.sock\"]",
+        "[listen.b]\naddress = \"127.0.0.1:53\"\nprotocol = \"dns\"\nnames = [{ name = \"a.example\", service = \"shop\" }]",
+    ),
 ];
 
 #[test]

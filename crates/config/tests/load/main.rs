@@ -26,6 +26,13 @@ use evenkeel_tolerate::HedgeAfter;
 mod listeners;
 mod lints;
 
+fn socket(path: &Path, _group: Option<&str>) -> Result<(), String> {
+    let is_missing = path.starts_with("/missing");
+    (!is_missing)
+        .then_some(())
+        .ok_or("there is no folder".to_owned())
+}
+
 fn resolver(name: &str) -> Result<Vec<SocketAddr>, String> {
     match name {
         "one.internal:80" => Ok(vec!["10.0.0.1:80".parse().unwrap()]),
@@ -44,6 +51,7 @@ pub(crate) fn read(text: &str) -> Result<Loaded, Diagnostics> {
         cores: 4,
         descriptors: 65_536,
         resolver: &resolver,
+        socket: &socket,
     };
     load(text, "evenkeel.toml", &around)
 }
@@ -137,7 +145,7 @@ fn every_key_of_discovery_arrives_in_the_plan() {
     assert_eq!((found.first, found.slots, found.fixed), (3, 3, None));
     let names = shop.servers[3..]
         .iter()
-        .map(|server| (server.name.as_str(), server.address));
+        .map(|server| (server.name.as_str(), server.address.clone()));
     assert!(names.eq([("dns-1", None), ("dns-2", None), ("dns-3", None)]));
     assert_eq!(found.family, AddressFamily::Ipv4);
     let resolvers: Vec<String> = found.resolver.iter().map(SocketAddr::to_string).collect();

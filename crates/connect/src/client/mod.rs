@@ -12,14 +12,14 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Endpoint, Instant};
 use evenkeel_http1::{Body, BodyProgress, Limits, Method, Parsed, ResponseHead, write};
 use evenkeel_runtime::Clock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 pub use error::{ClientError, ClientFailure, ClientStep};
 
-use crate::stream::{Endpoint, Stream};
+use crate::stream::Stream;
 
 /// Limits on a response's head, and on each interim one.
 const LIMITS: Limits = Limits {

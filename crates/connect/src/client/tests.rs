@@ -273,7 +273,13 @@ async fn a_unix_domain_socket_is_as_good() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec();
         serve(stream, answer, Then::StayOpen).await
     });
-    let response = send_request(&Endpoint::Unix(path), &GET, DEADLINES, Clock::start()).await;
+    let response = send_request(
+        &Endpoint::Unix(path.as_path().into()),
+        &GET,
+        DEADLINES,
+        Clock::start(),
+    )
+    .await;
     let response = response.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.read_body(2).await.unwrap(), b"ok");

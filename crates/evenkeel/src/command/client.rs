@@ -7,6 +7,7 @@ use std::time::Duration;
 use evenkeel_connect::{
     ClientDeadlines, ClientError, ClientFailure, ClientRequest, ClientStep, send_request,
 };
+use evenkeel_core::Endpoint;
 use evenkeel_runtime::{Clock, spawn};
 
 /// Timeout for connecting, and then for sending the request.
@@ -22,7 +23,7 @@ const LONGEST: usize = 64 * 1024 * 1024;
 /// # Errors
 /// Why there is no response, in words.
 pub(super) fn get(
-    address: SocketAddr,
+    address: &Endpoint,
     path: &str,
     token: Option<&str>,
 ) -> Result<(u16, String), String> {
@@ -34,7 +35,7 @@ pub(super) fn get(
 /// # Errors
 /// Why there is no response, in words.
 pub(super) fn post(
-    address: SocketAddr,
+    address: &Endpoint,
     path: &str,
     token: Option<&str>,
     wait: Duration,
@@ -43,7 +44,7 @@ pub(super) fn post(
 }
 
 fn ask(
-    address: SocketAddr,
+    address: &Endpoint,
     (path, body): (&str, Option<&[u8]>),
     token: Option<&str>,
     wait: Duration,
@@ -52,7 +53,10 @@ fn ask(
     let fields = credentials.as_deref().map(|text| ("Authorization", text));
     let request = ClientRequest {
         target: path,
-        host: &address.to_string(),
+        host: &match address {
+            Endpoint::Tcp(address) => address.to_string(),
+            Endpoint::Unix(_) => "localhost".to_owned(),
+        },
         fields: fields.as_slice(),
         body,
     };
@@ -63,7 +67,10 @@ fn ask(
         body: ANSWER + wait,
     };
     let exchange = async {
-        let endpoint = reachable(address).into();
+        let endpoint = match address {
+            Endpoint::Tcp(address) => reachable(*address).into(),
+            Endpoint::Unix(_) => address.clone(),
+        };
         let response = send_request(&endpoint, &request, deadlines, Clock::start()).await?;
         Ok((response.status(), response.read_body(LONGEST).await?))
     };
@@ -76,12 +83,17 @@ fn ask(
 }
 
 /// Why there is no response, in words that do not require knowledge of HTTP.
-fn why(address: SocketAddr, error: &ClientError) -> String {
+fn why(address: &Endpoint, error: &ClientError) -> String {
     match (&error.failure, error.step) {
         (ClientFailure::Io(refused), ClientStep::Connect)
             if refused.kind() == ErrorKind::ConnectionRefused =>
         {
             format!("nothing listens at {address}")
+        }
+        (ClientFailure::Io(denied), ClientStep::Connect)
+            if denied.kind() == ErrorKind::PermissionDenied =>
+        {
+            format!("this user may not connect to {address}: see `socket` of [admin]")
         }
         (ClientFailure::TimedOut(_), ClientStep::Body) | (ClientFailure::TooLarge(_), _) => {
             format!("{address} did not finish its response")
@@ -93,7 +105,7 @@ fn why(address: SocketAddr, error: &ClientError) -> String {
     }
 }
 
-fn no_evenkeel(address: SocketAddr) -> String {
+fn no_evenkeel(address: &Endpoint) -> String {
     format!("{address} does not respond like an evenkeel")
 }
 
@@ -123,7 +135,7 @@ mod tests {
             assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
             stream.write_all(answer).unwrap();
         });
-        let why = get(address, "/api/services", None).unwrap_err();
+        let why = get(&address.into(), "/api/services", None).unwrap_err();
         thread.join().unwrap();
         why.replace(&address.to_string(), "HERE")
     }
@@ -144,8 +156,14 @@ mod tests {
     fn it_is_said_that_nothing_listens() {
         let address = evenkeel_lab::ports::refusing().unwrap();
         assert_eq!(
-            get(address, "/health/live", None).unwrap_err(),
+            get(&address.into(), "/health/live", None).unwrap_err(),
             format!("nothing listens at {address}")
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let socket = Endpoint::Unix(folder.path().join("admin.sock").into());
+        assert_eq!(
+            get(&socket, "/health/live", None).unwrap_err(),
+            format!("nothing listens at {socket}")
         );
     }
 

@@ -1,11 +1,11 @@
 //! Finds the running evenkeel: `--admin URL`, else `[admin].address` of the configuration, else the default address.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
+use evenkeel_core::Endpoint;
 use serde::de::DeserializeOwned;
 
 use super::client;
@@ -25,7 +25,7 @@ pub(super) struct AdminAddress {
     /// The configuration of the evenkeel to talk to [default: evenkeel.toml, if it exists].
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// The address of its admin API, as printed by `run`, `proxy` and `demo`.
+    /// The address of its admin API, as printed by `run`, `proxy` and `demo`: http://IP:PORT or unix:/PATH.
     #[arg(long, value_name = "URL", conflicts_with = "config", global = true)]
     admin: Option<String>,
     /// The file with the admin token, required for orders, and for reading too if the admin address is not loopback
@@ -37,7 +37,7 @@ pub(super) struct AdminAddress {
 /// A client of the admin API of an evenkeel that may be running.
 #[derive(Debug)]
 pub(super) struct AdminClient {
-    address: SocketAddr,
+    address: Endpoint,
     token: Option<String>,
     /// Where the address comes from, for messages.
     origin: String,
@@ -46,7 +46,7 @@ pub(super) struct AdminClient {
 impl AdminClient {
     /// Status and body of `path`; an error if there is no response.
     pub(super) fn ask(&self, path: &str) -> Result<(u16, String)> {
-        client::get(self.address, path, self.token.as_deref()).map_err(|why| {
+        client::get(&self.address, path, self.token.as_deref()).map_err(|why| {
             CommandFailure::World(format!("no evenkeel responds: {why} ({})", self.origin))
         })
     }
@@ -72,7 +72,7 @@ impl AdminClient {
 
     /// Gives an order, and returns its outcome. With `wait` the response comes once the order has been executed.
     pub(super) fn order(&self, path: &str, wait: Duration) -> Result<String> {
-        let answer = client::post(self.address, path, self.token.as_deref(), wait);
+        let answer = client::post(&self.address, path, self.token.as_deref(), wait);
         let (status, body) = answer.map_err(|why| {
             CommandFailure::World(format!("no evenkeel responds: {why} ({})", self.origin))
         })?;
@@ -87,7 +87,7 @@ impl AdminClient {
             return Ok(body);
         }
         Err(CommandFailure::world(
-            self.address,
+            &self.address,
             evenkeel_admin::text::error_of(status, &body),
         ))
     }
@@ -95,7 +95,7 @@ impl AdminClient {
     /// Deserialises `body`.
     pub(super) fn understand<T: DeserializeOwned>(&self, body: &str) -> Result<T> {
         serde_json::from_str(body).map_err(|error| {
-            let address = self.address;
+            let address = &self.address;
             CommandFailure::world(
                 format_args!("{address} is not an evenkeel of this version"),
                 error,
@@ -129,7 +129,7 @@ impl AdminAddress {
         let (address, token_file, origin) = if let Some(url) = &self.admin {
             let address = parse(url).ok_or_else(|| {
                 CommandFailure::Call(format!(
-                    "--admin {url}: expected an address such as http://127.0.0.1:7070"
+                    "--admin {url}: expected an address such as http://127.0.0.1:7070 or unix:/run/evenkeel.sock"
                 ))
             })?;
             (address, default_token(), "--admin".to_owned())
@@ -144,8 +144,8 @@ impl AdminAddress {
             (address, default_token(), origin.to_owned())
         };
         Ok(AdminClient {
+            token: self.token(&address, &token_file, to_command)?,
             address,
-            token: self.token(address, &token_file, to_command)?,
             origin,
         })
     }
@@ -153,11 +153,11 @@ impl AdminAddress {
     /// The token, if the address may require it. It is never sent elsewhere.
     fn token(
         &self,
-        address: SocketAddr,
+        address: &Endpoint,
         configured: &Path,
         to_command: bool,
     ) -> Result<Option<String>> {
-        if self.token_file.is_none() && address.ip().is_loopback() && !to_command {
+        if self.token_file.is_none() && address.is_local() && !to_command {
             return Ok(None);
         }
         let file = self.token_file.as_deref().unwrap_or(configured);
@@ -179,7 +179,10 @@ fn default_token() -> PathBuf {
     state_directory().join(DEFAULT_TOKEN)
 }
 
-fn parse(url: &str) -> Option<SocketAddr> {
+fn parse(url: &str) -> Option<Endpoint> {
+    if let Some(socket) = Endpoint::parse_socket(url) {
+        return socket.ok();
+    }
     let rest = url.strip_prefix("http://").unwrap_or(url);
     let host = rest.split('/').next()?;
     host.replace("localhost", "127.0.0.1").parse().ok()
@@ -203,6 +206,9 @@ mod tests {
                 "{text}"
             );
         }
+        let socket = parse("unix:/run/evenkeel.sock").unwrap();
+        assert_eq!(socket.to_string(), "unix:/run/evenkeel.sock");
+        assert_eq!(parse("unix:evenkeel.sock"), None);
         assert_eq!(parse("https://127.0.0.1:7070"), None);
         assert_eq!(parse("here"), None);
     }

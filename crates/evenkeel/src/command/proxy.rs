@@ -1,8 +1,8 @@
 //! `evenkeel proxy`: serve without a file.
 
-use std::net::SocketAddr;
-
 use clap::Args;
+
+use evenkeel_core::Endpoint;
 
 use super::run;
 use crate::configuration;
@@ -15,10 +15,10 @@ use crate::place::state_directory;
     after_help = "Example:\n  evenkeel proxy --listen 127.0.0.1:8080 --to 127.0.0.1:9001 --to 127.0.0.1:9002"
 )]
 pub(crate) struct ProxyArgs {
-    /// The address to accept traffic on.
+    /// The address to accept traffic on: IP:PORT or unix:/PATH.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-    /// A server, HOST:PORT; repeat for each server.
+    listen: Endpoint,
+    /// A server, HOST:PORT or unix:/PATH; repeat for each server.
     #[arg(long, value_name = "ADDR", required = true, num_args = 1..)]
     to: Vec<String>,
 }
@@ -32,10 +32,10 @@ impl ProxyArgs {
     /// The arguments as a configuration. Addresses are quoted as JSON strings, which are valid TOML.
     fn text(&self) -> String {
         let servers = serde_json::json!(self.to);
+        let listen = serde_json::json!(self.listen.to_string());
         format!(
-            "[admin]\naddress = \"127.0.0.1:0\"\n\n[store]\nurl = \"memory:\"\n\n[listen.web]\naddress = \"{}\"\n\
-             service = \"servers\"\n\n[service.servers]\nservers = {servers}\n",
-            self.listen
+            "[admin]\naddress = \"127.0.0.1:0\"\n\n[store]\nurl = \"memory:\"\n\n[listen.web]\naddress = {listen}\n\
+             service = \"servers\"\n\n[service.servers]\nservers = {servers}\n"
         )
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use evenkeel_config::Plan;
+use evenkeel_core::Endpoint;
 use evenkeel_runtime::{LineQueue, descriptors};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -83,14 +84,22 @@ fn announce(running: &RunningEvenkeel, results: &LineQueue) {
     let listeners = running
         .addresses
         .iter()
-        .map(|(name, address)| format!("{name} http://{address}\n"));
+        .map(|(name, address)| format!("{name} {}\n", url(address)));
     let dns = running
         .dns
         .iter()
         .map(|(name, address)| format!("{name} dns://{address}\n"));
-    let admin = format!("admin http://{}\nready\n", running.admin);
+    let admin = format!("admin {}\nready\n", url(&running.admin));
     for line in listeners.chain(dns).chain([admin]) {
         results.push(line.as_bytes());
+    }
+}
+
+/// How clients call an address.
+fn url(address: &Endpoint) -> String {
+    match address {
+        Endpoint::Tcp(address) => format!("http://{address}"),
+        Endpoint::Unix(_) => address.to_string(),
     }
 }
 

@@ -89,7 +89,10 @@ async fn tell(
             "the sample servers did not come up".to_owned(),
         ));
     }
-    let target = running.addresses.first().map(|(_, address)| *address);
+    let target = running
+        .addresses
+        .first()
+        .and_then(|(_, address)| address.tcp());
     let target =
         target.ok_or_else(|| CommandFailure::World("the demo has no listener".to_owned()))?;
     let load = OpenLoad::start(LoadPlan::new(target, RATE))

@@ -60,7 +60,7 @@ impl<'a> DemoView<'a> {
             servers: servers
                 .into_iter()
                 .flatten()
-                .filter_map(|server| Some((server.name.clone(), server.address?)))
+                .filter_map(|server| Some((server.name.clone(), server.address.as_ref()?.tcp()?)))
                 .collect(),
             began: running.clock.now(),
             screen,

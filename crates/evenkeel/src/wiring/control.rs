@@ -1,17 +1,16 @@
 //! The control thread: supervisor, control loop and admin API on a runtime of their own.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use evenkeel_admin::{AccessPolicy, AdminBackend, AdminCounters};
+use evenkeel_admin::{AccessPolicy, AdminBackend, AdminCounters, AdminListener};
 use evenkeel_balance::{AttemptTotals, WeightUpdater};
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ServicePlan;
 use evenkeel_control::{Control, EventSource, StatusReader, SupervisorExecutor};
-use evenkeel_core::ServerId;
+use evenkeel_core::{Endpoint, ServerId};
 use evenkeel_dns::DnsCounters;
 use evenkeel_history::{Store, Writer, WriterHandle};
 use evenkeel_proxy::ProxyState;
@@ -40,7 +39,7 @@ pub(super) struct ControlThreadParts {
     pub(super) clock: Clock,
     pub(super) seed: u64,
     pub(super) traffic: DataPlane,
-    pub(super) admin: TcpListener,
+    pub(super) admin: (AdminListener, Endpoint),
     pub(super) dns: Vec<Arc<DnsCounters>>,
     /// True once no more requests arrive: everything is to end.
     pub(super) stopped: watch::Receiver<bool>,
@@ -195,7 +194,7 @@ fn start_weighing(
 
 /// The parts of the admin API's server.
 type AdminServices = (
-    TcpListener,
+    (AdminListener, Endpoint),
     Arc<LiveBackend>,
     String,
     Arc<AdminCounters>,
@@ -203,11 +202,15 @@ type AdminServices = (
 );
 
 fn start_admin(tasks: &Tasks, clock: Clock, served: AdminServices) -> JoinHandle<()> {
-    let (listener, live, token, counters, stopped) = served;
+    let ((listener, address), live, token, counters, stopped) = served;
     tasks.spawn("admin", clock, move || {
         let (live, counters) = (Arc::clone(&live), Arc::clone(&counters));
         let (token, stopped) = (token.clone(), stopped.clone());
-        serve_admin(listener.try_clone(), live, token, counters, stopped)
+        let guard = AccessPolicy {
+            token,
+            address: address.clone(),
+        };
+        serve_admin(listener.try_clone(), live, guard, counters, stopped)
     })
 }
 
@@ -299,19 +302,18 @@ fn token(plan: &Plan) -> String {
 }
 
 async fn serve_admin(
-    listener: io::Result<TcpListener>,
+    listener: io::Result<AdminListener>,
     live: Arc<LiveBackend>,
-    token: String,
+    guard: AccessPolicy,
     counters: Arc<AdminCounters>,
     stopped: watch::Receiver<bool>,
 ) {
-    let held = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let (address, listener) = match held {
-        Ok(held) => held,
+    let listener = match listener {
+        Ok(listener) => listener,
         Err(error) => return tracing::error!("the admin API cannot listen: {error}"),
     };
     let live: Arc<dyn AdminBackend> = live;
-    let guard = AccessPolicy { token, address };
+    let address = guard.address.clone();
     if let Err(error) = evenkeel_admin::serve(listener, live, guard, counters, told(stopped)).await
     {
         tracing::error!("the admin API at {address} ended: {error}");

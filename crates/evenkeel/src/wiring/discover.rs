@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evenkeel_config::Plan;
 use evenkeel_control::StatusReader;
-use evenkeel_core::{ServerId, ServiceId};
+use evenkeel_core::{Endpoint, ServerId, ServiceId};
 use evenkeel_discover::{DiscoveredServer, Discovery, MembershipHost};
 use evenkeel_fault::contract::ServerStatus;
 use evenkeel_proxy::ProxyState;
@@ -49,7 +49,7 @@ impl MembershipHost for MembershipSinks {
         for (server, found) in changes {
             let address = found.map(|found| found.address);
             // Another weight is no other server.
-            if before.address(server.index) != address {
+            if before.address(server.index).and_then(Endpoint::tcp) != address {
                 self.supervisor.set_address(server, address).await;
             }
         }
@@ -75,7 +75,7 @@ pub(super) fn start(
             let server = service.servers.get(group.first as usize);
             let first = server.and_then(|server| {
                 Some(DiscoveredServer {
-                    address: server.address?,
+                    address: server.address.as_ref()?.tcp()?,
                     weight: server.weight,
                     tier: server.tier,
                 })

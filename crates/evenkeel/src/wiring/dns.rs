@@ -75,7 +75,7 @@ impl Servers for BalancerServers {
             let server = &entry.server_names()[index as usize];
             Some(ServerRecord {
                 name: server.clone(),
-                address: server_set.address(index)?,
+                address: server_set.address(index)?.tcp()?,
                 weight: member.weight,
                 tier: member.tier,
             })
@@ -87,7 +87,7 @@ impl Servers for BalancerServers {
         let entry = self.state.services().get(service.0 as usize)?;
         let mut servers = (0_u32..).zip(entry.server_names());
         let (index, _) = servers.find(|(_, one)| *one == server)?;
-        entry.servers().address(index)
+        entry.servers().address(index)?.tcp()
     }
 }
 
@@ -109,7 +109,7 @@ impl Dns {
             let bound = evenkeel_dns::bind(listener.address).map_err(|error| {
                 let held = (error.kind() == ErrorKind::AddrInUse).then_some(listener.address);
                 let (name, address) = (&listener.name, listener.address);
-                let who = held.map_or_else(String::new, holder_of);
+                let who = held.map_or_else(String::new, |address| holder_of(&address.into()));
                 CommandFailure::World(format!(
                     "listener {name} cannot listen on {address} for DNS: {error}{who}"
                 ))

@@ -25,16 +25,19 @@ mod tests;
 pub(crate) use live::report_view;
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use evenkeel_admin::AdminListener;
 use evenkeel_config::Plan;
-use evenkeel_config::plan::StickyKey;
+use evenkeel_config::plan::{AdminPlan, StickyKey};
 use evenkeel_control::{EventSource, StatusReader};
+use evenkeel_core::Endpoint;
 use evenkeel_proxy::{Proxy, ProxyState};
 use evenkeel_runtime::Clock;
+use evenkeel_runtime::socket_file::{SocketAccess, SocketFile, listen_unix};
 use tokio::sync::{oneshot, watch};
 
 use self::dns::Dns;
@@ -50,11 +53,12 @@ pub(crate) struct RunningEvenkeel {
     /// The one clock.
     pub(crate) clock: Clock,
     /// The listeners: name and address.
-    pub(crate) addresses: Vec<(String, SocketAddr)>,
+    pub(crate) addresses: Vec<(String, Endpoint)>,
     /// The listeners for DNS: name and address.
     pub(crate) dns: Vec<(String, SocketAddr)>,
     /// The address of the admin API.
-    pub(crate) admin: SocketAddr,
+    pub(crate) admin: Endpoint,
+    admin_file: Option<SocketFile>,
     /// The request path.
     pub(crate) state: Arc<ProxyState>,
     /// The published state.
@@ -73,15 +77,13 @@ pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
     let plan = Arc::new(with_keys(plan)?);
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
-    let admin_listener = listen_admin(plan.admin.address)?;
-    let admin = admin_listener
-        .local_addr()
-        .map_err(|error| CommandFailure::world("admin address", error))?;
+    let (admin_listener, admin, admin_file) = listen_admin(&plan.admin)?;
     let dns = Dns::bind(&plan)?;
     let take_out = |state: &ProxyState| resume::take_out(&plan, state, clock);
     let mut proxy = Proxy::start_with(&plan, clock, seed, take_out).map_err(|error| {
         let held = error
             .address
+            .as_ref()
             .filter(|_| error.source.kind() == ErrorKind::AddrInUse);
         CommandFailure::World(format!(
             "{error}{}",
@@ -100,7 +102,7 @@ pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
         clock,
         seed,
         traffic: traffic::DataPlane::new(Arc::clone(&state), signals),
-        admin: admin_listener,
+        admin: (admin_listener, admin.clone()),
         dns: dns_counters,
         stopped,
         draining: draining.clone(),
@@ -120,6 +122,7 @@ pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
         addresses,
         dns: dns_addresses,
         admin,
+        admin_file,
         state,
         views,
         events,
@@ -159,12 +162,14 @@ impl RunningEvenkeel {
             dns_thread,
             drain,
             stop,
+            admin_file,
             ..
         } = self;
         drain.send_replace(true);
         if !proxy.drain(limit, clock) {
             tracing::warn!("requests in flight did not finish within {limit:?} and are aborted");
         }
+        drop(admin_file);
         stop.send_replace(true);
         if dns_thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the DNS thread ended with a panic");
@@ -175,12 +180,30 @@ impl RunningEvenkeel {
     }
 }
 
-fn listen_admin(address: SocketAddr) -> Result<TcpListener> {
-    evenkeel_runtime::listen(address, false, ADMIN_BACKLOG).map_err(|error| {
-        let held = if error.kind() == ErrorKind::AddrInUse {
-            holder_of(address)
-        } else {
-            String::new()
+/// The socket of the admin API, its address with the port that was taken for port 0, and its file.
+fn listen_admin(plan: &AdminPlan) -> Result<(AdminListener, Endpoint, Option<SocketFile>)> {
+    let bound = match &plan.address {
+        Endpoint::Tcp(address) => evenkeel_runtime::listen(*address, false, ADMIN_BACKLOG)
+            .and_then(|listener| {
+                let address = listener.local_addr()?.into();
+                Ok((AdminListener::Tcp(listener), address, None))
+            }),
+        Endpoint::Unix(path) => {
+            let access = SocketAccess {
+                mode: plan.socket.mode,
+                group: plan.socket.group.as_deref(),
+            };
+            listen_unix(path, access, ADMIN_BACKLOG).map(|(listener, file)| {
+                let address = plan.address.clone();
+                (AdminListener::Unix(listener), address, Some(file))
+            })
+        }
+    };
+    bound.map_err(|error| {
+        let address = &plan.address;
+        let held = match error.kind() {
+            ErrorKind::AddrInUse => holder_of(address),
+            _ => String::new(),
         };
         CommandFailure::World(format!("admin cannot listen on {address}: {error}{held}"))
     })

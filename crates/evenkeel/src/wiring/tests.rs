@@ -80,9 +80,10 @@ fn a_panic_in_any_part_is_contained_counted_and_the_part_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let running = started(folder.path());
     let (clock, tasks) = (running.clock, running.state.tasks().clone());
-    let (web, names) = (running.addresses[0].1, running.dns[0].1);
+    let web = running.addresses[0].1.tcp().unwrap();
+    let (names, admin) = (running.dns[0].1, running.admin.tcp().unwrap());
     wait_for("a server in service", clock, || {
-        get(running.admin, "/health/ready").starts_with("HTTP/1.1 200 ")
+        get(admin, "/health/ready").starts_with("HTTP/1.1 200 ")
     });
     for task in [
         "accept",
@@ -106,15 +107,15 @@ fn a_panic_in_any_part_is_contained_counted_and_the_part_goes_on() {
         let answer = get(web, "/");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{task}: {answer}");
         assert!(resolves(names), "{task}");
-        let live = get(running.admin, "/health/live");
+        let live = get(admin, "/health/live");
         assert!(live.starts_with("HTTP/1.1 200 "), "{task}: {live}");
-        let metrics = get(running.admin, "/metrics");
+        let metrics = get(admin, "/metrics");
         let counted = format!("evenkeel_task_restarts_total{{task=\"{task}\"}} 1\n");
         assert!(metrics.contains(&counted), "{task}: {metrics}");
     }
     // All parts work: probes are sent, and the loop turns.
     let probes = || {
-        let metrics = get(running.admin, "/metrics");
+        let metrics = get(admin, "/metrics");
         let line =
             |line: &&str| line.starts_with("evenkeel_probes_total") && line.contains("passed");
         metrics.lines().find(line).map(str::to_owned)
@@ -124,7 +125,7 @@ fn a_panic_in_any_part_is_contained_counted_and_the_part_goes_on() {
     wait_for("another probe", clock, || probes() != before);
 
     tasks.entry("dns").set_down(true);
-    let live = get(running.admin, "/health/live");
+    let live = get(admin, "/health/live");
     assert!(
         live.starts_with("HTTP/1.1 503 ") && live.contains("dns"),
         "{live}"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use evenkeel_admin::{OpenIncident, RecentTraffic, ServerView, ServiceView};
 use evenkeel_balance::PickReason;
-use evenkeel_core::{Instant, ServerId, ServiceId};
+use evenkeel_core::{Endpoint, Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
 use super::measure::{ServiceCounterSample, latency_ms, millis};
@@ -89,7 +89,7 @@ impl LiveBackend {
             .zip(self.state.server_flow(id).picks);
         ServerView {
             name: server.clone(),
-            address: address.map_or_else(String::new, |address| address.to_string()),
+            address: address.map_or_else(String::new, Endpoint::to_string),
             state: view.state(id).word().to_owned(),
             standing: standing.to_owned(),
             weight: member.weight,

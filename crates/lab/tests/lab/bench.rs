@@ -20,6 +20,7 @@ fn evenkeel_accepts_its_configuration_without_a_warning() {
         cores: 2,
         descriptors: 65_536,
         resolver: &|_| Err("no names here".to_owned()),
+        socket: &|_, _| Ok(()),
     };
     let loaded = load(&file("evenkeel.toml"), "evenkeel.toml", &around).unwrap();
     assert_eq!(loaded.plan.workers, 1);

@@ -4,14 +4,13 @@
 //! one, is no load of its server, and how it ends is no signal. What comes of one that fails is that the balancer goes by its
 //! own counts.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use evenkeel_balance::{Picker, ProbedLoad};
 use evenkeel_config::plan::LoadProbePlan;
 use evenkeel_core::blame::TimeLimit;
-use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_core::{Endpoint, Instant, Outcome, ServerId, ServiceId};
 use evenkeel_http1::Method;
 use evenkeel_request::service::ServerSet;
 use serde::Deserialize;
@@ -51,7 +50,7 @@ enum End {
 struct LoadProbe {
     worker: Rc<Worker>,
     server: ServerId,
-    address: SocketAddr,
+    address: Endpoint,
     /// Which of the servers that have been at this place is asked.
     generation: u64,
 }
@@ -91,7 +90,7 @@ impl Worker {
         let question = LoadProbe {
             worker: Rc::clone(self),
             server: ServerId { service: id, index },
-            address,
+            address: address.clone(),
             generation: servers.generation(index),
         };
         tokio::task::spawn_local(question.travel());
@@ -130,7 +129,7 @@ impl LoadProbe {
     async fn end(&self, plan: &LoadProbePlan, connect: Duration) -> End {
         let worker = &*self.worker;
         let end = worker.clock.now() + plan.timeout;
-        let at = (self.address, self.generation);
+        let at = (&self.address, self.generation);
         let times = (connect, plan.timeout);
         let opened = UpstreamClient::open(worker, self.server, at, Reuse::Once, times).await;
         let mut line = match opened {

@@ -76,7 +76,7 @@ async fn refuse_with(
     let violation = work.violation.take().filter(|_| cause.is_of_a_message());
     compose(&mut work.to_client, cause, context, violation.as_ref());
     let violation = violation.map(tracing::field::display);
-    tracing::debug!(peer = %client.peer, cause = cause.word(), violation, "a request was refused");
+    tracing::debug!(peer = %client.peer_text, cause = cause.word(), violation, "a request was refused");
     let sent = send(worker, client, work).await;
     Persist::after(sent.is_ok(), context.keep_alive)
 }

@@ -1,6 +1,5 @@
 //! The access log: one event for each request, with its attempts. Off unless the configuration turns it on.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use evenkeel_core::Outcome;
@@ -10,6 +9,7 @@ use evenkeel_request::forward::HeaderEdits;
 
 use super::context::RequestContext;
 use super::host::write_attempts;
+use crate::downstream::address::AddressText;
 use crate::downstream::h1::Client;
 use crate::downstream::violation::Violation;
 use crate::exchange::finish::Finish;
@@ -18,7 +18,7 @@ use crate::worker::Workspace;
 /// What the access log says of a request, remembered while its head is still there. Only made when the log is on.
 #[derive(Debug)]
 pub(crate) struct AccessLine {
-    peer: IpAddr,
+    peer: AddressText,
     method: String,
     target: String,
     client_id: Option<String>,
@@ -38,7 +38,7 @@ impl AccessLine {
             .iter()
             .find(|field| field.kind == FieldKind::XRequestId && passes);
         Self {
-            peer: client.peer,
+            peer: client.peer_text,
             method: text(work.request.method_text.of(bytes)),
             target: text(work.request.target.of(bytes)),
             client_id: id.map(|field| text(field.value.of(bytes))),

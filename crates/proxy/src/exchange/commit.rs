@@ -39,10 +39,10 @@ impl RequestContext<'_> {
         form
     }
 
-    /// What is known of a response of this server to the client with this address.
+    /// What is known of a response of this server to the client with this address, if it has one.
     pub(crate) fn forwarded_response<'r>(
         &'r self,
-        client_address: &'r [u8],
+        client_address: Option<&'r [u8]>,
         server: &'r str,
     ) -> ForwardedResponse<'r> {
         let entry = self.entry();

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_core::blame::TimeLimit;
-use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_core::{Endpoint, Instant, Outcome, ServerId};
 use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
 
@@ -53,7 +53,7 @@ type HedgedResult = Result<(UpstreamClient, Instant), Outcome>;
 struct HedgedRequest {
     server: ServerId,
     /// The address and generation of the server.
-    at: Option<(std::net::SocketAddr, u64)>,
+    at: Option<(Endpoint, u64)>,
     method: Method,
     bytes: Vec<u8>,
     connect: Duration,
@@ -199,7 +199,9 @@ impl<'a> RequestContext<'a> {
         let generation = servers.generation(server);
         let request = HedgedRequest {
             server: self.server_id(server),
-            at: servers.address(server).map(|address| (address, generation)),
+            at: servers
+                .address(server)
+                .map(|address| (address.clone(), generation)),
             method: self.method,
             bytes,
             connect: self.policies().timeout.connect,
@@ -251,7 +253,8 @@ impl HedgedAttempt<'_> {
 impl HedgedRequest {
     /// A connection, the request, the answer's head.
     async fn run(self, worker: &Rc<Worker>) -> HedgedResult {
-        let at = self.at.ok_or(Outcome::Unreachable)?;
+        let (address, generation) = self.at.ok_or(Outcome::Unreachable)?;
+        let at = (&address, generation);
         let rest = self.end.0.since(worker.clock.now());
         let connect = (self.connect, rest);
         let mut line = UpstreamClient::open(worker, self.server, at, Reuse::Once, connect).await?;

@@ -4,8 +4,8 @@
 //! ([`ResponseSink`]), and whether the client is still connected. What its protocol makes of that (framing, keep-alive, how a
 //! broken response is shown) stays in [`crate::downstream::h1`].
 
+use evenkeel_connect::Stream;
 use evenkeel_core::blame::EndEvent;
-use tokio::net::TcpStream;
 
 use crate::downstream::address::AddressText;
 use crate::downstream::h1::response::{send, write_interim};
@@ -85,7 +85,7 @@ impl<'a> ExchangeIo<'a> {
     }
 
     /// The sink of the response whose head is in `work.to_client`.
-    pub(crate) const fn response(&mut self) -> ResponseSink<'_, TcpStream> {
+    pub(crate) const fn response(&mut self) -> ResponseSink<'_, Stream> {
         let Workspace {
             to_client, written, ..
         } = &mut *self.work;
@@ -118,7 +118,7 @@ impl<'a> ExchangeIo<'a> {
     }
 
     /// The client's side of a tunnel.
-    pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, TcpStream> {
+    pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, Stream> {
         self.client.tunnel_end()
     }
 

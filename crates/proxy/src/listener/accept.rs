@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evenkeel_connect::is_local;
-use tokio::net::TcpListener;
 
 use crate::downstream::h1::Client;
 use crate::exchange::serve::serve;
+use crate::listener::socket::Acceptor;
 use crate::worker::{MissingOn, Worker};
 
 /// Pauses when no connection can be accepted, so that the loop does not spin.
@@ -20,7 +20,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts a listener's connections for ever.
-pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<TcpListener>) {
+pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<Acceptor>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match listener.accept().await {

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use evenkeel_connect::stream_event;
 use evenkeel_core::blame::{AttemptPhase, EndEvent, Judgement, Peer, Sent, TimeLimit};
 use evenkeel_core::metric::Counter;
-use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_core::{Endpoint, Instant, Outcome, ServerId};
 use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
 use tokio::io::AsyncWrite;
 
@@ -64,7 +63,7 @@ impl UpstreamClient {
     pub(crate) async fn open(
         worker: &Worker,
         server: ServerId,
-        at: (SocketAddr, u64),
+        at: (&Endpoint, u64),
         reuse: Reuse,
         times: (Duration, Duration),
     ) -> Result<Self, Outcome> {

@@ -1,10 +1,9 @@
 //! A new connection to a server.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::{Stream, is_out_of_descriptors, outcome_of};
-use evenkeel_core::{Outcome, ServerId};
+use evenkeel_core::{Endpoint, Outcome, ServerId};
 
 use crate::worker::{MissingOn, Worker};
 
@@ -15,14 +14,13 @@ use crate::worker::{MissingOn, Worker};
 pub(super) async fn connect(
     worker: &Worker,
     server: ServerId,
-    address: SocketAddr,
+    address: &Endpoint,
     timeout: Duration,
 ) -> Result<Stream, Outcome> {
-    let endpoint = address.into();
-    let opened = match Stream::connect(&endpoint, timeout).await {
+    let opened = match Stream::connect(address, timeout).await {
         Err(error) if is_out_of_descriptors(&error) && worker.upstreams.close_all() > 0 => {
             worker.lacks(MissingOn::Server, &error);
-            Stream::connect(&endpoint, timeout).await
+            Stream::connect(address, timeout).await
         }
         opened => opened,
     };

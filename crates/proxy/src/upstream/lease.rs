@@ -4,12 +4,11 @@
 //! The rule of the pool is here: a connection returns to it only through [`UpstreamLease::complete`], when both directions are
 //! complete. Every other end of a lease, including a drop, closes the connection.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::Stream;
 use evenkeel_core::blame::{AttemptPhase, EndContext, EndEvent, Judgement, Sent, TimeLimit, judge};
-use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_core::{Endpoint, Instant, Outcome, ServerId};
 use evenkeel_http1::ResponseHead;
 
 use crate::upstream::connect::connect;
@@ -57,7 +56,7 @@ impl UpstreamLease {
     pub(crate) async fn connect(
         worker: &Worker,
         server: ServerId,
-        (address, generation): (SocketAddr, u64),
+        (address, generation): (&Endpoint, u64),
         (timeout, left): (Duration, Duration),
     ) -> Result<Self, Outcome> {
         match connect(worker, server, address, timeout.min(left)).await {

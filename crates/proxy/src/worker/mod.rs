@@ -14,7 +14,6 @@ pub(crate) mod workspace;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +35,7 @@ use self::date::{DateCache, DateText};
 use self::signals::SignalWriter;
 use self::state::ProxyState;
 use self::timer::Timers;
+use crate::listener::socket::WorkerSocket;
 use crate::stats::counters::{ServerCounters, ServiceCounters, WorkerCounters};
 use crate::upstream::pool::Upstreams;
 
@@ -98,7 +98,7 @@ pub(crate) struct WorkerParts {
     pub(crate) signals: Rc<RefCell<SignalWriter>>,
     /// The worker accepts on duplicates of these descriptors. A socket that is closed resets the clients in its queue, so these
     /// stay open while a worker is started again.
-    pub(crate) listeners: Vec<StdListener>,
+    pub(crate) listeners: Vec<WorkerSocket>,
     pub(crate) draining: watch::Receiver<bool>,
 }
 

@@ -1,17 +1,16 @@
 //! The thread of a worker: its runtime, what it does besides its connections, its end, and its next start after a panic.
 
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 
 use evenkeel_core::{Instant, Random};
 use evenkeel_runtime::spawn::RestartPause;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
 
 use super::{Worker, WorkerParts};
 use crate::listener::accept::accept;
+use crate::listener::socket::WorkerSocket;
 use crate::upstream::pool::SWEEP;
 
 /// Runs a worker until it was told to drain and its last connection is closed.
@@ -99,10 +98,10 @@ fn start_tasks(worker: &Rc<Worker>, index: usize) -> [JoinHandle<()>; 4] {
 /// The listeners stay open if their task panics: clients wait in the kernel's queue until it is started again.
 fn start_accepting(
     worker: &Rc<Worker>,
-    listeners: &[StdListener],
+    listeners: &[WorkerSocket],
 ) -> io::Result<Vec<JoinHandle<()>>> {
-    let start = |(index, listener): (usize, &StdListener)| {
-        let listener = Rc::new(TcpListener::from_std(listener.try_clone()?)?);
+    let start = |(index, listener): (usize, &WorkerSocket)| {
+        let listener = Rc::new(listener.acceptor()?);
         let (tasks, worker) = (worker.state.tasks(), Rc::clone(worker));
         Ok(tasks.spawn_local("accept", worker.clock, move || {
             accept(Rc::clone(&worker), index, Rc::clone(&listener))

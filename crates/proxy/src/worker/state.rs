@@ -403,7 +403,7 @@ impl ServiceEntry {
 fn options(plan: &ServicePlan) -> ServiceOptions {
     let servers = plan.servers.iter().map(|server| ServerOptions {
         name: server.name.clone(),
-        address: server.address,
+        address: server.address.clone(),
         weight: server.weight,
         tier: server.tier,
         near: server.near,

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use evenkeel_config::Plan;
 use evenkeel_config::resolve::Environment;
 use evenkeel_core::ServiceId;
 use evenkeel_core::metric::{DurationSnapshot, Sink, Source};
@@ -37,24 +38,16 @@ impl Rig {
 
     /// The whole configuration.
     pub(crate) fn of(text: &str) -> Self {
-        let around = Environment {
-            base_dir: Path::new("."),
-            state_dir: Path::new("."),
-            cores: 1,
-            descriptors: 65_536,
-            resolver: &|name| Err(format!("{name} is not to be resolved")),
-        };
-        let loaded = evenkeel_config::load(text, "test.toml", &around)
-            .unwrap_or_else(|m| panic!("{m:?}\n{text}"));
         let clock = Clock::start();
         Self {
-            proxy: Some(Proxy::start(&loaded.plan, clock, 1).expect("free ports")),
+            proxy: Some(Proxy::start(&plan(text), clock, 1).expect("free ports")),
             clock,
         }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.proxy().addresses()[0].1
+        let address = &self.proxy().addresses()[0].1;
+        address.tcp().expect("an IP address")
     }
 
     pub(crate) fn proxy(&self) -> &Proxy {
@@ -95,6 +88,25 @@ impl Rig {
             .expect("it is drained once")
             .drain(limit, self.clock)
     }
+}
+
+fn plan(text: &str) -> Plan {
+    let around = Environment {
+        base_dir: Path::new("."),
+        state_dir: Path::new("."),
+        cores: 1,
+        descriptors: 65_536,
+        resolver: &|name| Err(format!("{name} is not to be resolved")),
+        socket: &|_, _| Ok(()),
+    };
+    let loaded = evenkeel_config::load(text, "test.toml", &around);
+    loaded.unwrap_or_else(|m| panic!("{m:?}\n{text}")).plan
+}
+
+/// Why a proxy cannot be started.
+pub(crate) fn start_error(text: &str) -> String {
+    let started = Proxy::start(&plan(text), Clock::start(), 1);
+    started.expect_err("it cannot be started").to_string()
 }
 
 impl Drop for Rig {

@@ -30,8 +30,8 @@ pub struct Arrival<'a, 'h, H> {
     pub head: &'h H,
     /// What it asks for.
     pub shape: RequestShape,
-    /// The address of the client.
-    pub peer: IpAddr,
+    /// The address of the client; `None` if it came over a Unix domain socket.
+    pub peer: Option<IpAddr>,
     /// Whether it asks for another protocol.
     pub is_upgrade: bool,
     /// When its head was there.

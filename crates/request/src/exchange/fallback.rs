@@ -33,7 +33,7 @@ impl<'a> FallbackService<'a> {
     pub(super) fn of(
         policies: &Policies,
         head: &impl RequestView,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
         services: &impl Services<'a>,
     ) -> Option<Box<Self>> {
         let FallbackTo::Service(id) = policies.fallback.as_ref()?.to else {

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
+use evenkeel_core::Endpoint;
+
 use super::edits::HeaderEdits;
 use super::writer::{RequestWriter, text, via};
 use crate::RequestId;
@@ -13,14 +15,14 @@ use crate::route::Route;
 /// What is known of a request beside its head, and what is to be changed in it.
 #[derive(Debug, Clone, Copy)]
 pub struct ForwardedRequest<'a> {
-    /// The client's address, without port.
-    pub client_address: &'a [u8],
+    /// The client's address, without port; `None` if it came over a Unix domain socket.
+    pub client_address: Option<&'a [u8]>,
     /// The scheme of the client's connection; what the client itself says of it does not count.
     pub scheme: &'a str,
     /// The request's id, for a request that brings none.
     pub id: RequestId,
     /// The service's first server: stands in for a host that an HTTP/1.0 client left out.
-    pub server: Option<SocketAddr>,
+    pub server: Option<&'a Endpoint>,
     /// The service's name.
     pub service: &'a str,
     /// The route that it came by, if one matched.
@@ -48,7 +50,10 @@ impl ForwardedRequest<'_> {
         }
         let has_id = self.pass(request, authority, writer);
         self.write_edits(request, writer);
-        writer.add("x-forwarded-for", text(self.client_address));
+        // A client without an address is left out rather than invented: applications read what stands here as an IP address.
+        if let Some(address) = self.client_address {
+            writer.add("x-forwarded-for", text(address));
+        }
         writer.add("x-forwarded-proto", text(self.scheme.as_bytes()));
         if let Some(host) = authority.value() {
             writer.add("x-forwarded-host", text(host));
@@ -126,7 +131,7 @@ impl ForwardedRequest<'_> {
                     out.extend_from_slice(query);
                 }
             }
-            Fact::ClientAddress => out.extend_from_slice(self.client_address),
+            Fact::ClientAddress => write_client(self.client_address, out),
             Fact::RequestId => self.id.write(out),
             Fact::Service => out.extend_from_slice(self.service.as_bytes()),
             Fact::Server => {}
@@ -162,11 +167,20 @@ impl ForwardedRequest<'_> {
     }
 }
 
-/// Appends a server's address as a host with its port; nothing without one.
-fn write_address(server: Option<SocketAddr>, out: &mut Vec<u8>) {
-    if let Some(server) = server {
-        // Without the zone that an IPv6 address may have: it means something on this machine only.
-        let address = SocketAddr::new(server.ip(), server.port());
-        write!(out, "{address}").expect("a list of bytes takes everything");
+/// Appends the client's address, or what stands for one that came over a Unix domain socket.
+pub(super) fn write_client(address: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(address.unwrap_or(b"unix"));
+}
+
+/// Appends a server's address as a host with its port; nothing without one. A Unix domain socket has no host: it is this machine.
+fn write_address(server: Option<&Endpoint>, out: &mut Vec<u8>) {
+    match server {
+        Some(Endpoint::Tcp(server)) => {
+            // Without the zone that an IPv6 address may have: it means something on this machine only.
+            let address = SocketAddr::new(server.ip(), server.port());
+            write!(out, "{address}").expect("a list of bytes takes everything");
+        }
+        Some(Endpoint::Unix(_)) => out.extend_from_slice(b"localhost"),
+        None => {}
     }
 }

@@ -1,6 +1,7 @@
 //! A response's head as its client gets it.
 
 use super::edits::HeaderEdits;
+use super::request::write_client;
 use super::writer::{HeadWriter, ResponseWriter, text, via};
 use crate::RequestId;
 use crate::head::{FieldClass, HeaderField as _, HeaderFields, ResponseView};
@@ -10,7 +11,7 @@ use crate::headers::Fact;
 #[derive(Debug, Clone, Copy)]
 pub struct ForwardedResponse<'a> {
     /// The client's address, without port.
-    pub client_address: &'a [u8],
+    pub client_address: Option<&'a [u8]>,
     /// The request's id.
     pub id: RequestId,
     /// The service's name.
@@ -86,7 +87,7 @@ impl ForwardedResponse<'_> {
     fn write_fact(&self, fact: Fact, out: &mut Vec<u8>) {
         match fact {
             Fact::Host | Fact::Path | Fact::Rest | Fact::Query => {}
-            Fact::ClientAddress => out.extend_from_slice(self.client_address),
+            Fact::ClientAddress => write_client(self.client_address, out),
             Fact::RequestId => self.id.write(out),
             Fact::Service => out.extend_from_slice(self.service.as_bytes()),
             Fact::Server => out.extend_from_slice(self.server.as_bytes()),

@@ -74,7 +74,12 @@ impl RateLimiter {
     ///
     /// # Errors
     /// How long until one like it could.
-    fn take(&self, now: Instant, head: &impl RequestView, peer: IpAddr) -> Result<(), Duration> {
+    fn take(
+        &self,
+        now: Instant,
+        head: &impl RequestView,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Duration> {
         match self {
             Self::All(rate) => rate.take(now),
             Self::By(by, rates) => rates.take(&by.key(head, peer).unwrap_or(0), now),
@@ -124,7 +129,7 @@ impl Admission {
         of_route: Option<&RateLimiter>,
         now: Instant,
         head: &impl RequestView,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
     ) -> Option<Cause> {
         // What its route refuses takes nothing from the service's other requests.
         let mut limiters = of_route.into_iter().chain(&self.rate);

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
-use evenkeel_core::{Instant, LimitHint};
+use evenkeel_core::{Endpoint, Instant, LimitHint};
 use evenkeel_tolerate::BreakerSnapshot;
 use evenkeel_tolerate::limit::LimitSnapshot;
 
@@ -22,7 +22,7 @@ pub struct ServerOptions {
     /// Its name, unique in the service.
     pub name: String,
     /// Its address, if it is known now; one from DNS may come, change and go.
-    pub address: Option<SocketAddr>,
+    pub address: Option<Endpoint>,
     /// Its weight, at least 1.
     pub weight: u32,
     /// Its tier: 0 is primary, 1 is backup.
@@ -59,7 +59,7 @@ struct ServerSlot {
     /// The names of the service and of the slot, for the log.
     name: Arc<str>,
     /// `None` while the slot is vacant.
-    address: Option<SocketAddr>,
+    address: Option<Endpoint>,
     /// The version with which this server came: tells its connections from those of its predecessor.
     generation: u64,
     /// What watches its attempts, if anything does.
@@ -94,7 +94,7 @@ impl ServerSet {
     pub(super) fn new(servers: &[ServerOptions], options: SetOptions, now: Instant) -> Self {
         let watch = options.watch;
         let members = servers.iter().map(|server| Member {
-            identity: identity(server.address),
+            identity: identity(server.address.as_ref()),
             state: Arc::new(ServerState::new()),
             weight: server.weight,
             tier: server.tier,
@@ -105,7 +105,7 @@ impl ServerSet {
         let slots = servers.iter().zip(&members).map(|(server, member)| {
             let name = format!("{}/{}", options.service, server.name).into();
             ServerSlot {
-                address: server.address,
+                address: server.address.clone(),
                 generation: 0,
                 watch: watch.begin(now, &name, member),
                 name,
@@ -127,11 +127,11 @@ impl ServerSet {
             let (Some(member), Some(slot)) = (members.get_mut(index), slots.get_mut(index)) else {
                 continue;
             };
-            let address = joined.map(|joined| joined.address);
+            let address = joined.map(|joined| Endpoint::Tcp(joined.address));
             if let Some(joined) = joined {
                 (member.weight, member.tier) = (joined.weight, joined.tier);
                 if slot.address != address {
-                    member.identity = identity(address);
+                    member.identity = identity(address.as_ref());
                     member.state = Arc::new(ServerState::new());
                     if is_warm {
                         member.state.join(now);
@@ -144,7 +144,7 @@ impl ServerSet {
                     member.max_requests = limit;
                 }
                 let watch = self.options.watch;
-                slot.watch = address.and_then(|_| watch.begin(now, &slot.name, member));
+                slot.watch = (address.as_ref()).and_then(|_| watch.begin(now, &slot.name, member));
                 (slot.address, slot.generation) = (address, version);
             }
         }
@@ -230,14 +230,14 @@ impl ServerSet {
 
     /// A server's address; `None` if its slot is vacant.
     #[must_use]
-    pub fn address(&self, index: u32) -> Option<SocketAddr> {
-        self.slots.get(index as usize)?.address
+    pub fn address(&self, index: u32) -> Option<&Endpoint> {
+        self.slots.get(index as usize)?.address.as_ref()
     }
 
     /// The address of the first server that has one.
     #[must_use]
-    pub fn first_address(&self) -> Option<SocketAddr> {
-        self.slots.iter().find_map(|slot| slot.address)
+    pub fn first_address(&self) -> Option<&Endpoint> {
+        self.slots.iter().find_map(|slot| slot.address.as_ref())
     }
 
     /// What watches a server's attempts, if anything does.
@@ -267,10 +267,8 @@ impl ServerSet {
     }
 }
 
-fn identity(address: Option<SocketAddr>) -> Arc<str> {
-    address
-        .map_or_else(String::new, |address| address.to_string())
-        .into()
+fn identity(address: Option<&Endpoint>) -> Arc<str> {
+    address.map_or_else(String::new, Endpoint::to_string).into()
 }
 
 #[cfg(test)]
@@ -283,7 +281,7 @@ mod tests {
     fn set(addresses: &[Option<u16>]) -> ServerSet {
         let options = options(0);
         let with_port = |port: &Option<u16>| ServerOptions {
-            address: port.map(at),
+            address: port.map(|port| at(port).into()),
             ..server(0)
         };
         let servers: Vec<_> = addresses.iter().map(with_port).collect();

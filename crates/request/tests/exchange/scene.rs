@@ -106,7 +106,7 @@ impl<'a> Scene<'a> {
             rate: None,
             head: &facts,
             shape: facts.shape(),
-            peer: facts.peer,
+            peer: Some(facts.peer),
             is_upgrade: false,
             at: self.now,
         };

@@ -324,7 +324,7 @@ impl<'a> World<'a> {
             rate: facts.route.and_then(|place| self.limiters[place].as_ref()),
             head: &facts,
             shape: facts.shape(),
-            peer: facts.peer,
+            peer: Some(facts.peer),
             is_upgrade: facts.is_upgrade,
             at: self.now,
         };

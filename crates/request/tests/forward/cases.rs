@@ -1,6 +1,8 @@
 //! What the header policy does to heads, whatever protocol carries them: a table that each protocol's tests run.
 
-use evenkeel_core::ServiceId;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use evenkeel_core::{Endpoint, ServiceId};
 use evenkeel_request::forward::{ForwardedRequest, ForwardedResponse, HeaderEdits, ResponseWriter};
 use evenkeel_request::headers::{HeaderValue, Side};
 use evenkeel_request::route::{PathRule, Route, Target, Template};
@@ -42,14 +44,16 @@ pub(crate) struct Changes {
 
 pub(crate) const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const CLIENT: &[u8] = b"192.0.2.7";
+static SERVER: Endpoint =
+    Endpoint::Tcp(SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9001)));
 
 impl Changes {
     pub(crate) fn request(&self) -> ForwardedRequest<'_> {
         ForwardedRequest {
-            client_address: CLIENT,
+            client_address: Some(CLIENT),
             scheme: "http",
             id: RequestId::new(1, 2),
-            server: "127.0.0.1:9001".parse().ok(),
+            server: Some(&SERVER),
             service: "shop",
             route: self.route.as_ref(),
             edits: HeaderEdits::of_request(&self.service, self.route.as_ref(), self.deadline),
@@ -59,7 +63,7 @@ impl Changes {
 
     pub(crate) fn response(&self) -> ForwardedResponse<'_> {
         ForwardedResponse {
-            client_address: CLIENT,
+            client_address: Some(CLIENT),
             id: RequestId::new(1, 2),
             service: "shop",
             server: "one",

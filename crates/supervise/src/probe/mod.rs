@@ -6,11 +6,10 @@ mod schedule;
 mod send;
 mod owner;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evenkeel_core::metric::Counter;
-use evenkeel_core::{Instant, Observation, ProbeOutcome, Random, ServerId, Signal};
+use evenkeel_core::{Endpoint, Instant, Observation, ProbeOutcome, Random, ServerId, Signal};
 use evenkeel_fault::contract::ProbePace;
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::{Clock, Tasks};
@@ -44,7 +43,7 @@ impl ProbeScheduler {
         (clock, tasks): (Clock, &Tasks),
         signals: mpsc::Sender<Signal>,
         owners: Arc<Owners>,
-        servers: impl Iterator<Item = (ServerId, Option<SocketAddr>, Arc<ProbeOptions>, bool)>,
+        servers: impl Iterator<Item = (ServerId, Option<Endpoint>, Arc<ProbeOptions>, bool)>,
     ) -> Self {
         let mut schedule = ProbeSchedule::new();
         let servers = servers.map(|(server, address, options, is_child)| {
@@ -118,13 +117,13 @@ impl ProbeScheduler {
     }
 
     /// The slot has another server, or none. A probe in flight concerns the old one, and is ignored.
-    pub(crate) fn set_address(&self, slot: u32, address: Option<SocketAddr>) {
+    pub(crate) fn set_address(&self, slot: u32, address: Option<Endpoint>) {
         self.schedule().set_address(slot, address, self.clock.now());
         self.changed.notify_one();
     }
 
     /// The address of the server in this slot.
-    pub(crate) fn address(&self, slot: u32) -> Option<SocketAddr> {
+    pub(crate) fn address(&self, slot: u32) -> Option<Endpoint> {
         self.schedule().address(slot)
     }
 
@@ -143,10 +142,10 @@ impl ProbeScheduler {
         };
         let (this, due) = (&under_way.rounds, &under_way.due);
         let options = &due.options;
-        let sent = send(due.address, &options.kind, options.timeout, this.clock);
+        let sent = send(&due.address, &options.kind, options.timeout, this.clock);
         let (outcome, latency) = sent.await;
         let (server, counters) = &this.servers[due.slot as usize];
-        let outcome = judge(&this.owners, *server, due.address, outcome).await;
+        let outcome = judge(&this.owners, *server, &due.address, outcome).await;
         let at = this.clock.now();
         // Reported before the next one can become due, so that reports stay in order.
         let same = this.schedule().is_same(due);
@@ -192,7 +191,7 @@ impl Drop for ProbeInFlight {
 pub(crate) async fn judge(
     owners: &Owners,
     server: ServerId,
-    address: SocketAddr,
+    address: &Endpoint,
     outcome: ProbeOutcome,
 ) -> ProbeOutcome {
     match outcome {

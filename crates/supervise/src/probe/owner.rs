@@ -2,11 +2,10 @@
 //! each probe.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_core::{Instant, ServerId};
+use evenkeel_core::{Endpoint, Instant, ServerId};
 use evenkeel_runtime::Clock;
 
 use crate::children::Children;
@@ -45,15 +44,17 @@ impl Owners {
     pub(crate) async fn survey(
         &self,
         server: ServerId,
-        address: SocketAddr,
+        address: &Endpoint,
     ) -> Option<ListeningSockets> {
         let subject = self.children.subject(server)?;
-        let looked = tokio::task::spawn_blocking(move || listener::survey(address, Some(&subject)));
+        let address = address.clone();
+        let looked =
+            tokio::task::spawn_blocking(move || listener::survey(&address, Some(&subject)));
         looked.await.ok().flatten()
     }
 
     /// The process that answers at a server's address. Determined only for running children.
-    pub(crate) async fn listener(&self, server: ServerId, address: SocketAddr) -> SocketOwner {
+    pub(crate) async fn listener(&self, server: ServerId, address: &Endpoint) -> SocketOwner {
         let Some(subject) = self.children.subject(server) else {
             return SocketOwner::Accepted;
         };
@@ -64,7 +65,8 @@ impl Owners {
                 return known.listener.clone();
             }
         }
-        let looked = tokio::task::spawn_blocking(move || listener::look(address, &subject));
+        let at = address.clone();
+        let looked = tokio::task::spawn_blocking(move || listener::look(&at, &subject));
         // A look that failed says nothing against the server.
         let listener = looked.await.unwrap_or(SocketOwner::Accepted);
         let known = CachedOwner {
@@ -78,11 +80,14 @@ impl Owners {
             && is_news
         {
             self.children.with_names(server, |service, name| {
+                let place = match address {
+                    Endpoint::Tcp(address) => format!("port {}", address.port()),
+                    Endpoint::Unix(path) => format!("socket {}", path.display()),
+                };
                 tracing::warn!(
                     service,
                     server = name,
-                    "{who} listens on its port {}: the server gets no traffic",
-                    address.port()
+                    "{who} listens on its {place}: the server gets no traffic"
                 );
             });
         }

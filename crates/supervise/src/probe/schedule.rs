@@ -5,11 +5,10 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_core::{Instant, Random};
+use evenkeel_core::{Endpoint, Instant, Random};
 use evenkeel_fault::contract::ProbePace;
 use evenkeel_fault::policy::ProbeOptions;
 
@@ -33,7 +32,7 @@ pub(crate) struct ProbeSchedule {
 struct ProbeEntry {
     options: Arc<ProbeOptions>,
     /// Its address; it is not probed without one.
-    address: Option<SocketAddr>,
+    address: Option<Endpoint>,
     pace: ProbePace,
     due: Instant,
     stamp: u32,
@@ -51,7 +50,7 @@ struct ProbeEntry {
 #[derive(Debug, Clone)]
 pub(crate) struct DueProbe {
     pub(crate) slot: u32,
-    pub(crate) address: SocketAddr,
+    pub(crate) address: Endpoint,
     pub(crate) options: Arc<ProbeOptions>,
     generation: u32,
     epoch: u32,
@@ -73,7 +72,7 @@ impl ProbeSchedule {
     pub(crate) fn add(
         &mut self,
         options: Arc<ProbeOptions>,
-        address: Option<SocketAddr>,
+        address: Option<Endpoint>,
         runs: bool,
     ) {
         self.entries.push(ProbeEntry {
@@ -128,7 +127,7 @@ impl ProbeSchedule {
             }
             self.due.pop();
             let entry = &mut self.entries[slot as usize];
-            if let Some(address) = entry.address.filter(|_| entry.stamp == stamp) {
+            if let Some(address) = entry.address.clone().filter(|_| entry.stamp == stamp) {
                 (entry.busy, entry.again) = (true, false);
                 return Some(DueProbe {
                     slot,
@@ -166,8 +165,8 @@ impl ProbeSchedule {
     }
 
     /// The server's address.
-    pub(crate) fn address(&self, slot: u32) -> Option<SocketAddr> {
-        self.entries.get(slot as usize)?.address
+    pub(crate) fn address(&self, slot: u32) -> Option<Endpoint> {
+        self.entries.get(slot as usize)?.address.clone()
     }
 
     /// A new pace takes effect at once; under verification the first probe comes at once.
@@ -191,7 +190,7 @@ impl ProbeSchedule {
     }
 
     /// The slot has another server, or none.
-    pub(crate) fn set_address(&mut self, slot: u32, address: Option<SocketAddr>, now: Instant) {
+    pub(crate) fn set_address(&mut self, slot: u32, address: Option<Endpoint>, now: Instant) {
         if let Some(entry) = self.entries.get_mut(slot as usize) {
             entry.address = address;
             entry.generation = entry.generation.wrapping_add(1);
@@ -264,7 +263,7 @@ mod tests {
     fn schedule(servers: u8) -> ProbeSchedule {
         let mut schedule = ProbeSchedule::new();
         for host in 0..servers {
-            let address = SocketAddr::from(([127, 0, 0, host], 80));
+            let address = Endpoint::from(([127, 0, 0, host], 80));
             schedule.add(options(), Some(address), true);
         }
         schedule
@@ -292,11 +291,7 @@ mod tests {
     fn probes_of_many_servers_spread_over_the_interval_and_stay_spread() {
         let mut schedule = ProbeSchedule::new();
         for _ in 0..10_000 {
-            schedule.add(
-                options(),
-                Some(SocketAddr::from(([127, 0, 0, 1], 80))),
-                true,
-            );
+            schedule.add(options(), Some(Endpoint::from(([127, 0, 0, 1], 80))), true);
         }
         schedule.begin(at(0), Random::seeded(7));
         let begun = run(&mut schedule, 20_000, 1);
@@ -412,12 +407,15 @@ mod tests {
         let mut schedule = schedule(1);
         schedule.begin(at(0), Random::seeded(7));
         let due = schedule.take(at(2_000)).expect("the first");
-        let next = SocketAddr::from(([127, 0, 0, 9], 80));
-        schedule.set_address(0, Some(next), at(2_100));
+        let next = Endpoint::from(([127, 0, 0, 9], 80));
+        schedule.set_address(0, Some(next.clone()), at(2_100));
         assert!(!schedule.is_same(&due));
         schedule.ended(&due, at(2_000), at(2_200));
         let due = schedule.take(at(2_200)).expect("at once");
-        assert_eq!((due.address, schedule.address(0)), (next, Some(next)));
+        assert_eq!(
+            (Some(&due.address), schedule.address(0)),
+            (Some(&next), Some(next.clone()))
+        );
         schedule.set_address(0, None, at(2_300));
         schedule.ended(&due, at(2_200), at(2_400));
         assert!(schedule.take(at(90_000)).is_none(), "nobody is there");
@@ -426,11 +424,7 @@ mod tests {
     #[test]
     fn a_process_is_probed_while_it_runs_and_at_once_when_it_starts() {
         let mut schedule = ProbeSchedule::new();
-        schedule.add(
-            options(),
-            Some(SocketAddr::from(([127, 0, 0, 1], 80))),
-            false,
-        );
+        schedule.add(options(), Some(Endpoint::from(([127, 0, 0, 1], 80))), false);
         schedule.begin(at(0), Random::seeded(7));
         assert!(schedule.take(at(50_000)).is_none());
         schedule.set_running(0, true, at(50_000));

@@ -1,12 +1,11 @@
 //! One probe: a connection, and for HTTP a request, within one timeout.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::{
     ClientDeadlines, ClientError, ClientRequest, ClientResponse, Stream, outcome_of, send_request,
 };
-use evenkeel_core::{Outcome, ProbeOutcome};
+use evenkeel_core::{Endpoint, Outcome, ProbeOutcome};
 use evenkeel_fault::policy::ProbeKind;
 use evenkeel_runtime::Clock;
 
@@ -16,14 +15,14 @@ const BODY_TIME: Duration = Duration::from_secs(2);
 
 /// Sends one probe; how it ended and how long it took.
 pub(crate) async fn send(
-    address: SocketAddr,
+    address: &Endpoint,
     kind: &ProbeKind,
     timeout: Duration,
     clock: Clock,
 ) -> (ProbeOutcome, Duration) {
     let started = clock.now();
     let outcome = match kind {
-        ProbeKind::Tcp => match Stream::connect(&address.into(), timeout).await {
+        ProbeKind::Tcp => match Stream::connect(address, timeout).await {
             Ok(_) => ProbeOutcome::Passed,
             Err(error) => probe_outcome(outcome_of(&error), ANY),
         },
@@ -49,7 +48,7 @@ const ANY: (u16, u16) = (100, 599);
 
 /// Asks, and reads the head of the answer, all within `timeout`.
 async fn get(
-    address: SocketAddr,
+    address: &Endpoint,
     (path, host): (&str, &str),
     timeout: Duration,
     clock: Clock,
@@ -66,7 +65,7 @@ async fn get(
         head: timeout,
         body: timeout + BODY_TIME,
     };
-    send_request(&address.into(), &request, deadlines, clock).await
+    send_request(address, &request, deadlines, clock).await
 }
 
 /// What a probe says about the server: blame was decided as for requests, and a failure that is not the server's says
@@ -134,7 +133,13 @@ mod tests {
             host: host.map(str::to_owned),
             expect: (200, 399),
         };
-        let (outcome, _) = send(address, &kind, Duration::from_secs(60), Clock::start()).await;
+        let (outcome, _) = send(
+            &address.into(),
+            &kind,
+            Duration::from_secs(60),
+            Clock::start(),
+        )
+        .await;
         let (asked, ended) = server.await.unwrap();
         (outcome, asked, ended)
     }

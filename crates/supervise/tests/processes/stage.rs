@@ -115,6 +115,7 @@ pub(super) fn plan(text: &str) -> Plan {
         cores: 1,
         descriptors: 65_536,
         resolver: &|_| Err("no names here".to_owned()),
+        socket: &|_, _| Ok(()),
     };
     evenkeel_config::load(text, "test.toml", &around)
         .unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"))

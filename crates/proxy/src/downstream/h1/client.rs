@@ -4,16 +4,16 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use evenkeel_config::plan::ListenerLimits;
+use evenkeel_connect::Stream;
 use evenkeel_core::Instant;
 use evenkeel_http1::{HeadError, Limits, Parsed, head_end};
 use tokio::io::AsyncWrite as _;
-use tokio::net::TcpStream;
 
 use crate::downstream::address::AddressText;
 use crate::downstream::io::{TunnelEnd, poll_fill};
@@ -33,12 +33,13 @@ const LINGER_BYTES: usize = 64 * 1024 * 1024;
 /// A client's connection.
 #[derive(Debug)]
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) buffer: Buffer,
     pub(crate) timer: Timer,
     /// Tells when it is gone, while its request waits for something else.
     pub(crate) watched: WatchedClient,
-    pub(crate) peer: IpAddr,
+    /// Its address; `None` if it came over a Unix domain socket.
+    pub(crate) peer: Option<IpAddr>,
     pub(crate) peer_text: AddressText,
     pub(crate) listener: usize,
     /// The last look at the clock, at most one request ago.
@@ -81,8 +82,8 @@ impl Client {
     pub(crate) fn new(
         worker: &Worker,
         listener: usize,
-        stream: TcpStream,
-        peer: SocketAddr,
+        stream: Stream,
+        peer: Option<IpAddr>,
     ) -> Self {
         let watched = worker.watcher.watch(&stream);
         Self {
@@ -90,8 +91,8 @@ impl Client {
             buffer: Buffer::default(),
             timer: worker.timers.timer(),
             watched,
-            peer: peer.ip(),
-            peer_text: AddressText::of(peer.ip()),
+            peer,
+            peer_text: AddressText::of(peer),
             listener,
             latest: worker.clock.now(),
         }
@@ -192,7 +193,7 @@ impl Client {
     }
 
     /// The client's side of a tunnel.
-    pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, TcpStream> {
+    pub(crate) const fn tunnel_end(&mut self) -> TunnelEnd<'_, Stream> {
         TunnelEnd {
             stream: &mut self.stream,
             incoming: &mut self.buffer,
@@ -200,11 +201,9 @@ impl Client {
     }
 
     /// The client sees a reset when this is closed: where only the end of the connection tells the end of an answer, a plain
-    /// one would say that it is whole.
+    /// one would say that it is whole. A Unix domain socket knows no reset.
     pub(crate) fn reset_on_close(&self) {
-        let socket = socket2::SockRef::from(&self.stream);
-        // Without it the client cannot tell; nothing else depends on it.
-        socket.set_linger(Some(Duration::ZERO)).ok();
+        self.stream.reset_on_close();
     }
 
     /// Reads what the client still sends, and closes.

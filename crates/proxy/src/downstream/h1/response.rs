@@ -4,10 +4,10 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use evenkeel_connect::Stream;
 use evenkeel_core::blame::{EndEvent, Peer, TimeLimit};
 use evenkeel_http1::{Framing, RequestHead, ResponseHead, Version};
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use super::body::RequestBody;
 use super::client::{Client, Persist};
@@ -49,7 +49,7 @@ impl ResponseForm {
 
 /// Where a response is written: first what is pending (its head, and what was appended to it), then its body as it arrives.
 #[derive(Debug)]
-pub(crate) struct ResponseSink<'a, W = TcpStream> {
+pub(crate) struct ResponseSink<'a, W = Stream> {
     stream: &'a mut W,
     pending: &'a mut Vec<u8>,
     /// Bytes of `pending` that were written.

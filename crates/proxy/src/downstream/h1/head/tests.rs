@@ -8,11 +8,13 @@ mod list;
 
 use std::fmt::Write as _;
 
+use evenkeel_core::Endpoint;
 use evenkeel_http1::{Field, Limits, Method, Parsed, RequestHead, ResponseHead, Version};
 use evenkeel_request::forward::write_interim as write_interim_by_policy;
+use evenkeel_request::headers::Side;
 use proptest::prelude::*;
 
-use self::cases::{Changes, DATE, REQUESTS, RESPONSES};
+use self::cases::{Changes, DATE, REQUESTS, RESPONSES, value};
 use self::list::{ListRequest, ListResponse, ListWriter};
 use super::view::{H1Request, H1Response};
 use super::*;
@@ -86,16 +88,35 @@ fn a_request_without_host_gets_the_server_as_host() {
     let text = "GET / HTTP/1.0\r\n\r\n";
     let head = parsed_request(text).expect("a request");
     let changes = Changes::default();
-    let mut request = changes.request();
     for (server, host) in [
         ("[2001:db8::1]:81", "[2001:db8::1]:81"),
         ("[fe80::1%3]:81", "[fe80::1]:81"),
+        ("unix:/run/shop.sock", "localhost"),
     ] {
-        request.server = server.parse().ok();
+        let server: Endpoint = server.parse().expect("an address");
+        let mut request = changes.request();
+        request.server = Some(&server);
         write_request(&mut out, &head, text.as_bytes(), &request);
         let out = String::from_utf8_lossy(&out);
         assert!(out.contains(&format!("host: {host}\r\n")), "{out}");
     }
+}
+
+/// Applications read what stands in `X-Forwarded-For` as an IP address.
+#[test]
+fn a_client_without_an_address_is_not_forwarded() {
+    let mut out = Vec::new();
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1\r\n\r\n";
+    let head = parsed_request(text).expect("a request");
+    let mut changes = Changes::default();
+    let value = value("from {client.address}", Side::Request);
+    changes.service.set("X-From", value);
+    let mut request = changes.request();
+    request.client_address = None;
+    write_request(&mut out, &head, text.as_bytes(), &request);
+    let out = String::from_utf8_lossy(&out).to_lowercase();
+    assert!(!out.contains("x-forwarded-for"), "{out}");
+    assert!(out.contains("x-from: from unix\r\n"), "{out}");
 }
 
 #[test]
