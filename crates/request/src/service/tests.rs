@@ -13,6 +13,7 @@ use super::*;
 /// The server with this index, with nothing else configured.
 pub(crate) fn server(index: u16) -> ServerOptions {
     ServerOptions {
+        index: index.into(),
         name: format!("a-{index}"),
         address: Some(([127, 0, 0, 1], index + 1).into()),
         weight: 1,

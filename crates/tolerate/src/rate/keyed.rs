@@ -16,7 +16,7 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 
 use super::scale::BucketScale;
-use super::{KeyedRateOptions, RateCounts};
+use super::{KeyedRateOptions, RateCounts, RateOptions};
 
 /// Entries in a set.
 const WAYS: usize = 16;
@@ -64,6 +64,27 @@ impl<K: ?Sized> KeyedRate<K> {
             taken: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             displaced: AtomicU64::new(0),
+            keys: PhantomData,
+        }
+    }
+
+    /// The same tokens, or the same debt, of each key under another rate. What is taken from the old one afterwards is not known to it.
+    #[must_use]
+    pub fn continued(&self, rate: RateOptions, now: Instant) -> Self {
+        let next = BucketScale::new(rate);
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let carry = |entry: &KeyBucket| KeyBucket {
+            key: AtomicU64::new(load(&entry.key)),
+            spent: AtomicU64::new(self.scale.rescaled(load(&entry.spent), &next, now)),
+        };
+        let sets = self.sets.iter();
+        Self {
+            sets: sets.map(|set| set.each_ref().map(carry)).collect(),
+            scale: next,
+            seed: self.seed,
+            taken: AtomicU64::new(load(&self.taken)),
+            refused: AtomicU64::new(load(&self.refused)),
+            displaced: AtomicU64::new(load(&self.displaced)),
             keys: PhantomData,
         }
     }
