@@ -236,3 +236,26 @@ pub(crate) fn is_failure(place: usize) -> bool {
         "success" | "stale-connection" | "stream-refused" | "cancelled" | "local-error" | "rescued"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_grows_and_what_it_has_stays() {
+        let counters = ServiceCounters::new(3);
+        let places = [0, 2, 3, 34, 35, 98, 99, 70_000];
+        for place in places {
+            assert!(counters.server_if_used(place).is_none(), "{place}");
+            counters.server(place as u32).reused.add(place as u64 + 1);
+        }
+        for place in places {
+            let used = counters.server_if_used(place).expect("it is used");
+            assert_eq!(used.reused.value(), place as u64 + 1);
+        }
+        counters.reset_server(98);
+        let reused = |place| counters.server_if_used(place).map(|it| it.reused.value());
+        assert_eq!((reused(98), reused(99)), (Some(0), Some(100)));
+        assert!(counters.server_if_used(u32::MAX as usize).is_none());
+    }
+}

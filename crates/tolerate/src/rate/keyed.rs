@@ -156,3 +156,25 @@ impl<K: Hash + ?Sized> KeyedRate<K> {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_their_debts_under_another_rate() {
+        let rate = |per_second, burst| RateOptions { per_second, burst };
+        let options = KeyedRateOptions {
+            rate: rate(1.0, 2),
+            ..KeyedRateOptions::default()
+        };
+        let (before, now) = (KeyedRate::<u64>::new(options, 1), Instant::from_millis(500));
+        while before.take(&1, now).is_ok() {}
+        let after = before.continued(rate(10.0, 5), now);
+        assert!(after.take(&1, now).is_err());
+        let passed = (0..9).filter(|_| after.take(&2, now).is_ok()).count();
+        assert_eq!(passed, 5);
+        let later = now + Duration::from_millis(100);
+        assert!(after.take(&1, later).is_ok() && after.take(&1, later).is_err());
+    }
+}
