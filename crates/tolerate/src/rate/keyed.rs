@@ -73,9 +73,16 @@ impl<K: ?Sized> KeyedRate<K> {
     pub fn continued(&self, rate: RateOptions, now: Instant) -> Self {
         let next = BucketScale::new(rate);
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        let carry = |entry: &KeyBucket| KeyBucket {
-            key: AtomicU64::new(load(&entry.key)),
-            spent: AtomicU64::new(self.scale.rescaled(load(&entry.spent), &next, now)),
+        let carry = |entry: &KeyBucket| {
+            // An entry that was never used is a full bucket under any rate.
+            let spent = match load(&entry.spent) {
+                0 => 0,
+                spent => self.scale.rescaled(spent, &next, now),
+            };
+            KeyBucket {
+                key: AtomicU64::new(load(&entry.key)),
+                spent: AtomicU64::new(spent),
+            }
         };
         let sets = self.sets.iter();
         Self {
