@@ -265,6 +265,29 @@ fn a_removed_listener_closes_after_its_requests() {
     rig.settle();
 }
 
+/// Its task has panicked and is not yet started again, so the client waits in the queue of the socket.
+#[test]
+fn a_client_that_was_not_accepted_yet_is_served_when_its_listener_is_removed() {
+    let (a, _) = always(OK);
+    let rig = Reloaded::of(&shop(&[a], ""));
+    let web = rig.listener("web");
+    let state = rig.rig.proxy().state();
+    state.tasks().inject_panic("accept");
+    let restarts = state.tasks().restarts("accept");
+    rig.rig.wait_for(|_| restarts.value() == 1);
+    let mut client = Client::connect(web);
+    client.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    rig.reload(&shop(&[a], "").replace(
+        "[listen.web]\naddress = \"127.0.0.1:0\"",
+        "[listen.front]\naddress = \"127.0.0.2:0\"",
+    ));
+    let response = client.response();
+    assert_eq!(response.status, 200);
+    assert!(client.rest().is_empty());
+    assert!(TcpStream::connect(web).is_err());
+    assert_eq!(rig.rig.client().get("/").status, 200);
+}
+
 #[test]
 fn a_listener_comes_and_another_one_takes_over_the_sockets_of_one_that_goes() {
     let (a, _) = always(OK);

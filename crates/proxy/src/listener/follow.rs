@@ -16,6 +16,9 @@ use crate::worker::open_listener::OpenListener;
 /// Between two attempts to accept on a listener for which there was no descriptor.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// For so long the first request of a client is waited for that connected to a listener just before it was removed.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// The accepting tasks of a worker.
 #[derive(Debug)]
 pub(crate) struct AcceptTasks {
@@ -127,7 +130,15 @@ impl Accepting {
         while let Ok((stream, peer)) = self.socket.accept() {
             let ready = stream.set_nonblocking(true);
             if let Ok(stream) = ready.and_then(|()| TcpStream::from_std(stream)) {
-                begin(worker, &self.listener, stream, peer);
+                let (worker, listener) = (Rc::clone(worker), Rc::clone(&self.listener));
+                tokio::task::spawn_local(async move {
+                    let end = worker.clock.now() + FIRST_REQUEST;
+                    tokio::select! {
+                        _ = stream.readable() => {}
+                        () = worker.clock.sleep_until(end) => {}
+                    }
+                    begin(&worker, &listener, stream, peer);
+                });
             }
         }
     }

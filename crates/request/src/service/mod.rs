@@ -95,7 +95,7 @@ impl Service {
     /// A service at `now`; what is random in it is seeded by `random`.
     #[must_use]
     pub fn new(options: ServiceOptions, now: Instant, random: &mut Random) -> Self {
-        let set = ServerSet::new(&options.servers, options.of_set(), now);
+        let set = ServerSet::new(&options.servers, &options.of_set(), now);
         let hashes = options.balance.policy.hashes();
         let held = Arc::<HoldState>::default();
         let state = Arc::clone(&held);

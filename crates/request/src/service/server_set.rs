@@ -95,7 +95,7 @@ impl Deref for CachedServerSet {
 }
 
 impl ServerSet {
-    pub(super) fn new(servers: &[ServerOptions], options: SetOptions, now: Instant) -> Self {
+    pub(super) fn new(servers: &[ServerOptions], options: &SetOptions, now: Instant) -> Self {
         let none = Self::build(0, Vec::new(), Vec::new(), Arc::new(options.clone()));
         let (members, slots) = none.reconfigured_slots(servers, (options.watch, 0), now);
         Self::build(0, members, slots, none.options)
@@ -433,7 +433,7 @@ mod tests {
             sticky: None,
             watch: options.watch,
         };
-        ServerSet::new(&servers, options, Instant::ZERO)
+        ServerSet::new(&servers, &options, Instant::ZERO)
     }
 
     fn at(port: u16) -> SocketAddr {

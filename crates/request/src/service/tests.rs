@@ -160,7 +160,10 @@ fn servers_keep_their_slots_and_their_states() {
         options.servers.push(server(5));
     });
     let servers = third.servers();
-    assert_eq!([1, 2, 5].map(|index| servers.name(index)), ["b", "a-2", "a-5"]);
+    assert_eq!(
+        [1, 2, 5].map(|index| servers.name(index)),
+        ["b", "a-2", "a-5"]
+    );
     assert!(Arc::ptr_eq(&states[0], &state(&third, 0)));
     assert!(!Arc::ptr_eq(&states[1], &state(&third, 1)));
     assert!(!Arc::ptr_eq(&states[2], &state(&third, 2)), "elsewhere");
@@ -220,7 +223,10 @@ fn what_watches_a_server_takes_new_options() {
     (0..2).for_each(|_| fail());
     let third = next(&second, breaker(3));
     fail();
-    assert!(!state(&third, 0).standing(now).is_usable(), "the third failure opens it");
+    assert!(
+        !state(&third, 0).standing(now).is_usable(),
+        "the third failure opens it"
+    );
     let last = next(&third, |options| options.servers.truncate(1));
     assert!(state(&last, 0).standing(now).is_usable());
     assert_eq!(limit(&last), Some(7));
@@ -235,18 +241,28 @@ fn a_queue_and_a_budget_take_new_options_at_once() {
     let now = Instant::from_millis(5);
     let enter = |service: &Service| {
         let end = now + Duration::from_secs(60);
-        let waiting = service.queue.enter(now, Class::Critical, end, Duration::ZERO);
+        let waiting = service
+            .queue
+            .enter(now, Class::Critical, end, Duration::ZERO);
         waiting.is_some()
     };
     while service.budget().try_spend(now) {}
-    let waiting = service.queue.enter(now, Class::Critical, Instant::NEVER, Duration::ZERO);
+    let waiting = service
+        .queue
+        .enter(now, Class::Critical, Instant::NEVER, Duration::ZERO);
     let second = next(&service, |options| {
         options.queue.length = 1;
         options.policies.retry.budget.burst = 3.0;
     });
-    assert!(!enter(&second) && !enter(&service), "both have the same queue");
+    assert!(
+        !enter(&second) && !enter(&service),
+        "both have the same queue"
+    );
     assert_eq!(second.waiting(), 1);
-    assert!(second.budget().balance(now) < 1.0, "what was spent is spent");
+    assert!(
+        second.budget().balance(now) < 1.0,
+        "what was spent is spent"
+    );
     drop(waiting);
     assert!(enter(&second));
 }
