@@ -13,6 +13,7 @@ mod background;
 mod stats;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -20,8 +21,9 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use evenkeel_config::Plan;
+use evenkeel_config::change::{ServerPlanChange, ServiceChange};
 use evenkeel_config::plan::ListenerPlan;
+use evenkeel_config::{Changes, Plan};
 use evenkeel_core::ServiceId;
 use evenkeel_runtime::Clock;
 use tokio::sync::watch;
@@ -150,8 +152,10 @@ impl Proxy {
     ///
     /// # Errors
     /// If the address of a new listener is taken or not allowed; nothing is changed then.
-    pub fn apply(&self, plan: &Plan, changes: &[ServiceId]) -> Result<(), StartError> {
-        let has_changed = |id| changes.contains(&id);
+    pub fn apply(&self, plan: &Plan, changes: &Changes) -> Result<(), StartError> {
+        let changed = changes.services.iter().filter_map(changed_service);
+        let changed: BTreeSet<ServiceId> = changed.collect();
+        let has_changed = |id| changed.contains(&id);
         self.state.publish(plan, &has_changed, |before| {
             open_new(&self.state, plan, before)
         })
@@ -196,6 +200,20 @@ impl Proxy {
         }
         self.is_drained()
     }
+}
+
+/// The service of which this changes something that requests go by.
+fn changed_service(change: &ServiceChange) -> Option<ServiceId> {
+    let ServiceChange::Changed(difference) = change else {
+        return None;
+    };
+    let is_of_requests = |change: &ServerPlanChange| match change {
+        ServerPlanChange::Added { .. } | ServerPlanChange::Removed { .. } => true,
+        ServerPlanChange::Changed { what, .. } => what.address || what.weight || what.limits,
+    };
+    let differs =
+        difference.settings || difference.discover || difference.servers.iter().any(is_of_requests);
+    differs.then_some(difference.plan.id)
 }
 
 fn open(listener: &ListenerPlan, workers: usize) -> Result<ListenerSockets, StartError> {

@@ -10,7 +10,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Client, Connection, Rig, Seen, always, counter, plan, server, still_open_after};
-use evenkeel_config::Plan;
+use evenkeel_config::change::{ServiceChange, ServiceDifference};
+use evenkeel_config::plan::ServicePlan;
+use evenkeel_config::{Changes, Plan};
 use evenkeel_core::ServiceId;
 use evenkeel_proxy::{ServiceEntry, StartError};
 
@@ -36,16 +38,24 @@ impl Reloaded {
 
     fn try_reload(&self, text: &str) -> Result<(), StartError> {
         let next = plan(text);
-        let before = self.plan.borrow();
-        let differs = |id: &u32| {
-            let of = |plan: &Plan| format!("{:?}", plan.services.get(*id as usize));
-            of(&before) != of(&next)
-        };
-        let changed: Vec<ServiceId> = (0..64).filter(differs).map(ServiceId).collect();
-        drop(before);
-        self.rig.proxy().apply(&next, &changed)?;
+        let changes = self.changes(&next);
+        self.rig.proxy().apply(&next, &changes)?;
         *self.plan.borrow_mut() = next;
         Ok(())
+    }
+
+    /// The services that are in both plans and differ. Ids are places in the file here.
+    fn changes(&self, next: &Plan) -> Changes {
+        let before = self.plan.borrow();
+        let differs = |service: &&ServicePlan| {
+            let before = before.service(service.id);
+            before.is_some_and(|before| before != *service)
+        };
+        let changed = next.services.iter().filter(differs).map(changed);
+        Changes {
+            services: changed.collect(),
+            ..Changes::default()
+        }
     }
 
     fn listener(&self, name: &str) -> SocketAddr {
@@ -64,6 +74,17 @@ impl Reloaded {
         let is_settled = |rig: &Rig| rig.proxy().state().live_generations() == 1;
         self.rig.wait_for(is_settled);
     }
+}
+
+fn changed(plan: &ServicePlan) -> ServiceChange {
+    ServiceChange::Changed(Box::new(ServiceDifference {
+        plan: plan.clone(),
+        settings: true,
+        fault: false,
+        servers: Vec::new(),
+        server_order: false,
+        discover: false,
+    }))
 }
 
 /// One listener and one service with these servers; `more` is put after the service's servers.
@@ -397,7 +418,11 @@ fn reloads_of_many_servers_leave_nothing_behind() {
     let began = rig.rig.clock.now();
     for n in 0..200_u32 {
         next.services[0].servers[n as usize].weight = 2 + n;
-        let applied = rig.rig.proxy().apply(&next, &[ServiceId(0)]);
+        let changes = Changes {
+            services: vec![changed(&next.services[0])],
+            ..Changes::default()
+        };
+        let applied = rig.rig.proxy().apply(&next, &changes);
         applied.expect("no listener comes");
     }
     let took = (rig.rig.clock.now() - began) / 200;

@@ -85,12 +85,9 @@ impl ProxySnapshot {
     /// The next one, by `plan`. What its services share takes the options of the plan at once.
     pub(crate) fn next(&self, plan: &Plan, context: &mut SnapshotContext<'_>) -> Self {
         let mut services = Vec::new();
-        for (id, service) in with_ids(plan) {
-            put(
-                &mut services,
-                id.0,
-                Some(self.next_service(plan, (id, service), context)),
-            );
+        for service in &plan.services {
+            let entry = self.next_service(plan, service, context);
+            put(&mut services, service.id.0, Some(entry));
         }
         let routes = || plan.listeners.iter().flat_map(|listener| &listener.routes);
         let policies = || {
@@ -128,15 +125,15 @@ impl ProxySnapshot {
     fn next_service(
         &self,
         plan: &Plan,
-        (id, service): (ServiceId, &ServicePlan),
+        service: &ServicePlan,
         context: &mut SnapshotContext<'_>,
     ) -> Arc<ServiceEntry> {
         let parts = ServiceParts {
-            id,
             plan: service,
-            stale: stale_of(plan, (id, service)),
+            stale: stale_of(plan, service),
             now: context.now,
         };
+        let id = service.id;
         let before = self
             .service(id)
             .filter(|entry| entry.name() == service.name);
@@ -285,11 +282,6 @@ impl ProxySnapshot {
     }
 }
 
-/// The services with their ids.
-fn with_ids(plan: &Plan) -> impl Iterator<Item = (ServiceId, &ServicePlan)> {
-    (0..).map(ServiceId).zip(&plan.services)
-}
-
 /// Puts `value` at its place in a list that grows.
 fn put<T>(list: &mut Vec<Option<T>>, place: u32, value: Option<T>) {
     let place = place as usize;
@@ -298,11 +290,11 @@ fn put<T>(list: &mut Vec<Option<T>>, place: u32, value: Option<T>) {
 }
 
 /// How old answers of a service are kept: as it says itself, else as the first route says that leads to it.
-fn stale_of(plan: &Plan, (id, service): (ServiceId, &ServicePlan)) -> Option<StaleOptions> {
+fn stale_of(plan: &Plan, service: &ServicePlan) -> Option<StaleOptions> {
     let routes = (plan.listeners.iter()).flat_map(|listener| &listener.routes);
     let of_routes = routes
         .flat_map(|route| &route.policies)
-        .filter(|(to, _)| *to == id)
+        .filter(|(to, _)| *to == service.id)
         .map(|(_, policies)| policies);
     let mut all = std::iter::once(&service.policies).chain(of_routes);
     all.find_map(|policies| policies.fallback.as_ref()?.stale)
@@ -311,8 +303,9 @@ fn stale_of(plan: &Plan, (id, service): (ServiceId, &ServicePlan)) -> Option<Sta
 /// From where to where requests are copied, each pair once.
 fn mirror_pairs(plan: &Plan) -> Vec<(ServiceId, ServiceId)> {
     let mut pairs = Vec::new();
-    for (from, service) in with_ids(plan) {
-        pairs.extend(service.mirror.iter().map(|mirror| (from, mirror.to)));
+    for service in &plan.services {
+        let mirrors = service.mirror.iter();
+        pairs.extend(mirrors.map(|mirror| (service.id, mirror.to)));
     }
     for route in plan.listeners.iter().flat_map(|listener| &listener.routes) {
         let to = route.mirror.as_ref().map(|mirror| mirror.to);

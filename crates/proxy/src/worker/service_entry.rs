@@ -35,7 +35,6 @@ pub struct ServiceEntry {
 /// What a service is made of, beside its plan.
 #[derive(Debug)]
 pub(crate) struct ServiceParts<'p> {
-    pub(crate) id: ServiceId,
     pub(crate) plan: &'p ServicePlan,
     /// How old answers are kept, if they are.
     pub(crate) stale: Option<StaleOptions>,
@@ -81,7 +80,7 @@ impl ServiceEntry {
     ) -> Self {
         let plan = parts.plan;
         Self {
-            id: parts.id,
+            id: plan.id,
             service,
             stale,
             request_headers: plan.request_headers.clone(),
@@ -171,17 +170,15 @@ impl ServiceEntry {
 
 /// What a service of this plan is made of.
 fn options(plan: &ServicePlan) -> ServiceOptions {
-    let servers = (0..)
-        .zip(&plan.servers)
-        .map(|(index, server)| ServerOptions {
-            index,
-            name: server.name.clone(),
-            address: server.address,
-            weight: server.weight,
-            tier: server.tier,
-            near: server.near,
-            max_requests: server.max_requests,
-        });
+    let servers = plan.servers.iter().map(|server| ServerOptions {
+        index: server.index,
+        name: server.name.clone(),
+        address: server.address,
+        weight: server.weight,
+        tier: server.tier,
+        near: server.near,
+        max_requests: server.max_requests,
+    });
     ServiceOptions {
         name: plan.name.clone(),
         servers: servers.collect(),
