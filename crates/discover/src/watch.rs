@@ -91,7 +91,7 @@ impl Discovery {
         seed: u64,
     ) -> GroupWatch {
         let rules = MembershipRules {
-            slots: plan.slots,
+            slots: u32::try_from(plan.servers.len()).unwrap_or(u32::MAX),
             least: plan.least,
             most: plan.most,
             hold: plan.hold,
@@ -180,7 +180,7 @@ impl GroupWatch {
             let changes = if now >= self.membership.ask_at() {
                 self.ask(world).await
             } else {
-                let works = works(world, self.service, self.plan.first);
+                let works = works(world, self.service, &self.plan.servers);
                 self.membership.reconsider(now, works)
             };
             self.log_state();
@@ -214,14 +214,14 @@ impl GroupWatch {
                         self.plan.written()
                     );
                 }
-                let works = works(world, self.service, self.plan.first);
+                let works = works(world, self.service, &self.plan.servers);
                 let found = self.chosen(answer.found);
                 self.membership.answered(now, &found, answer.ttl, works)
             }
             Err(failure) => {
                 self.failed(now, failure);
                 // Even what is held back is checked.
-                let works = works(world, self.service, self.plan.first);
+                let works = works(world, self.service, &self.plan.servers);
                 self.membership.reconsider(now, works)
             }
         }
@@ -229,7 +229,7 @@ impl GroupWatch {
 
     /// A single slot follows the first address, unless the one it has is still there.
     fn chosen(&self, mut found: Vec<DiscoveredServer>) -> Vec<DiscoveredServer> {
-        if self.plan.slots == 1 {
+        if self.plan.servers.len() == 1 {
             found.sort_by_key(|one| one.address);
             let now = self.membership.slots().iter().flatten().next();
             let stays = found
@@ -306,7 +306,7 @@ impl GroupWatch {
             tracing::info!(service, "{name}: no removal is held back any longer");
         }
         if report.surplus > 0 && self.told.surplus == 0 {
-            let (number, slots) = (report.surplus, self.plan.slots);
+            let (number, slots) = (report.surplus, self.plan.servers.len());
             tracing::warn!(
                 service,
                 "{name}: {number} more servers than slots ({slots}): they get no traffic"
@@ -332,10 +332,7 @@ impl GroupWatch {
     }
 
     fn server(&self, slot: u32) -> ServerId {
-        ServerId {
-            service: self.service,
-            index: self.plan.first + slot,
-        }
+        server_in(self.service, &self.plan.servers, slot)
     }
 
     /// As configured, or those of the machine, which may change.
@@ -351,13 +348,18 @@ impl GroupWatch {
     }
 }
 
-fn works<W: MembershipHost>(world: &W, service: ServiceId, first: u32) -> impl Fn(u32) -> bool {
-    move |slot| {
-        world.works(ServerId {
-            service,
-            index: first + slot,
-        })
-    }
+fn works<W: MembershipHost>(
+    world: &W,
+    service: ServiceId,
+    servers: &[u32],
+) -> impl Fn(u32) -> bool {
+    move |slot| world.works(server_in(service, servers, slot))
+}
+
+/// The server in a slot. There is none beyond the last slot, and no server has the greatest index.
+fn server_in(service: ServiceId, servers: &[u32], slot: u32) -> ServerId {
+    let index = servers.get(slot as usize).copied().unwrap_or(u32::MAX);
+    ServerId { service, index }
 }
 
 impl Source for Discovery {

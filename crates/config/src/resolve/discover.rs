@@ -36,12 +36,12 @@ pub(super) fn resolve_discover(
     }
     let dns = typed.dns.as_ref()?;
     let resolver = typed.resolver.iter().flat_map(|list| &list.value);
+    let slots = pick_whole(typed.slots.as_ref(), defaults::DISCOVER_SLOTS);
     let plan = DiscoverPlan {
         name: dns.0.clone(),
         port: dns.1,
         label: "dns".to_owned(),
-        first,
-        slots: pick_whole(typed.slots.as_ref(), defaults::DISCOVER_SLOTS),
+        servers: (first..first.saturating_add(slots)).collect(),
         resolver: resolver.map(|address| address.value).collect(),
         family: pick(typed.family.as_ref(), defaults::DISCOVER_FAMILY),
         least,
@@ -49,8 +49,9 @@ pub(super) fn resolve_discover(
         hold: pick(typed.hold.as_ref(), defaults::DISCOVER_HOLD),
         fixed: None,
     };
-    let slots = (0..plan.slots).map(|slot| {
+    let slots = (0..slots).map(|slot| {
         let server = ServerPlan {
+            index: 0, // its place, which is known when all are
             name: plan.slot_name(slot),
             address: None,
             weight: defaults::SERVER_WEIGHT.value,
@@ -66,13 +67,12 @@ pub(super) fn resolve_discover(
 }
 
 /// The query with which a listed server follows the first address of its name.
-pub(super) fn follow(host: &str, port: u16, server: &ServerPlan, first: u32) -> DiscoverPlan {
+pub(super) fn follow(host: &str, port: u16, server: &ServerPlan, place: u32) -> DiscoverPlan {
     DiscoverPlan {
         name: host.to_owned(),
         port: Some(port),
         label: server.name.clone(),
-        first,
-        slots: 1,
+        servers: vec![place],
         resolver: Vec::new(),
         family: defaults::DISCOVER_FAMILY.value,
         least: defaults::DISCOVER_LEAST.value,

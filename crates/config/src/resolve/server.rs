@@ -73,6 +73,7 @@ fn resolve_server(
             resolve_managed(managed, out)
         });
     Some(ServerPlan {
+        index: 0, // its place, which is known when all are
         name,
         address: resolve_address(address, around, out),
         weight: pick_whole(typed.weight.as_ref(), defaults::SERVER_WEIGHT),
@@ -188,6 +189,7 @@ fn resolve_run(
                 roll_back: roll_back.clone(),
             };
             let server = ServerPlan {
+                index: 0,
                 name: name.clone(),
                 address: Some(address),
                 weight: defaults::SERVER_WEIGHT.value,

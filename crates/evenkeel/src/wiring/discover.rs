@@ -70,9 +70,10 @@ pub(super) fn start(
         views: views.clone(),
         supervisor: supervisor.clone(),
     });
-    for (id, service) in (0_u32..).zip(&plan.services) {
+    for service in &plan.services {
         for group in &service.discover {
-            let server = service.servers.get(group.first as usize);
+            let index = group.servers.first().copied().unwrap_or_default();
+            let server = service.server(index);
             let first = server.and_then(|server| {
                 Some(DiscoveredServer {
                     address: server.address.as_ref()?.tcp()?,
@@ -80,8 +81,8 @@ pub(super) fn start(
                     tier: server.tier,
                 })
             });
-            let service = (ServiceId(id), service.name.as_str());
-            let seed = seed ^ (u64::from(id) << 32) ^ u64::from(group.first);
+            let seed = seed ^ (u64::from(service.id.0) << 32) ^ u64::from(index);
+            let service = (service.id, service.name.as_str());
             let watch = discovery.watch(service, group, first, clock, seed);
             let (watch, members) = (Arc::new(Mutex::new(watch)), Arc::clone(&members));
             tasks.spawn("discover", clock, move || {

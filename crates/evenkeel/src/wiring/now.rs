@@ -1,6 +1,5 @@
 //! The running program, for everyone who queries or changes it.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
@@ -27,7 +26,7 @@ pub(super) struct LiveBackend {
     pub(super) clock: Clock,
     pub(super) counter_history: CounterHistory,
     /// Which places are for servers from DNS, by service.
-    pub(super) groups: Vec<Vec<Range<u32>>>,
+    pub(super) groups: Vec<Vec<Vec<u32>>>,
     pub(super) discovery: Discovery,
     /// The words of the policies, by service.
     pub(super) policies: Vec<String>,
@@ -56,12 +55,10 @@ pub(super) fn policies(plan: &Plan) -> Vec<String> {
 }
 
 /// Which places are for servers from DNS, by service.
-pub(super) fn groups(plan: &Plan) -> Vec<Vec<Range<u32>>> {
+pub(super) fn groups(plan: &Plan) -> Vec<Vec<Vec<u32>>> {
     let of = |service: &ServicePlan| {
         let groups = service.discover.iter();
-        groups
-            .map(|group| group.first..group.first.saturating_add(group.slots))
-            .collect()
+        groups.map(|group| group.servers.clone()).collect()
     };
     plan.services.iter().map(of).collect()
 }
@@ -81,7 +78,9 @@ impl LiveBackend {
                 let groups = self.groups.get(id.service.0 as usize);
                 let group =
                     groups.and_then(|groups| groups.iter().find(|group| group.contains(&id.index)));
-                group.is_some_and(|group| id.index != group.start || !group.clone().all(unresolved))
+                group.is_some_and(|group| {
+                    group.first() != Some(&id.index) || !group.iter().copied().all(unresolved)
+                })
             }
             ServerStatus::Starting
             | ServerStatus::Up
@@ -99,12 +98,16 @@ impl LiveBackend {
     }
 
     pub(super) fn find(&self, service: &str, server: &str) -> Result<ServerId, String> {
-        let found = (0_u32..)
-            .zip(self.state.services())
-            .find_map(|(id, entry)| {
-                let index = entry.server_names().iter().position(|one| one == server)?;
-                (entry.name() == service).then_some(ServerId::new(id, u32::try_from(index).ok()?))
-            });
+        let services = self.state.services();
+        let entry = services.iter().find(|entry| entry.name() == service);
+        let found = entry.and_then(|entry| {
+            let servers = entry.servers();
+            let (index, _) = servers.names().find(|(_, one)| *one == server)?;
+            Some(ServerId {
+                service: entry.id(),
+                index,
+            })
+        });
         found
             .filter(|id| !self.is_hidden(*id))
             .ok_or_else(|| format!("there is no server {server} in service {service}"))

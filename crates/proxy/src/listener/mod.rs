@@ -1,5 +1,6 @@
 //! Accepting clients.
 
 pub(crate) mod limits;
-pub(crate) mod socket;
+pub(crate) mod sockets;
 pub(crate) mod accept;
+pub(crate) mod follow;

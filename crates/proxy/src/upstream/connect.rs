@@ -3,22 +3,23 @@
 use std::time::Duration;
 
 use evenkeel_connect::{Stream, is_out_of_descriptors, outcome_of};
-use evenkeel_core::{Endpoint, Outcome, ServerId};
+use evenkeel_core::{Endpoint, Outcome};
 
+use crate::stats::counters::ServerCounters;
 use crate::worker::{MissingOn, Worker};
 
-/// Connects within `timeout`. Pooled connections are closed for it where descriptors have run out.
+/// Connects to the server with these counters within `timeout`. Pooled connections are closed for it where descriptors have run out.
 ///
 /// # Errors
 /// How the attempt ended.
 pub(super) async fn connect(
     worker: &Worker,
-    server: ServerId,
+    counters: &ServerCounters,
     address: &Endpoint,
     timeout: Duration,
 ) -> Result<Stream, Outcome> {
     let opened = match Stream::connect(address, timeout).await {
-        Err(error) if is_out_of_descriptors(&error) && worker.upstreams.close_all() > 0 => {
+        Err(error) if is_out_of_descriptors(&error) && worker.close_idle() > 0 => {
             worker.lacks(MissingOn::Server, &error);
             Stream::connect(address, timeout).await
         }
@@ -26,7 +27,6 @@ pub(super) async fn connect(
     };
     match opened {
         Ok(stream) => {
-            let counters = worker.server_counters(server);
             counters.connections.add_from_owner(1);
             Ok(stream)
         }

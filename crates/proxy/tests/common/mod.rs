@@ -90,19 +90,6 @@ impl Rig {
     }
 }
 
-fn plan(text: &str) -> Plan {
-    let around = Environment {
-        base_dir: Path::new("."),
-        state_dir: Path::new("."),
-        cores: 1,
-        descriptors: 65_536,
-        resolver: &|name| Err(format!("{name} is not to be resolved")),
-        socket: &|_, _| Ok(()),
-    };
-    let loaded = evenkeel_config::load(text, "test.toml", &around);
-    loaded.unwrap_or_else(|m| panic!("{m:?}\n{text}")).plan
-}
-
 /// Why a proxy cannot be started.
 pub(crate) fn start_error(text: &str) -> String {
     let started = Proxy::start(&plan(text), Clock::start(), 1);
@@ -115,6 +102,20 @@ impl Drop for Rig {
             let _ = proxy.drain(Duration::from_millis(200), self.clock);
         }
     }
+}
+
+/// The plan of a whole configuration.
+pub(crate) fn plan(text: &str) -> Plan {
+    let around = Environment {
+        base_dir: Path::new("."),
+        state_dir: Path::new("."),
+        cores: 1,
+        descriptors: 65_536,
+        resolver: &|name| Err(format!("{name} is not to be resolved")),
+        socket: &|_, _| Ok(()),
+    };
+    let loaded = evenkeel_config::load(text, "test.toml", &around);
+    loaded.unwrap_or_else(|m| panic!("{m:?}\n{text}")).plan
 }
 
 /// A client that writes what it is told and reads whole responses.
