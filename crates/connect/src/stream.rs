@@ -7,6 +7,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -42,6 +43,21 @@ async fn open(address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Connects to the socket at `path`, and waits while its accept queue is full: the kernel does that for blocking sockets only
+/// (connect(2), `EAGAIN`).
+async fn open_unix(path: &Path) -> io::Result<UnixStream> {
+    /// Between two tries.
+    const PAUSE: Duration = Duration::from_millis(10);
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
 impl Stream {
     /// Connects to `endpoint` within `timeout`.
     ///
@@ -51,13 +67,10 @@ impl Stream {
         match endpoint {
             Endpoint::Tcp(address) => open(*address, timeout).await.map(Self::Tcp),
             Endpoint::Unix(path) => {
-                let opened = tokio::time::timeout(timeout, UnixStream::connect(path)).await?;
+                let opened = tokio::time::timeout(timeout, open_unix(path)).await?;
                 opened.map(Self::Unix).map_err(|error| match error.kind() {
-                    // There is no socket file, or its accept queue is full: nothing accepts there. By their numbers
-                    // alone, these errors would mean that evenkeel itself lacks resources.
-                    io::ErrorKind::NotFound | io::ErrorKind::WouldBlock => {
-                        io::ErrorKind::ConnectionRefused.into()
-                    }
+                    // There is no socket file: nothing accepts there.
+                    io::ErrorKind::NotFound => io::ErrorKind::ConnectionRefused.into(),
                     _ => error,
                 })
             }
@@ -235,6 +248,29 @@ mod tests {
     fn it_is_hardly_larger_than_what_it_holds() {
         let tag = size_of::<usize>();
         assert!(size_of::<Stream>() <= size_of::<TcpStream>() + tag);
+    }
+
+    #[tokio::test]
+    async fn a_full_accept_queue_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket
+            .bind(&socket2::SockAddr::unix(&path).unwrap())
+            .unwrap();
+        socket.listen(0).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let listener = UnixListener::from_std(socket.into()).unwrap();
+        let endpoint = Endpoint::Unix(path.into());
+        let _first = Stream::connect(&endpoint, TIME).await.unwrap();
+        let full = Stream::connect(&endpoint, Duration::from_millis(30)).await;
+        assert_eq!(outcome_of(&full.unwrap_err()), Outcome::ConnectTimeout);
+        let accept = async {
+            listener.accept().await.unwrap();
+        };
+        let (second, ()) = tokio::join!(Stream::connect(&endpoint, TIME), accept);
+        assert!(second.is_ok());
     }
 
     #[tokio::test]

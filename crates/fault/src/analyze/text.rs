@@ -169,7 +169,7 @@ const fn in_words(fault: FaultKind) -> &'static str {
         FaultKind::CrashLoop => "its process exited repeatedly soon after its start",
         FaultKind::OutOfMemory => "the kernel killed its process because of memory shortage",
         FaultKind::ProcessHung => "it accepted connections and answered none",
-        FaultKind::PortTaken => "another process listened on its port",
+        FaultKind::PortTaken => "another process listened at its address",
         FaultKind::NotListening => "nothing listened at its address",
         FaultKind::CannotStart => "its process could not be started or ended before it was ready",
         FaultKind::Unreachable => "its address could not be reached",
@@ -295,7 +295,7 @@ const fn by_kind(fault: FaultKind) -> &'static str {
         }
         FaultKind::ProcessHung => "Look for a deadlock or a call without a timeout.",
         FaultKind::PortTaken => {
-            "Stop the process that holds the port, or give the server another port."
+            "Stop the process that holds the address, or give the server another one."
         }
         FaultKind::NotListening => {
             "Find out whether its process exited, or closed its listening socket."

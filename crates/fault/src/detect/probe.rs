@@ -72,7 +72,7 @@ pub(crate) fn in_words(outcome: ProbeOutcome, kind: &ProbeKind) -> String {
         ProbeOutcome::WrongStatus(status) => {
             format!("status {status}{}", host_check(status, kind))
         }
-        ProbeOutcome::PortTaken => "another process listens on its port".to_owned(),
+        ProbeOutcome::PortTaken => "another process listens at its address".to_owned(),
         ProbeOutcome::Passed
         | ProbeOutcome::Refused
         | ProbeOutcome::ConnectTimeout

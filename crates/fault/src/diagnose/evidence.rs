@@ -242,7 +242,7 @@ impl Evidence<'_> {
                 } else {
                     "does not listen"
                 };
-                words.push(format!("a socket {verb} on its port"));
+                words.push(format!("a socket {verb} at its address"));
             }
             if let Some(waiting) = process.accept_queue.filter(|waiting| *waiting > 0) {
                 words.push(format!("{waiting} connections wait to be accepted"));

@@ -14,7 +14,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         let holder = ended.exit.port_holder.as_deref();
         let holder = holder.filter(|_| ended.ready_for.is_none())?;
         let words = vec![
-            format!("{holder} listens on its port"),
+            format!("{holder} listens at its address"),
             format!("exit status: {}", exit_in_words(&ended.exit)),
         ];
         return finding(FaultKind::PortTaken, 0.97, words);
@@ -30,7 +30,7 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<Finding> {
         .process()
         .and_then(|process| process.port_holder.as_deref());
     let mut words = vec![format!(
-        "{} listens on its port, and does not belong to the server",
+        "{} listens at its address, and does not belong to the server",
         holder.unwrap_or("another process")
     )];
     words.extend(evidence.examined());
