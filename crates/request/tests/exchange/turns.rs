@@ -63,6 +63,31 @@ fn who_may_not_take_a_servers_room_keeps_nobody_from_it() {
     }
 }
 
+/// It was called and has not looked yet. Neither a request that comes now nor one that looks by itself takes its room, however much it
+/// matters; what is beyond that room is taken at once.
+#[test]
+fn a_called_request_owns_its_room() {
+    let _one = crate::one_at_a_time();
+    let services = services(vec![plain(1, 2)]);
+    let mut scene = Scene::new(&services);
+    let mut busy = [scene.arrive(), scene.arrive()];
+    let (mut called, mut next) = (scene.arrive(), scene.arrive());
+    scene.answer(&mut busy[0]);
+    let mut newcomer = scene.arrive_with(0, &[(plan::CLASS, "critical-plus")]);
+    assert!(matches!(newcomer.step, Step::Wait(_)), "{:?}", newcomer.step);
+    scene.now += SOON;
+    for other in [&mut next, &mut newcomer] {
+        scene.tell(other, Event::Woken);
+        assert!(matches!(other.step, Step::Wait(_)), "{:?}", other.step);
+    }
+    scene.tell(&mut called, Event::Woken);
+    assert_eq!(called.step, Step::Attempt(0));
+    scene.answer(&mut busy[1]);
+    scene.tell(&mut newcomer, Event::Woken);
+    assert_eq!(newcomer.step, Step::Attempt(0));
+    assert!(matches!(next.step, Step::Wait(_)), "{:?}", next.step);
+}
+
 #[test]
 fn what_matters_more_is_called_first() {
     let _one = crate::one_at_a_time();
