@@ -250,6 +250,8 @@ struct Driver<'s> {
     hedge_due: Option<Instant>,
     /// The first one has ended while hedges were under way.
     first_ended: bool,
+    /// The hedge that ended last. If its end decides, it is reported as that of the only attempt.
+    ended_hedge: Option<Running>,
     course: Course,
 }
 
@@ -286,10 +288,7 @@ impl Driver<'_> {
                 server: hedge.server,
                 outcome: hedge.end.outcome,
             };
-            if matches!(end.outcome, Outcome::Answered(200)) {
-                // If it counts, its end is reported as that of the only attempt.
-                self.first = Some(hedge);
-            }
+            self.ended_hedge = Some(hedge);
             return (Event::HedgeEnded(end), hedge_end);
         }
         if self.hedges.is_empty() && self.hedge_due.is_none() {
@@ -337,6 +336,7 @@ fn through_exchange(
         hedges: Vec::new(),
         hedge_due: None,
         first_ended: false,
+        ended_hedge: None,
         course: Course {
             attempts: Vec::new(),
             hedges: 0,
@@ -367,9 +367,12 @@ fn through_exchange(
                 driver.hedge_due = due;
                 driver.next()
             }
-            Step::Settle | Step::Switch(_) => {
+            step @ (Step::Settle | Step::Switch(_)) => {
                 driver.hedges.clear();
                 driver.hedge_due = None;
+                if let Step::Switch(_) = step {
+                    driver.first = driver.ended_hedge;
+                }
                 let first = driver.first.expect("one of them counts");
                 (first.report(driver.deadline).0, now)
             }
@@ -563,14 +566,16 @@ fn both_make_the_same_retries_at_the_same_times() {
     assert_eq!(hedges, 0);
 }
 
-/// With hedges after 100 ms, of which each request may have one or two. Failures are of one kind: which of two failed attempts
-/// decides is not the same in both.
+/// With hedges after 100 ms, of which each request may have one or two. Failures are of several kinds, so that it shows which of two
+/// failed attempts decides.
 #[test]
 fn both_make_the_same_hedges_at_the_same_times() {
     let script = |random: &mut Random, _| {
         let one = |number: u64| ScriptedEnd {
-            outcome: match random.below(3) {
+            outcome: match random.below(9) {
                 0 => Outcome::Answered(503),
+                1 => Outcome::AttemptTimeout,
+                2 => Outcome::Reset { sent: false },
                 _ => Outcome::Answered(200),
             },
             // No two things happen at the same time.

@@ -413,12 +413,18 @@ mod tests {
         assert_eq!(queue.called(), 1);
         // The slot goes with the turn, to the request that is called in its place.
         all[1].step_aside(NOW);
-        assert_eq!((queue.called(), all[0].reason()), (1, Some(DequeueReason::Served)));
+        assert_eq!(
+            (queue.called(), all[0].reason()),
+            (1, Some(DequeueReason::Served))
+        );
         all[1].again(NOW, false);
         assert_eq!(queue.called(), 1);
         let [first, second, third] = all;
         drop(first);
-        assert_eq!((queue.called(), second.reason()), (1, Some(DequeueReason::Served)));
+        assert_eq!(
+            (queue.called(), second.reason()),
+            (1, Some(DequeueReason::Served))
+        );
         second.placed(NOW);
         assert_eq!((queue.called(), queue.waiting()), (0, 1));
         drop(third);
