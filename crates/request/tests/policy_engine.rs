@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_balance::{BalanceOptions, Pick, Picker, Policy};
+use evenkeel_balance::{Pick, Picker};
 use evenkeel_core::{
     ExactShape, ExactText, ExposureEvent, Instant, Outcome, Random, RequestShape, ServerId,
     ServiceId,
@@ -20,16 +20,13 @@ use evenkeel_request::exchange::{
 use evenkeel_request::head::{
     Authority, FieldClass, HeaderField, HeaderFields, HttpVersion, RequestView,
 };
-use evenkeel_request::service::{
-    AdmissionOptions, CachedServerSet, ServerOptions, Service, ServiceOptions, WatchOptions,
-};
-use evenkeel_request::{Exchange, HashOn, Policies};
+use evenkeel_request::service::{CachedServerSet, ServerOptions, Service, ServiceOptions};
+use evenkeel_request::{Exchange, Policies};
 use evenkeel_tolerate::clock::{AsyncClock, Clock, VirtualClock};
 use evenkeel_tolerate::inject::Injected;
 use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, Call, Class, HedgeAfter, HedgeDelay, HedgeOptions, Jitter,
-    QueueOptions, Recovery, RecoveryOptions, RetryOn, RetryOptions, ShedOptions, TimeoutOptions,
-    Verdict,
+    BackoffOptions, BudgetOptions, Call, HedgeAfter, HedgeDelay, HedgeOptions, Jitter, Recovery,
+    RecoveryOptions, RetryOn, RetryOptions, TimeoutOptions, Verdict,
 };
 
 const STATUSES: [u16; 3] = [502, 503, 504];
@@ -265,6 +262,14 @@ impl Driver<'_> {
         }
     }
 
+    /// The others are broken off: the end of the first one is that of the only attempt.
+    fn settle(&mut self, now: Instant) -> (Event, Instant) {
+        self.hedges.clear();
+        self.hedge_due = None;
+        let first = self.first.expect("one of them counts");
+        (first.report(self.deadline).0, now)
+    }
+
     /// What happens next with the attempts under way.
     fn next(&mut self) -> (Event, Instant) {
         let first = self.first.expect("an attempt is under way");
@@ -367,14 +372,10 @@ fn through_exchange(
                 driver.hedge_due = due;
                 driver.next()
             }
-            step @ (Step::Settle | Step::Switch(_)) => {
-                driver.hedges.clear();
-                driver.hedge_due = None;
-                if let Step::Switch(_) = step {
-                    driver.first = driver.ended_hedge;
-                }
-                let first = driver.first.expect("one of them counts");
-                (first.report(driver.deadline).0, now)
+            Step::Settle => driver.settle(now),
+            Step::Switch(_) => {
+                driver.first = driver.ended_hedge;
+                driver.settle(now)
             }
             Step::Wait(until) => (Event::Woken, until),
             Step::PassOn => {
@@ -432,40 +433,10 @@ fn through_policy(
 }
 
 fn service(servers: u16, hedge: Option<HedgeOptions>) -> Service {
-    let server = |index| ServerOptions {
-        name: format!("a-{index}"),
-        address: Some(([127, 0, 0, 1], index + 1).into()),
-        weight: 1,
-        tier: 0,
-        near: false,
-        max_requests: 0,
-    };
-    let options = ServiceOptions {
-        name: "shop".to_owned(),
-        servers: (0..servers).map(server).collect(),
-        balance: BalanceOptions {
-            policy: Policy::RoundRobin,
-            panic_below: 0.5,
-            slow_start: Duration::ZERO,
-            bounded_load: None,
-            maglev_table: 251,
-            overprovisioning: 1.4,
-            subset: None,
-        },
-        hash_on: HashOn::SourceIp { v4: 32, v6: 64 },
-        sticky: None,
-        watch: WatchOptions::default(),
-        queue: QueueOptions::default(),
-        hold: None,
-        admission: AdmissionOptions {
-            class_header: None,
-            class: Class::Critical,
-            shares: ShedOptions::default(),
-            rate: None,
-            throttle: None,
-        },
-        policies: policies(hedge),
-    };
+    let server =
+        |index| ServerOptions::plain(format!("a-{index}"), ([127, 0, 0, 1], index + 1).into());
+    let servers = (0..servers).map(server).collect();
+    let options = ServiceOptions::plain("shop", servers, policies(hedge));
     Service::new(options, Instant::ZERO, &mut Random::seeded(1))
 }
 

@@ -33,6 +33,22 @@ pub struct ServerOptions {
     pub max_requests: u32,
 }
 
+impl ServerOptions {
+    /// A server for tests, of weight 1 and without a bound.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn plain(name: String, address: SocketAddr) -> Self {
+        Self {
+            name,
+            address: Some(address),
+            weight: 1,
+            tier: 0,
+            near: false,
+            max_requests: 0,
+        }
+    }
+}
+
 /// What a set of servers is made with, beside the servers.
 #[derive(Debug, Clone)]
 pub(super) struct SetOptions {
@@ -309,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stays_keeps_its_state_and_who_comes_is_new() {
+    fn a_server_that_stays_keeps_its_state_and_one_that_joins_is_new() {
         let now = Instant::from_millis(5);
         let first = set(&[Some(1), Some(2), None]);
         let next = first.with(
