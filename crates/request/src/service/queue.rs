@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn who_steps_aside_is_not_called_before_it_waits_in_the_line_again() {
+    fn a_request_that_steps_aside_is_not_called_before_it_waits_in_the_line_again() {
         let queue = queue(3);
         let mut most = enter(&queue, Class::CriticalPlus).expect("room");
         let middle = enter(&queue, Class::Critical).expect("room");
@@ -468,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_while_it_is_aside_passes_nothing_on() {
+    fn a_request_that_leaves_while_it_is_aside_passes_no_turn_on() {
         let queue = queue(3);
         let mut first = enter(&queue, Class::Critical).expect("room");
         queue.free_one(NOW);
@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn who_loses_its_turn_to_another_waits_again() {
+    fn a_request_that_loses_its_turn_to_another_waits_again() {
         let queue = queue(3);
         let mut first = enter(&queue, Class::Critical).expect("room");
         queue.free_one(NOW);

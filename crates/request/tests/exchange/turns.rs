@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_millis(25);
 /// One server has room, which a request that has been on it may not take. It is called first all the same: since it came last and the
 /// newest go first, or since it matters more. Those behind it wait for no other server.
 #[test]
-fn who_may_not_take_a_servers_room_keeps_nobody_from_it() {
+fn a_request_that_may_not_take_a_slot_keeps_no_other_from_it() {
     let _one = crate::one_at_a_time();
     let newest_first = QueueOptions {
         newest_first_after: Some(Duration::ZERO),
