@@ -33,7 +33,7 @@ pub struct ForwardedRequest<'a> {
 
 /// What was found among the fields of a request.
 #[derive(Debug, Default)]
-struct Passed {
+struct PassedFields {
     /// One of those that pass is the request's id.
     has_id: bool,
     /// The client accepts trailer fields.
@@ -75,8 +75,8 @@ impl ForwardedRequest<'_> {
         request: &'r R,
         authority: Authority<'_>,
         writer: &mut impl RequestWriter<R::Field<'r>>,
-    ) -> Passed {
-        let mut found = Passed::default();
+    ) -> PassedFields {
+        let mut found = PassedFields::default();
         // A chunked body is passed on to a client of HTTP/1.0 without its trailers.
         let takes_trailers = request.version() != HttpVersion::Http10;
         let passes = |class| match class {
