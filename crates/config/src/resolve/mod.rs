@@ -12,7 +12,7 @@ mod dns;
 mod spread;
 mod limit;
 mod breaker;
-mod ask;
+mod load_probe;
 mod headers;
 mod mirror;
 mod fallback;
