@@ -316,7 +316,7 @@ fn a_small_body_of_an_order_is_read_and_let_fall() {
 }
 
 #[test]
-fn who_does_not_finish_the_request_is_told_and_parted_from() {
+fn a_client_that_does_not_finish_its_request_gets_an_answer_and_is_closed() {
     let server = Server::start();
     let mut slow = server.connect();
     slow.write_all(b"GET /metrics HT").unwrap();

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn by_weight_where_the_policy_heeds_it() {
+    fn by_weight_where_the_policy_uses_weights() {
         let members = [(1, 0), (3, 0), (0, 0), (9, 1)];
         let by_weight = pool(Policy::WeightedRoundRobin, &members);
         assert_eq!(shares(&by_weight, NOW), [200, 600, 200, 0]);

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn who_could_do_more_gets_more() {
+    fn a_server_with_spare_capacity_gets_more() {
         let (pool, mut weigher) = (pool(&[1, 1, 1]), WeightUpdater::default());
         let loads = [(100, Some(0.2)), (100, Some(0.8)), (100, None)];
         run(&mut weigher, &pool, (0, 9), &loads);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_falls_below_a_twentieth() {
+    fn no_share_falls_below_a_twentieth() {
         let (pool, mut weigher) = (pool(&[1, 1]), WeightUpdater::default());
         run(
             &mut weigher,

@@ -44,6 +44,13 @@ impl Member {
             .is_some_and(|bound| self.state.in_flight() >= bound)
     }
 
+    /// How many more attempts it may have in flight; [`u32::MAX`] if nothing limits them.
+    pub(crate) fn room(&self) -> u32 {
+        self.bound().map_or(u32::MAX, |bound| {
+            bound.saturating_sub(self.state.in_flight())
+        })
+    }
+
     /// Counts an attempt in that begins, unless the server has as many in flight as it may have.
     #[must_use]
     pub fn begin(&self) -> bool {

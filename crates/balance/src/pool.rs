@@ -109,20 +109,26 @@ impl Pool {
     /// Whether a member that takes new attempts, or any if none does, has fewer in flight than it may have.
     #[must_use]
     pub fn has_room(&self, now: Instant) -> bool {
-        let mut usable = 0;
-        let mut others = false;
+        self.has_room_beside(now, 0)
+    }
+
+    /// Whether the members that take new attempts, or all if none does, may have more than this many besides those in flight.
+    #[must_use]
+    pub fn has_room_beside(&self, now: Instant, others: u32) -> bool {
+        let (mut is_any_usable, mut usable, mut unusable) = (false, 0_u32, 0_u32);
         for index in self.groups.iter().flat_map(|group| &group.members) {
             let member = self.member(*index);
             if member.state.standing(now).is_usable() {
-                if !member.is_full() {
+                is_any_usable = true;
+                usable = usable.saturating_add(member.room());
+                if usable > others {
                     return true;
                 }
-                usable += 1;
             } else {
-                others |= !member.is_full();
+                unusable = unusable.saturating_add(member.room());
             }
         }
-        usable == 0 && others
+        !is_any_usable && unusable > others
     }
 
     /// How many attempts are in flight on the members that take new ones, and how many may be; nothing for the latter if one of

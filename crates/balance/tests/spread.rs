@@ -154,7 +154,7 @@ fn near_servers_take_everything_while_they_can() {
 /// The far ones look better, and that is no reason to leave the near ones: what a policy remembers of one group is not for
 /// the picks of another.
 #[test]
-fn who_is_idle_far_away_draws_no_more_than_is_left_over() {
+fn an_idle_server_of_another_zone_gets_no_more_than_the_overflow() {
     for policy in ALL {
         let pool = zoned(
             policy,
@@ -290,7 +290,7 @@ fn a_full_tier_overflows_to_the_next() {
 }
 
 #[test]
-fn who_sticks_gets_its_server_while_that_takes_attempts() {
+fn a_sticky_client_gets_its_server_while_that_takes_attempts() {
     let mut members = vec![member(1, 0), member(1, 0)];
     members[1].max_requests = 1;
     let pool = Pool::new(options(Policy::RoundRobin), members);

@@ -89,7 +89,7 @@ fn vacant_places_do_not_count_for_panic() {
 }
 
 #[test]
-fn who_joins_starts_slowly() {
+fn a_server_that_joins_starts_slowly() {
     let now = Instant::from_millis(1000);
     let pool = Pool::new(options(Policy::RoundRobin), members(1));
     let state = &pool.members()[0].state;

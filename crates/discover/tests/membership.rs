@@ -97,7 +97,7 @@ fn more_than_half_is_held_back_until_it_has_held() {
 }
 
 #[test]
-fn who_is_held_back_goes_when_it_fails_by_itself() {
+fn a_member_that_is_kept_despite_dns_leaves_when_it_fails() {
     let mut members = Membership::new(RULES, None);
     members.answered(at(0), &all(&[1, 2, 3, 4]), TTL, |_| true);
     members.answered(at(5), &all(&[1]), TTL, |_| true);

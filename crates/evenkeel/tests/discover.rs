@@ -247,7 +247,7 @@ fn servers_come_and_go_with_the_answers() {
 
 /// The new server takes the place of the one that went, and must not get its kept connections.
 #[test]
-fn nobody_is_sent_to_a_server_that_went() {
+fn no_request_is_sent_to_a_server_that_has_left() {
     let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3]));
     names.say_hosts(&[1, 2]);
     let program = program(&names, &format!("shop.test:{}", servers.port), "");
@@ -321,7 +321,7 @@ fn a_removal_of_most_servers_is_held_back_for_a_while() {
 }
 
 #[test]
-fn who_is_held_back_goes_when_it_fails() {
+fn a_server_that_is_kept_despite_dns_leaves_when_it_fails() {
     let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3, 4]));
     names.say_hosts(&[1, 2, 3, 4]);
     let dns = format!("shop.test:{}", servers.port);

@@ -34,7 +34,7 @@ fn serve(mut stream: &TcpStream, utilization: f64) {
 
 /// The first report counts after 10 s, so this takes a little longer than that.
 #[test]
-fn who_says_that_it_is_busy_gets_less() {
+fn a_server_that_reports_load_gets_less() {
     let (idle, busy) = (server(0.2), server(0.8));
     let program = Program::run(&format!(
         "workers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\

@@ -41,7 +41,7 @@ fn seen(seen: &Seen) -> usize {
 }
 
 #[test]
-fn who_fails_is_not_asked_until_it_is_well() {
+fn a_failing_server_gets_no_requests_until_its_breaker_closes() {
     let (one, asked, well) = ill();
     let (two, others) = always(OK);
     let settings = "[service.shop.balance]\npolicy = \"round-robin\"\n\

@@ -142,7 +142,7 @@ fn each_attempt_is_told_anew() {
 }
 
 #[test]
-fn who_has_given_up_costs_no_attempt() {
+fn a_client_whose_deadline_has_passed_costs_no_attempt() {
     let (shop, seen) = always(OK);
     let rig = rig(
         &[shop],

@@ -136,7 +136,7 @@ fn nothing_is_hedged_that_is_in_time() {
 }
 
 #[test]
-fn who_fails_leaves_it_to_the_other() {
+fn an_attempt_that_fails_leaves_the_response_to_the_other() {
     // One breaks off as soon as the other has been asked, and while that is under way.
     let asked = Arc::new((Mutex::new((0, 0)), Condvar::new()));
     let other = Arc::clone(&asked);

@@ -152,7 +152,7 @@ fn a_class_leaves_the_rest_to_what_matters_more() {
 }
 
 #[test]
-fn a_route_says_what_matters_and_the_queue_heeds_it() {
+fn the_queue_uses_the_class_of_the_route() {
     let held = held();
     let rig = Rig::of(&format!(
         "workers = 1\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\nroutes = [{{ path = \"/report\", service = \"shop\", class = \"sheddable\" }}]\n\

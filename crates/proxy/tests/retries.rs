@@ -333,7 +333,7 @@ fn timed(rig: &Rig) -> (u16, Duration) {
 }
 
 #[test]
-fn a_retry_heeds_a_wish_to_wait_if_nobody_else_can_be_asked() {
+fn a_retry_follows_retry_after_if_there_is_no_other_server() {
     let rig = Rig::new(&[busy_at_first(1, "Retry-After: 1")], ROUND_ROBIN);
     let (status, took) = timed(&rig);
     assert_eq!(status, 200);

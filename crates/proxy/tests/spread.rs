@@ -221,7 +221,7 @@ fn a_request_waits_for_a_place_and_who_finds_none_is_refused() {
 }
 
 #[test]
-fn who_waits_too_long_is_told_so() {
+fn a_request_that_waits_too_long_is_refused_with_the_cause() {
     let slow = slow();
     let limit = "[service.shop.limit]\nconcurrency = 1\nqueue = { wait = \"50ms\" }";
     let rig = Rig::new(&[slow.address], limit);

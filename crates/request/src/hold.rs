@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_wait() {
+    fn requests_that_may_wait() {
         let (refused, first) = (Outcome::ConnectRefused, after(&[]));
         let (hung, busy) = (Outcome::AttemptTimeout, Outcome::Answered(503));
         for (candidate, why) in [
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn who_may_not() {
+    fn requests_that_may_not_wait() {
         let (refused, first) = (Outcome::ConnectRefused, after(&[]));
         let (hung, busy) = (Outcome::AttemptTimeout, Outcome::Answered(503));
         for (candidate, why) in [

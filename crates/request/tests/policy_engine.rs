@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use evenkeel_balance::{BalanceOptions, Pick, Picker, Policy};
+use evenkeel_balance::{Pick, Picker};
 use evenkeel_core::{
     ExactShape, ExactText, ExposureEvent, Instant, Outcome, Random, RequestShape, ServerId,
     ServiceId,
@@ -20,16 +20,13 @@ use evenkeel_request::exchange::{
 use evenkeel_request::head::{
     Authority, FieldClass, HeaderField, HeaderFields, HttpVersion, RequestView,
 };
-use evenkeel_request::service::{
-    AdmissionOptions, CachedServerSet, ServerOptions, Service, ServiceOptions, WatchOptions,
-};
-use evenkeel_request::{Exchange, HashOn, Policies};
+use evenkeel_request::service::{CachedServerSet, ServerOptions, Service, ServiceOptions};
+use evenkeel_request::{Exchange, Policies};
 use evenkeel_tolerate::clock::{AsyncClock, Clock, VirtualClock};
 use evenkeel_tolerate::inject::Injected;
 use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, Call, Class, HedgeAfter, HedgeDelay, HedgeOptions, Jitter,
-    QueueOptions, Recovery, RecoveryOptions, RetryOn, RetryOptions, ShedOptions, TimeoutOptions,
-    Verdict,
+    BackoffOptions, BudgetOptions, Call, HedgeAfter, HedgeDelay, HedgeOptions, Jitter, Recovery,
+    RecoveryOptions, RetryOn, RetryOptions, TimeoutOptions, Verdict,
 };
 
 const STATUSES: [u16; 3] = [502, 503, 504];
@@ -250,6 +247,8 @@ struct Driver<'s> {
     hedge_due: Option<Instant>,
     /// The first one has ended while hedges were under way.
     first_ended: bool,
+    /// The hedge that ended last. If its end decides, it is reported as that of the only attempt.
+    ended_hedge: Option<Running>,
     course: Course,
 }
 
@@ -261,6 +260,14 @@ impl Driver<'_> {
             began: now,
             end: *self.script.next().expect("a longer script"),
         }
+    }
+
+    /// The others are broken off: the end of the first one is that of the only attempt.
+    fn settle(&mut self, now: Instant) -> (Event, Instant) {
+        self.hedges.clear();
+        self.hedge_due = None;
+        let first = self.first.expect("one of them counts");
+        (first.report(self.deadline).0, now)
     }
 
     /// What happens next with the attempts under way.
@@ -286,10 +293,7 @@ impl Driver<'_> {
                 server: hedge.server,
                 outcome: hedge.end.outcome,
             };
-            if matches!(end.outcome, Outcome::Answered(200)) {
-                // If it counts, its end is reported as that of the only attempt.
-                self.first = Some(hedge);
-            }
+            self.ended_hedge = Some(hedge);
             return (Event::HedgeEnded(end), hedge_end);
         }
         if self.hedges.is_empty() && self.hedge_due.is_none() {
@@ -337,6 +341,7 @@ fn through_exchange(
         hedges: Vec::new(),
         hedge_due: None,
         first_ended: false,
+        ended_hedge: None,
         course: Course {
             attempts: Vec::new(),
             hedges: 0,
@@ -367,11 +372,10 @@ fn through_exchange(
                 driver.hedge_due = due;
                 driver.next()
             }
-            Step::Settle | Step::Switch(_) => {
-                driver.hedges.clear();
-                driver.hedge_due = None;
-                let first = driver.first.expect("one of them counts");
-                (first.report(driver.deadline).0, now)
+            Step::Settle => driver.settle(now),
+            Step::Switch(_) => {
+                driver.first = driver.ended_hedge;
+                driver.settle(now)
             }
             Step::Wait(until) => (Event::Woken, until),
             Step::PassOn => {
@@ -429,41 +433,10 @@ fn through_policy(
 }
 
 fn service(servers: u16, hedge: Option<HedgeOptions>) -> Service {
-    let server = |index: u16| ServerOptions {
-        index: index.into(),
-        name: format!("a-{index}"),
-        address: Some(([127, 0, 0, 1], index + 1).into()),
-        weight: 1,
-        tier: 0,
-        near: false,
-        max_requests: 0,
-    };
-    let options = ServiceOptions {
-        name: "shop".to_owned(),
-        servers: (0..servers).map(server).collect(),
-        balance: BalanceOptions {
-            policy: Policy::RoundRobin,
-            panic_below: 0.5,
-            slow_start: Duration::ZERO,
-            bounded_load: None,
-            maglev_table: 251,
-            overprovisioning: 1.4,
-            subset: None,
-        },
-        hash_on: HashOn::SourceIp { v4: 32, v6: 64 },
-        sticky: None,
-        watch: WatchOptions::default(),
-        queue: QueueOptions::default(),
-        hold: None,
-        admission: AdmissionOptions {
-            class_header: None,
-            class: Class::Critical,
-            shares: ShedOptions::default(),
-            rate: None,
-            throttle: None,
-        },
-        policies: policies(hedge),
-    };
+    let server =
+        |index: u16| ServerOptions::plain(index.into(), "a", ([127, 0, 0, 1], index + 1).into());
+    let servers = (0..servers).map(server).collect();
+    let options = ServiceOptions::plain("shop", servers, policies(hedge));
     Service::new(options, Instant::ZERO, &mut Random::seeded(1))
 }
 
@@ -564,14 +537,16 @@ fn both_make_the_same_retries_at_the_same_times() {
     assert_eq!(hedges, 0);
 }
 
-/// With hedges after 100 ms, of which each request may have one or two. Failures are of one kind: which of two failed attempts
-/// decides is not the same in both.
+/// With hedges after 100 ms, of which each request may have one or two. Failures are of several kinds, so that it shows which of two
+/// failed attempts decides.
 #[test]
 fn both_make_the_same_hedges_at_the_same_times() {
     let script = |random: &mut Random, _| {
         let one = |number: u64| ScriptedEnd {
-            outcome: match random.below(3) {
+            outcome: match random.below(9) {
                 0 => Outcome::Answered(503),
+                1 => Outcome::AttemptTimeout,
+                2 => Outcome::Reset { sent: false },
                 _ => Outcome::Answered(200),
             },
             // No two things happen at the same time.

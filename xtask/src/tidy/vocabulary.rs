@@ -49,6 +49,16 @@ const NAMES: &[(&str, &str)] = &[
     ("roster", "server_set"),
 ];
 
+/// Old words within the names of functions, above all of tests: names of tests are read as sentences.
+const WORDS_OF_FUNCTIONS: &[(&str, &str)] = &[
+    ("books", "the type's name"),
+    ("errand", "a background request"),
+    ("heed", "apply, follow, use"),
+    ("heeds", "applies, follows, uses"),
+    ("homeless", "unrouted"),
+    ("roster", "server_set"),
+];
+
 /// Old phrases, in pieces so that this file does not hold them, and what to say instead.
 const PHRASES: &[(&str, &str)] = &[
     (concat!("way of a ", "request"), "request path"),
@@ -95,7 +105,13 @@ pub fn check(path: &str, text: &str) -> Vec<TidyViolation> {
         let words = words
             .iter()
             .filter_map(|token| Some((token.word()?, token)));
+        let mut before = "";
         for (word, CodeToken { line, .. }) in words {
+            if std::mem::replace(&mut before, word) == "fn"
+                && let Some(what) = old_word_of_function(word)
+            {
+                found.push(TidyViolation::new(path, *line, "vocabulary", what));
+            }
             let old = NAMES.iter().find(|(name, _)| *name == word);
             if let Some((name, instead)) = old {
                 let what = format!("{name}: say {instead}");
@@ -104,6 +120,19 @@ pub fn check(path: &str, text: &str) -> Vec<TidyViolation> {
         }
     }
     found
+}
+
+/// What is wrong with the name of a function, if it holds an old word or leaves open what it is about.
+fn old_word_of_function(name: &str) -> Option<String> {
+    if name.starts_with("who_") {
+        return Some(format!(
+            "{name}: say what it is, a request, a client or a server"
+        ));
+    }
+    let is_part = |(old, _): &&(&str, &str)| name.split('_').any(|part| part == *old);
+    let (old, instead) = WORDS_OF_FUNCTIONS.iter().find(is_part)?;
+    // The whole name is a matter of `NAMES`.
+    (name != *old).then(|| format!("{old} in {name}: say {instead}"))
 }
 
 #[cfg(test)]
@@ -133,6 +162,16 @@ mod tests {
         let text = "//! Said the reader.\nlet a = \"Said\"; struct SaidSo; fn unheeded() {}\n";
         assert!(lines("crates/a/src/a.rs", text).is_empty());
         assert!(lines("docs/a.md", "A Question.\n").is_empty());
+    }
+
+    #[test]
+    fn old_words_are_found_in_names_of_functions() {
+        let path = "crates/a/src/a.rs";
+        for name in ["a_retry_heeds_it", "the_books_are_even", "who_comes_is_new"] {
+            assert_eq!(lines(path, &format!("\nfn {name}() {{}}\n")), [2], "{name}");
+        }
+        let others = "fn the_unheeded_one() { let who_is_it = 1; }\nfn is_who_it_was() {}\n";
+        assert!(lines(path, others).is_empty());
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub mod listen;
 pub mod spread;
 pub mod limit;
 pub mod breaker;
-pub mod ask;
+pub mod load_probe;
 pub mod mirror;
 pub mod fallback;
 pub mod hedge;

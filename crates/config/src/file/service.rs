@@ -3,7 +3,6 @@
 use toml::de::DeValue;
 
 use super::address::{Address, ServerAddress, SocketAddress};
-use super::ask::LoadProbeConfig;
 use super::breaker::BreakerConfig;
 use super::choice::{BalancePolicy, StopSignalWord};
 use super::detect::{DetectConfig, DiagnoseConfig};
@@ -14,6 +13,7 @@ use super::headers::HeadersConfig;
 use super::hedge::HedgeConfig;
 use super::inject::InjectConfig;
 use super::limit::LimitConfig;
+use super::load_probe::LoadProbeConfig;
 use super::mirror::MirrorConfig;
 use super::quantity::{DurationValue, Size};
 use super::recover::RecoverConfig;

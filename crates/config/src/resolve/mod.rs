@@ -13,7 +13,7 @@ mod dns;
 mod spread;
 mod limit;
 mod breaker;
-mod ask;
+mod load_probe;
 mod headers;
 mod mirror;
 mod fallback;

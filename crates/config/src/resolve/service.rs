@@ -5,12 +5,12 @@ use evenkeel_core::ServiceId;
 use evenkeel_request::headers::{Side, check_name};
 use evenkeel_request::{HashOn, HoldOptions};
 
-use super::ask::resolve_ask;
 use super::breaker::resolve_breaker;
 use super::environment::Environment;
 use super::fault::resolve_fault;
 use super::headers::resolve_headers;
 use super::limit::resolve_limit;
+use super::load_probe::resolve_load_probe;
 use super::mirror::resolve_mirror;
 use super::policies::service_policies;
 use super::server::resolve_servers;
@@ -54,7 +54,7 @@ pub(crate) fn resolve_services(
             ),
             hold_requests: typed.hold_requests.as_ref().map(resolve_hold),
             load_header: resolve_load_header(&section(typed.balance.as_ref()), out),
-            ask: resolve_ask(&section(typed.balance.as_ref()), out),
+            ask: resolve_load_probe(&section(typed.balance.as_ref()), out),
             policies,
             breaker: (typed.breaker.as_ref()).map(|breaker| resolve_breaker(&breaker.value)),
             request_headers: resolve_headers(typed.request_headers.as_ref(), Side::Request, out),

@@ -378,7 +378,7 @@ fn the_store_may_keep_nothing() {
 }
 
 #[test]
-fn who_only_says_the_total_leaves_time_for_a_second_attempt() {
+fn a_total_timeout_alone_leaves_time_for_a_second_attempt() {
     for (typed, attempt, total) in [
         ("total = \"10s\"", 5, 10),
         ("total = \"5m\"", 30, 300),

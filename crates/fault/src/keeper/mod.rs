@@ -14,7 +14,7 @@
 //! 5. `examine` (the diagnosis, and with it the playbook), `follow_up` (what follows when a step has ended), and `happened`, which takes
 //!    an event to them by the table.
 //! 6. Where events come from: `open` (detections), `routine` (a restart without a fault), `maintenance` (what a person has taken out),
-//!    `hear` (signals, answers and time), `take_in`, `order` (a person's orders), and the judges of services.
+//!    `dispatch` (signals, answers and time), `take_in`, `order` (a person's orders), and the judges of services.
 //!
 //! The modes:
 //!
@@ -66,7 +66,7 @@ mod happened;
 mod open;
 mod routine;
 mod maintenance;
-mod hear;
+mod dispatch;
 mod failed_starts;
 mod guardian;
 mod member;

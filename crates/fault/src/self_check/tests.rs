@@ -157,7 +157,7 @@ fn probes_that_could_not_be_sent_tell_of_it_where_there_are_no_requests() {
 }
 
 #[test]
-fn who_did_not_answer_while_nobody_was_there_to_hear_it_is_no_worse_for_that() {
+fn a_time_limit_that_ran_out_in_a_stall_is_no_evidence() {
     let attempt = |outcome, millis| Observation::Attempt {
         outcome,
         latency: Duration::from_millis(millis),

@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_divergence_is_that_of_the_books() {
+    fn the_divergence_is_that_of_the_textbook_formula() {
         assert!((divergence(0.5, 0.25) - 0.143_841).abs() < 1e-6);
         assert!((divergence(1.0, 0.5) - std::f64::consts::LN_2).abs() < 1e-12);
         assert!(divergence(0.1, 0.2) < 1e-12);

@@ -29,7 +29,7 @@ fn world_with(spec: FaultOptions) -> World {
 }
 
 #[test]
-fn who_is_well_waits_for_nothing() {
+fn a_healthy_server_has_no_outlook() {
     let world = world_with(options());
     assert!(world.keeper.outlooks(world.now).is_empty());
 }

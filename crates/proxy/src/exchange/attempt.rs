@@ -58,6 +58,11 @@ impl RequestContext<'_> {
                     *place = Some(*won);
                     return AttemptResult::Answer;
                 }
+                RaceResult::Failed(outcome) => {
+                    self.count_sent(upstream);
+                    self.abandon(place, Outcome::Cancelled, now);
+                    return AttemptResult::Failed(outcome);
+                }
             }
         } else {
             self.run_alone(io, upstream, (now, deadlines)).await

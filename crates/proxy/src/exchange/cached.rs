@@ -2,7 +2,7 @@
 //! request invalidates.
 
 use evenkeel_core::Instant;
-use evenkeel_http1::{Body, Framing, write};
+use evenkeel_http1::write;
 use evenkeel_request::cache::StoredValue;
 use evenkeel_request::exchange::NoResponse;
 
@@ -74,19 +74,15 @@ impl RequestContext<'_> {
         let key = wanted.key()?;
         let lifetimes = stale.lifetimes(key, &response_facts(wanted.asked(), head, bytes))?;
         let most = stale.most();
-        let may = match head.framing {
-            Framing::Length(length) => length <= most as u64,
-            Framing::Chunked => true,
-            Framing::None | Framing::UntilClose => false,
-        };
-        if !may || stale.is_recent(key, now) {
+        let body = UpstreamExchange::storable_body(head, most)?;
+        if stale.is_recent(key, now) {
             return None;
         }
         Some(Box::new(Tee {
             answer: Answer::of(head, bytes, &self.worker.date(now)),
             came: now,
             lifetimes,
-            body: Body::of_response(head.framing),
+            body,
             most,
         }))
     }

@@ -28,6 +28,8 @@ pub(crate) enum RaceResult {
     First(UpstreamExchangeEnd),
     /// Another one has answered.
     Won(Box<UpstreamExchange>),
+    /// Another one was the last to end, without a response.
+    Failed(Outcome),
 }
 
 /// The attempts under way.
@@ -168,13 +170,11 @@ impl<'a> RequestContext<'a> {
                     io.work.response = head;
                     return Some(RaceResult::Won(Box::new(upstream)));
                 }
+                (Step::Switch(_), Err(outcome)) => return Some(RaceResult::Failed(outcome)),
                 (_, Ok((line, _))) => line.end(self.worker, false),
                 (_, Err(_)) => {}
             }
             running.follow(step);
-            if step == Step::Settle {
-                return Some(std::mem::take(running).settle());
-            }
         }
         None
     }

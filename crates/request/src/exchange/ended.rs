@@ -17,7 +17,7 @@ impl<'a> Exchange<'a> {
     /// The attempts beside it are broken off by now.
     pub(super) fn attempt_ended(
         &mut self,
-        end: AttemptEnd,
+        mut end: AttemptEnd,
         now: Instant,
         host: &impl Host<'a>,
     ) -> Next {
@@ -25,6 +25,10 @@ impl<'a> Exchange<'a> {
             return Next::Step(Step::GoOn(None));
         };
         let (server, begun, outcome) = (current.server, current.begun, end.outcome);
+        // Without a response it took all of its time, of which the end of a race knows only the last part.
+        if !matches!(outcome, Outcome::Answered(_)) {
+            end.latency = end.latency.max(now.since(begun));
+        }
         current.in_flight.came_to(now, outcome, end.latency);
         let retry_after = self.apply_to_server(server, &end, now);
         self.expose_end((begun, now), server, outcome, host);

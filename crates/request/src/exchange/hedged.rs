@@ -1,7 +1,7 @@
 //! Hedging: a second attempt while the first one is late. The response of whoever is first is passed on, the other attempt is broken off.
 //!
 //! Only for requests that may be sent twice, once the whole of them has come and was sent. An attempt that fails while another is under way
-//! decides nothing: it is counted, and the other one is waited for. The attempt that is left decides, as if it had been alone.
+//! decides nothing: it is counted, and the other one is waited for. The attempt that ends last decides, as if it had been alone.
 
 use evenkeel_core::{ExposureEvent, Instant, Outcome};
 use evenkeel_tolerate::{HedgeDelay, HedgeRace, RaceOutcome};
@@ -131,9 +131,20 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Another server for the request, if it can be sent again and the budget pays for it.
+    /// Another server for the request, if it can be sent again, no request waits for a server, its class may use more of the servers, and
+    /// the budget pays for it.
     fn hedge_server(&mut self, now: Instant, host: &impl Host<'a>) -> Option<Current> {
         if !host.is_replayable() {
+            return None;
+        }
+        let queue = &self.service.queue;
+        let is_admitted = queue.is_empty()
+            && host.random(|random| {
+                let room = (self.servers.pool(), queue);
+                (self.service.admission()).hedge(room, self.class, now, random)
+            });
+        if !is_admitted {
+            self.count_hedge(HedgeResult::NoServer, host);
             return None;
         }
         let others = self.hedging.iter().flat_map(|hedging| &hedging.others);
@@ -187,24 +198,23 @@ impl<'a> Exchange<'a> {
             return self.go_on();
         };
         let other = hedging.others.swap_remove(index);
-        if is_good {
+        let decides = hedging.race.ended(is_good) == RaceOutcome::Decided;
+        self.count_hedge(
+            match is_good {
+                true => HedgeResult::Won,
+                false => HedgeResult::Failed,
+            },
+            host,
+        );
+        if decides {
             return self.switch(other, now, host);
         }
-        // It decides nothing: the first one is under way, or its end at hand.
-        let _: RaceOutcome = hedging.race.ended(false);
-        let is_over = hedging.first.is_some() && !hedging.race.is_under_way();
-        self.count_hedge(HedgeResult::Failed, host);
         self.ended_beside(other, (now, end.outcome), host);
-        if is_over {
-            self.settle(now, host);
-            return Step::Settle;
-        }
         self.go_on()
     }
 
-    /// A hedged attempt was quicker than the first one, which may have ended already.
+    /// The end of a hedged attempt decides: it was quicker than the first one, or is the last to fail. The first one may have ended already.
     fn switch(&mut self, other: Current, now: Instant, host: &impl Host<'a>) -> Step {
-        self.count_hedge(HedgeResult::Won, host);
         let server = other.server;
         let mut first_end = (now, Outcome::Cancelled);
         if let Some(hedging) = self.hedging.take() {

@@ -136,7 +136,7 @@ pub enum HedgeResult {
     Failed,
     /// The retry budget did not pay for it.
     DeniedBudget,
-    /// No other server could take it.
+    /// No other server could take it, its class's share of the servers was used, the throttle refused it, or requests were waiting.
     NoServer,
 }
 

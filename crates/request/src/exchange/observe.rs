@@ -18,7 +18,11 @@ impl<'a> Exchange<'a> {
     ) {
         host.attempt_ended(&self.report(server, (at, outcome, latency)));
         if self.policies.hedge.is_some()
-            && matches!(outcome, Outcome::Answered(..500) | Outcome::Cancelled)
+            // What was cut off would have taken longer: without it the quantile would fall with each one.
+            && matches!(
+                outcome,
+                Outcome::Answered(..500) | Outcome::AttemptTimeout | Outcome::Cancelled
+            )
         {
             host.hedging(self.policies.place, |hedge| hedge.note(at, latency));
         }

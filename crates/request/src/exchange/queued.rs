@@ -36,6 +36,11 @@ impl<'a> Exchange<'a> {
         self.look(waiting, false, now, host)
     }
 
+    /// Whether a server has room that was not freed for a request whose turn has come and that has not looked yet.
+    fn has_unclaimed_room(&self, now: Instant) -> bool {
+        (self.servers.pool()).has_room_beside(now, self.service.queue.called())
+    }
+
     /// Goes if its turn has come, or if it may not wait any longer. Whoever has `looked` just now does not look again at once.
     fn look(
         &mut self,
@@ -60,7 +65,7 @@ impl<'a> Exchange<'a> {
                     return denied(*waiting, DequeueReason::Expired, now);
                 }
                 // An attempt may have ended before it began to wait, or a server may have come back.
-                None if !looked && self.servers.pool().has_room(now) => {
+                None if !looked && self.has_unclaimed_room(now) => {
                     looked = true;
                     self.service.queue.free_one(now);
                     continue;

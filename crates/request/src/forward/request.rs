@@ -8,7 +8,7 @@ use evenkeel_core::Endpoint;
 use super::edits::HeaderEdits;
 use super::writer::{RequestWriter, text, via};
 use crate::RequestId;
-use crate::head::{Authority, FieldClass, HeaderField as _, RequestView};
+use crate::head::{Authority, FieldClass, HeaderField as _, HttpVersion, RequestView};
 use crate::headers::Fact;
 use crate::route::Route;
 
@@ -33,6 +33,15 @@ pub struct ForwardedRequest<'a> {
     pub deadline: Option<&'a str>,
 }
 
+/// What was found among the fields of a request.
+#[derive(Debug, Default)]
+struct PassedFields {
+    /// One of those that pass is the request's id.
+    has_id: bool,
+    /// The client accepts trailer fields.
+    accepts_trailers: bool,
+}
+
 impl ForwardedRequest<'_> {
     /// Writes the head.
     pub fn write<'r, R: RequestView>(
@@ -48,7 +57,7 @@ impl ForwardedRequest<'_> {
             Authority::Target(host) => writer.authority("host", text(host)),
             Authority::Missing => writer.authority("host", |out| write_address(self.server, out)),
         }
-        let has_id = self.pass(request, authority, writer);
+        let passed = self.pass(request, authority, writer);
         self.write_edits(request, writer);
         // A client without an address is left out rather than invented: applications read what stands here as an IP address.
         if let Some(address) = self.client_address {
@@ -58,21 +67,23 @@ impl ForwardedRequest<'_> {
         if let Some(host) = authority.value() {
             writer.add("x-forwarded-host", text(host));
         }
-        if !has_id && !self.adds("x-request-id") {
+        if !passed.has_id && !self.adds("x-request-id") {
             writer.add("x-request-id", |out| self.id.write(out));
         }
         writer.add("via", text(via(request.version())));
-        writer.end(self.deadline);
+        writer.end(passed.accepts_trailers, self.deadline);
     }
 
-    /// Writes the fields that pass. Whether one of them is the request's id.
+    /// Writes the fields that pass.
     fn pass<'r, R: RequestView>(
         &self,
         request: &'r R,
         authority: Authority<'_>,
         writer: &mut impl RequestWriter<R::Field<'r>>,
-    ) -> bool {
-        let mut has_id = false;
+    ) -> PassedFields {
+        let mut found = PassedFields::default();
+        // A chunked body is passed on to a client of HTTP/1.0 without its trailers.
+        let takes_trailers = request.version() != HttpVersion::Http10;
         let passes = |class| match class {
             FieldClass::HopByHop | FieldClass::Forwarding | FieldClass::MirrorMark => false,
             FieldClass::Host => matches!(authority, Authority::HostField(_)),
@@ -85,11 +96,14 @@ impl ForwardedRequest<'_> {
             let class = field.class();
             let passes =
                 passes(class) && !self.edits.is_some_and(|edits| edits.drops(field.name()));
-            has_id |= passes && class == FieldClass::RequestId;
+            found.has_id |= passes && class == FieldClass::RequestId;
+            if takes_trailers && class == FieldClass::HopByHop {
+                found.accepts_trailers |= is_te_trailers(field.name(), field.value());
+            }
             passes
         });
         writer.fields(passed);
-        has_id
+        found
     }
 
     fn write_edits<'r, R: RequestView>(
@@ -170,6 +184,13 @@ impl ForwardedRequest<'_> {
 /// Appends the client's address, or what stands for one that came over a Unix domain socket.
 pub(super) fn write_client(address: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(address.unwrap_or(b"unix"));
+}
+
+/// Whether it is the field `TE` with the word `trailers`: its sender accepts trailer fields. That goes on to the server, since trailers are
+/// passed on (RFC 9110 section 6.5.1), and gRPC needs it; transfer codings that `TE` names are for the client's connection only.
+fn is_te_trailers(name: &[u8], value: &[u8]) -> bool {
+    let mut words = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    name.eq_ignore_ascii_case(b"te") && words.any(|word| word.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Appends a server's address as a host with its port; nothing without one. A Unix domain socket has no host: it is this machine.

@@ -23,9 +23,9 @@ pub trait RequestWriter<F>: HeadWriter<F> {
     /// configured, for protocols in which it is a field.
     fn authority(&mut self, name: &str, value: impl FnOnce(&mut Vec<u8>));
 
-    /// Ends the head. `deadline` names a last field whose value is written for each attempt, into
-    /// [`ROOM`](crate::deadline::ROOM) bytes.
-    fn end(&mut self, deadline: Option<&str>);
+    /// Ends the head. `accepts_trailers`: `TE: trailers` belongs to it, with all that the protocol requires of a sender of `TE`. `deadline`
+    /// names a last field whose value is written for each attempt, into [`ROOM`](crate::deadline::ROOM) bytes.
+    fn end(&mut self, accepts_trailers: bool, deadline: Option<&str>);
 }
 
 /// Writes the head of a response for a client.

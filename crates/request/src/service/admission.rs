@@ -208,26 +208,50 @@ impl Admission {
     /// Why it may not.
     pub(crate) fn attempt(
         &self,
-        (pool, queue): (&Pool, &WaitQueue),
+        room: (&Pool, &WaitQueue),
         class: Class,
         now: Instant,
         random: &mut Random,
     ) -> Result<(), Cause> {
-        let shares = &self.options.shares;
-        if shares.share(class) < 1.0 {
-            let (used, bounds) = pool.used(now);
-            // Where no server is in service there is nothing to have a share of: what becomes of the request is decided behind this.
-            let bounds = bounds.filter(|bounds| *bounds > 0);
-            let is_over = bounds.is_some_and(|bounds| !shares.admits(class, used, bounds));
-            if is_over && !queue.takes_up_burst() {
-                self.counts.shed[class.index()].add(1);
-                return Err(Cause::Shed);
-            }
+        if self.is_share_used(room, class, now) {
+            self.counts.shed[class.index()].add(1);
+            return Err(Cause::Shed);
         }
-        match &self.throttle {
-            Some(throttle) if !throttle.allow(now, random) => Err(Cause::Throttled),
-            _ => Ok(()),
+        match self.throttle_allows(now, random) {
+            true => Ok(()),
+            false => Err(Cause::Throttled),
         }
+    }
+
+    /// The same for a hedged attempt, without which the request goes on: no request is counted as refused.
+    pub(crate) fn hedge(
+        &self,
+        room: (&Pool, &WaitQueue),
+        class: Class,
+        now: Instant,
+        random: &mut Random,
+    ) -> bool {
+        !self.is_share_used(room, class, now) && self.throttle_allows(now, random)
+    }
+
+    fn is_share_used(
+        &self,
+        (pool, queue): (&Pool, &WaitQueue),
+        class: Class,
+        now: Instant,
+    ) -> bool {
+        if self.options.shares.share(class) >= 1.0 {
+            return false;
+        }
+        let (used, bounds) = pool.used(now);
+        // Where no server is in service there is nothing to have a share of: what becomes of the request is decided behind this.
+        let bounds = bounds.filter(|bounds| *bounds > 0);
+        let is_over = bounds.is_some_and(|bounds| !self.options.shares.admits(class, used, bounds));
+        is_over && !queue.takes_up_burst()
+    }
+
+    fn throttle_allows(&self, now: Instant, random: &mut Random) -> bool {
+        (self.throttle.as_ref()).is_none_or(|throttle| throttle.allow(now, random))
     }
 
     /// How many were refused since their class's share was used.
@@ -237,11 +261,11 @@ impl Admission {
 
     /// An attempt has ended like this.
     pub(crate) fn ended(&self, now: Instant, outcome: Outcome) {
-        // What evenkeel itself lacked, or gave up, is neither a refusal nor an answer. Neither is a refused stream: it is sent
-        // again at once, and what counts is how that ends.
+        // What evenkeel itself lacked, or gave up, is neither a refusal nor an answer, and neither is what the client or a quicker
+        // attempt broke off. Nor is a refused stream: it is sent again at once, and what counts is how that ends.
         if matches!(
             outcome,
-            Outcome::LocalError | Outcome::Rescued | Outcome::StreamRefused
+            Outcome::LocalError | Outcome::Rescued | Outcome::Cancelled | Outcome::StreamRefused
         ) {
             return;
         }
@@ -296,6 +320,29 @@ mod tests {
     use super::*;
     use crate::service::Service;
     use crate::service::tests::options;
+
+    #[test]
+    fn what_was_broken_off_is_neither_accepted_nor_refused() {
+        let mut random = Random::seeded(1);
+        let mut throttled = options(1);
+        throttled.admission.throttle = Some(SreOptions::default());
+        let now = Instant::from_millis(1_000);
+        let service = Service::new(throttled, now, &mut random);
+        let admission = service.admission();
+        let refusing = || {
+            let throttle = admission.throttle.as_ref().expect("it has one");
+            throttle.snapshot(now).refusing
+        };
+        for _ in 0..50 {
+            admission.ended(now, Outcome::Answered(503));
+        }
+        let before = refusing();
+        assert!(before > 0.5, "{before}");
+        for _ in 0..500 {
+            admission.ended(now, Outcome::Cancelled);
+        }
+        assert!((refusing() - before).abs() < 1e-9, "{}", refusing());
+    }
 
     #[test]
     fn a_class_is_shed_only_where_servers_have_limits_and_are_in_service() {

@@ -135,7 +135,7 @@ mod tests {
 
     /// The response's head had come before that.
     #[test]
-    fn who_has_waited_too_long_when_an_attempt_ends_is_not_called() {
+    fn a_request_that_has_waited_too_long_when_an_attempt_ends_is_not_called() {
         let service = Service::new(options(1), Instant::ZERO, &mut Random::seeded(1));
         let servers = service.servers();
         let at = Instant::from_millis;

@@ -15,12 +15,13 @@ mod admission;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use evenkeel_balance::BalanceOptions;
+use evenkeel_balance::{BalanceOptions, Policy};
 use evenkeel_core::metric::Sink;
 use evenkeel_core::{Directive, Instant, Random, ServiceOrders, ShapeOrders};
-use evenkeel_tolerate::{Budget, QueueOptions};
+use evenkeel_tolerate::{Budget, Class, QueueOptions, ShedOptions};
 
 use crate::hold::HoldOptions;
 use crate::{HashOn, Policies};
@@ -60,6 +61,40 @@ pub struct ServiceOptions {
     pub admission: AdmissionOptions,
     /// The policies of its requests, unless a route overrides them.
     pub policies: Policies,
+}
+
+impl ServiceOptions {
+    /// A service for tests: round robin, without limits, and nothing that is optional. Not the defaults of the configuration.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn plain(name: &str, servers: Vec<ServerOptions>, policies: Policies) -> Self {
+        Self {
+            name: name.to_owned(),
+            servers,
+            balance: BalanceOptions {
+                policy: Policy::RoundRobin,
+                panic_below: 0.5,
+                slow_start: Duration::ZERO,
+                bounded_load: None,
+                maglev_table: 251,
+                overprovisioning: 1.4,
+                subset: None,
+            },
+            hash_on: HashOn::SourceIp { v4: 32, v6: 64 },
+            sticky: None,
+            watch: WatchOptions::default(),
+            queue: QueueOptions::default(),
+            hold: None,
+            admission: AdmissionOptions {
+                class_header: None,
+                class: Class::Critical,
+                shares: ShedOptions::default(),
+                rate: None,
+                throttle: None,
+            },
+            policies,
+        }
+    }
 }
 
 /// What the requests of one service share, with the options of one configuration. Those with the options of the next one

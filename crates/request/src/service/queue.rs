@@ -1,6 +1,9 @@
 //! Requests that wait because all servers have as many as they may. Shared by all workers: a slot that one worker frees is taken by
 //! whoever's turn it is, on any worker.
 //!
+//! A request whose turn has come owns the slot that was freed for it until it has looked for a server: [`WaitQueue::called`] says how many
+//! slots are spoken for, and a request that looks by itself lets the next one go only if there are more.
+//!
 //! Whose turn it is, and who has waited too long, is decided by [`BurstQueue`]; here it is shared, and those that wait are
 //! woken. Costs one read per attempt while nobody waits. Only those that wait, and those that end while others do, take its lock, for as
 //! long as it takes to look at the ends of four lists.
@@ -21,6 +24,8 @@ pub(crate) struct WaitQueue {
     line: Mutex<BurstQueue<Arc<Turn>>>,
     /// Those in the line, and those whose turn it is and who have no server yet.
     waiting: AtomicU32,
+    /// Those whose turn it is and who have not looked for a server yet.
+    called: AtomicU32,
     entered: Counter,
     waited: DurationHistogram,
     /// By class and [`DENIED`].
@@ -79,6 +84,7 @@ impl WaitQueue {
         Self {
             line: Mutex::new(BurstQueue::new(options)),
             waiting: AtomicU32::new(0),
+            called: AtomicU32::new(0),
             entered: Counter::default(),
             waited: DurationHistogram::default(),
             denied: Default::default(),
@@ -107,6 +113,11 @@ impl WaitQueue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting() == 0
+    }
+
+    /// How many slots of the servers are spoken for: one for each request whose turn has come and that has not looked for a server yet.
+    pub(crate) fn called(&self) -> u32 {
+        self.called.load(Ordering::SeqCst)
     }
 
     /// Enters a request that is to be done by `deadline` and is expected to take so long (`service`); `None` if the queue is full of
@@ -171,6 +182,7 @@ impl WaitQueue {
         }
         let mut line = self.line();
         if let Some(next) = line.serve(now, |gone| gone.item.call(gone.reason)) {
+            self.called.fetch_add(1, Ordering::SeqCst);
             next.item.call(DequeueReason::Served);
         }
     }
@@ -278,7 +290,7 @@ impl<'a> Waiting<'a> {
     /// Its turn had come, and only servers have room that it may not go to: the turn is the next one's, and it waits beside the line until
     /// it looks [`Self::again`]. In the line it would be called again instead of that one, if it came last or matters more.
     pub(crate) fn step_aside(&mut self, now: Instant) {
-        self.turn = Arc::default();
+        self.end_turn();
         self.is_aside = true;
         self.queue.free_one(now);
     }
@@ -294,7 +306,7 @@ impl<'a> Waiting<'a> {
     pub(crate) fn again(&mut self, now: Instant, is_picky: bool) {
         self.lost = self.lost.saturating_add(1);
         self.is_aside = false;
-        self.turn = Arc::default();
+        self.end_turn();
         let back = ReturnedEntry {
             ticket: self.ticket,
             came: self.began,
@@ -318,9 +330,18 @@ impl<'a> Waiting<'a> {
         self.queue.deny(self.class, reason);
     }
 
-    /// Its turn has come and is used.
+    /// Its turn, if that has come, is used or passed on; another one may come.
+    fn end_turn(&mut self) {
+        let turn = std::mem::take(&mut self.turn);
+        if turn.state().0 == Some(DequeueReason::Served) {
+            self.queue.called.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// It is in the queue no longer.
     fn leave(&mut self) {
         self.is_over = true;
+        self.end_turn();
         self.queue.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
@@ -332,10 +353,10 @@ impl Drop for Waiting<'_> {
         }
         let gave_up = !self.is_denied;
         let left = (self.queue.line()).cancel(self.latest, self.ticket, gave_up);
-        let was_in_line = left.is_some();
-        self.leave();
         // Its turn may have come without its knowing; it goes with it unused, so it is the next one's.
-        if !was_in_line && self.reason() == Some(DequeueReason::Served) {
+        let is_unused = left.is_none() && self.reason() == Some(DequeueReason::Served);
+        self.leave();
+        if is_unused {
             self.queue.free_one(self.latest);
         }
     }
@@ -387,6 +408,36 @@ mod tests {
     }
 
     #[test]
+    fn a_called_request_owns_a_slot_until_it_is_placed_waits_again_or_leaves() {
+        let queue = queue(3);
+        let mut all = [(); 3].map(|()| enter(&queue, Class::Critical).expect("room"));
+        queue.free_one(NOW);
+        queue.free_one(NOW);
+        assert_eq!(queue.called(), 2);
+        all[0].again(NOW, false);
+        assert_eq!(queue.called(), 1);
+        // The slot goes with the turn, to the request that is called in its place.
+        all[1].step_aside(NOW);
+        assert_eq!(
+            (queue.called(), all[0].reason()),
+            (1, Some(DequeueReason::Served))
+        );
+        all[1].again(NOW, false);
+        assert_eq!(queue.called(), 1);
+        let [first, second, third] = all;
+        drop(first);
+        assert_eq!(
+            (queue.called(), second.reason()),
+            (1, Some(DequeueReason::Served))
+        );
+        second.placed(NOW);
+        assert_eq!((queue.called(), queue.waiting()), (0, 1));
+        drop(third);
+        queue.free_one(NOW);
+        assert_eq!((queue.called(), queue.waiting()), (0, 0));
+    }
+
+    #[test]
     fn a_turn_that_is_not_used_is_the_next_ones() {
         let queue = queue(3);
         let first = enter(&queue, Class::Critical).expect("room");
@@ -401,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn who_steps_aside_is_not_called_before_it_waits_in_the_line_again() {
+    fn a_request_that_steps_aside_is_not_called_before_it_waits_in_the_line_again() {
         let queue = queue(3);
         let mut most = enter(&queue, Class::CriticalPlus).expect("room");
         let middle = enter(&queue, Class::Critical).expect("room");
@@ -422,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn who_goes_while_it_is_aside_passes_nothing_on() {
+    fn a_request_that_leaves_while_it_is_aside_passes_no_turn_on() {
         let queue = queue(3);
         let mut first = enter(&queue, Class::Critical).expect("room");
         queue.free_one(NOW);
@@ -433,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn who_loses_its_turn_to_another_waits_again() {
+    fn a_request_that_loses_its_turn_to_another_waits_again() {
         let queue = queue(3);
         let mut first = enter(&queue, Class::Critical).expect("room");
         queue.free_one(NOW);

@@ -35,6 +35,23 @@ pub struct ServerOptions {
     pub max_requests: u32,
 }
 
+impl ServerOptions {
+    /// A server for tests, of weight 1 and without a bound. Its name is that of its group with its index.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn plain(index: u32, group: &str, address: Endpoint) -> Self {
+        Self {
+            index,
+            name: format!("{group}-{index}"),
+            address: Some(address),
+            weight: 1,
+            tier: 0,
+            near: false,
+            max_requests: 0,
+        }
+    }
+}
+
 /// What a set of servers is made with, beside the servers.
 #[derive(Debug, Clone)]
 pub(super) struct SetOptions {
@@ -447,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn who_stays_keeps_its_state_and_who_comes_is_new() {
+    fn a_server_that_stays_keeps_its_state_and_one_that_joins_is_new() {
         let now = Instant::from_millis(5);
         let first = set(&[Some(1), Some(2), None]);
         let next = first.with(

@@ -2,81 +2,48 @@
 
 use std::time::Duration;
 
-use evenkeel_balance::Policy;
 use evenkeel_core::{LimitHint, ServiceId};
-use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, Class, RetryOn, RetryOptions, ShedOptions, TimeoutOptions,
-};
+use evenkeel_tolerate::{BackoffOptions, BudgetOptions, RetryOn, RetryOptions, TimeoutOptions};
 
 use super::*;
 
 /// The server with this index, with nothing else configured.
 pub(crate) fn server(index: u16) -> ServerOptions {
-    ServerOptions {
-        index: index.into(),
-        name: format!("a-{index}"),
-        address: Some(([127, 0, 0, 1], index + 1).into()),
-        weight: 1,
-        tier: 0,
-        near: false,
-        max_requests: 0,
-    }
+    ServerOptions::plain(index.into(), "a", ([127, 0, 0, 1], index + 1).into())
 }
 
 /// A service of so many servers, with nothing else configured.
 pub(crate) fn options(servers: u16) -> ServiceOptions {
-    ServiceOptions {
-        name: "shop".to_owned(),
-        servers: (0..servers).map(server).collect(),
-        balance: BalanceOptions {
-            policy: Policy::RoundRobin,
-            panic_below: 0.5,
-            slow_start: Duration::from_secs(10),
-            bounded_load: None,
-            maglev_table: 251,
-            overprovisioning: 1.4,
-            subset: None,
+    let policies = Policies {
+        place: 0,
+        timeout: TimeoutOptions {
+            connect: Duration::from_secs(1),
+            attempt: Duration::from_secs(10),
+            total: Duration::from_secs(30),
+            idle: Duration::from_secs(30),
         },
-        hash_on: HashOn::SourceIp { v4: 32, v6: 64 },
-        sticky: None,
-        watch: WatchOptions::default(),
-        queue: QueueOptions::default(),
-        hold: None,
-        admission: AdmissionOptions {
-            class_header: None,
-            class: Class::Critical,
-            shares: ShedOptions::default(),
-            rate: None,
-            throttle: None,
-        },
-        policies: Policies {
-            place: 0,
-            timeout: TimeoutOptions {
-                connect: Duration::from_secs(1),
-                attempt: Duration::from_secs(10),
-                total: Duration::from_secs(30),
-                idle: Duration::from_secs(30),
+        deadline: None,
+        retry: RetryOptions {
+            limit: 2,
+            timeout_limit: 1,
+            on: RetryOn::default(),
+            methods: vec!["GET".to_owned()],
+            backoff: BackoffOptions::default(),
+            budget: BudgetOptions {
+                ratio: 0.2,
+                floor_per_second: 3.0,
+                burst: 10.0,
             },
-            deadline: None,
-            retry: RetryOptions {
-                limit: 2,
-                timeout_limit: 1,
-                on: RetryOn::default(),
-                methods: vec!["GET".to_owned()],
-                backoff: BackoffOptions::default(),
-                budget: BudgetOptions {
-                    ratio: 0.2,
-                    floor_per_second: 3.0,
-                    burst: 10.0,
-                },
-                body_buffer: 65_536,
-                response_buffer: 0,
-            },
-            hedge: None,
-            fallback: None,
-            inject: None,
+            body_buffer: 65_536,
+            response_buffer: 0,
         },
-    }
+        hedge: None,
+        fallback: None,
+        inject: None,
+    };
+    let mut options = ServiceOptions::plain("shop", (0..servers).map(server).collect(), policies);
+    options.balance.slow_start = Duration::from_secs(10);
+    options
 }
 
 fn service() -> Service {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evenkeel_balance::Availability;
 use evenkeel_core::{ClosedRoute, Instant, Outcome, ServiceId, ServiceOrders};
-use evenkeel_request::exchange::{AttemptEnd, Event, Reply, ResponseEnd, Step};
+use evenkeel_request::exchange::{AttemptEnd, Event, FirstEnd, HedgeEnd, Reply, ResponseEnd, Step};
 use evenkeel_request::{Cause, Fallback, FallbackTo};
 use evenkeel_tolerate::{HedgeAfter, HedgeOptions};
 
@@ -128,11 +128,7 @@ fn hedged_attempts_begin_while_they_may() {
         (Duration::ZERO, true, false),
     ] {
         let mut options = plain(3, 0);
-        options.policies.hedge = Some(HedgeOptions {
-            after: HedgeAfter::Delay(10 * MS),
-            limit: 1,
-            ..HedgeOptions::default()
-        });
+        options.policies.hedge = Some(hedge_after(HedgeAfter::Delay(10 * MS)));
         let services = services(vec![options]);
         let mut scene = Scene::new(&services);
         let mut one = scene.arrive_with(0, &[(plan::DEADLINE, "30")]);
@@ -149,6 +145,108 @@ fn hedged_attempts_begin_while_they_may() {
             Step::Hedge(_, next) => assert!(hedges && next.is_none(), "{:?}", one.step),
             other => assert!(!hedges && other == Step::GoOn(None), "{other:?}"),
         }
+    }
+}
+
+/// A hedged attempt takes neither the slot that was freed for a request in the queue, nor more than the share of its class.
+#[test]
+fn a_hedge_takes_no_slot_that_is_not_its_own() {
+    let _one = crate::one_at_a_time();
+    for (is_awaited, class, hedges) in [
+        (false, "critical", true),
+        (true, "critical", false),
+        (false, "sheddable", false),
+    ] {
+        let mut options = plain(2, 1);
+        options.admission.shares.sheddable = 0.5;
+        options.policies.hedge = Some(hedge_after(HedgeAfter::Delay(10 * MS)));
+        let services = services(vec![options]);
+        let mut scene = Scene::new(&services);
+        let mut one = scene.arrive_with(0, &[(plan::CLASS, class)]);
+        one.facts.is_sent = true;
+        scene.tell(&mut one, Event::Connected);
+        // Not dropped before the end.
+        let mut callers = Vec::new();
+        if is_awaited {
+            let mut other = scene.arrive();
+            let waiting = scene.arrive();
+            assert!(matches!(waiting.step, Step::Wait(_)), "{:?}", waiting.step);
+            scene.answer(&mut other);
+            callers.push(waiting);
+        }
+        scene.now += 10 * MS;
+        scene.tell(&mut one, Event::HedgeDue);
+        let is_made = matches!(one.step, Step::Hedge(..));
+        assert_eq!(is_made, hedges, "{is_awaited}, {class}: {:?}", one.step);
+    }
+}
+
+/// The last one to end without a response decides: its request goes on as if it had been alone.
+#[test]
+fn the_attempt_of_a_race_that_fails_last_decides() {
+    let _one = crate::one_at_a_time();
+    for (last, step) in [
+        (Outcome::Answered(500), Step::PassOn),
+        (
+            Outcome::BadResponse,
+            Step::Reply(Reply::Cause(Cause::BadResponse)),
+        ),
+    ] {
+        let mut options = plain(2, 0);
+        options.policies.retry.limit = 0;
+        options.policies.hedge = Some(hedge_after(HedgeAfter::Delay(10 * MS)));
+        let services = services(vec![options]);
+        let mut scene = Scene::new(&services);
+        let mut one = scene.arrive();
+        one.facts.is_sent = true;
+        scene.tell(&mut one, Event::Connected);
+        scene.now += 10 * MS;
+        scene.tell(&mut one, Event::HedgeDue);
+        let Step::Hedge(server, _) = one.step else {
+            panic!("{:?}", one.step);
+        };
+        scene.tell(&mut one, Event::FirstEnded(FirstEnd::Response(503)));
+        assert_eq!(one.step, Step::GoOn(None));
+        let outcome = last;
+        scene.tell(&mut one, Event::HedgeEnded(HedgeEnd { server, outcome }));
+        assert_eq!(one.step, Step::Switch(server));
+        scene.ends(&mut one, last);
+        assert_eq!(one.step, step);
+    }
+}
+
+/// It would have taken longer: without it the quantile would be that of the attempts that were quick enough.
+#[test]
+fn an_attempt_that_timed_out_counts_for_the_delay_of_hedges() {
+    let _one = crate::one_at_a_time();
+    let mut options = plain(2, 0);
+    options.policies.retry.limit = 0;
+    options.policies.hedge = Some(HedgeOptions {
+        minimum_attempts: 1,
+        ..hedge_after(HedgeAfter::Quantile(0.95))
+    });
+    let services = services(vec![options]);
+    let mut scene = Scene::new(&services);
+    let mut late = scene.arrive();
+    scene.tell(&mut late, Event::Connected);
+    assert_eq!(late.step, Step::GoOn(None), "no latency is known");
+    scene.now += 500 * MS;
+    // What the end of a race says of its time is only the last part of it.
+    scene.ends(&mut late, Outcome::AttemptTimeout);
+    scene.now += 500 * MS;
+    let mut next = scene.arrive();
+    scene.tell(&mut next, Event::Connected);
+    let Step::GoOn(Some(due)) = next.step else {
+        panic!("{:?}", next.step);
+    };
+    assert!(due >= scene.now + 490 * MS, "{:?}", due.since(scene.now));
+}
+
+fn hedge_after(after: HedgeAfter) -> HedgeOptions {
+    HedgeOptions {
+        after,
+        limit: 1,
+        ..HedgeOptions::default()
     }
 }
 

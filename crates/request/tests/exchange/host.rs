@@ -29,7 +29,12 @@ pub(crate) struct Worker<'a> {
     hedging: RefCell<Vec<Option<HedgeDelay>>>,
     inject: Vec<Option<Inject>>,
     sets: RefCell<Vec<Rc<CachedServerSet>>>,
+    /// What happens before (`false`) and after (`true`) each look for a server, on another thread as it were.
+    around_picks: RefCell<Option<AroundPicks<'a>>>,
 }
+
+/// Called before (`false`) and after (`true`) each look for a server.
+pub(crate) type AroundPicks<'a> = Box<dyn FnMut(bool) + 'a>;
 
 /// A request as its client sends it, and what has become of its body.
 #[derive(Debug)]
@@ -102,6 +107,17 @@ impl<'a> Worker<'a> {
             hedging: RefCell::new(hedging.collect()),
             inject: inject.collect(),
             sets: RefCell::new(sets.collect()),
+            around_picks: RefCell::new(None),
+        }
+    }
+
+    pub(crate) fn set_around_picks(&self, around: AroundPicks<'a>) {
+        *self.around_picks.borrow_mut() = Some(around);
+    }
+
+    fn around_pick(&self, is_after: bool) {
+        if let Some(around) = &mut *self.around_picks.borrow_mut() {
+            around(is_after);
         }
     }
 
@@ -213,7 +229,10 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
     }
 
     fn picker<T>(&self, id: ServiceId, with: impl FnOnce(&mut Picker) -> T) -> T {
-        with(&mut self.worker.pickers.borrow_mut()[id.0 as usize])
+        self.worker.around_pick(false);
+        let picked = with(&mut self.worker.pickers.borrow_mut()[id.0 as usize]);
+        self.worker.around_pick(true);
+        picked
     }
 
     fn hedging<T>(&self, place: u32, with: impl FnOnce(&mut HedgeDelay) -> T) -> Option<T> {

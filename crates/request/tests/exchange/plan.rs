@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use evenkeel_balance::{BalanceOptions, Policy};
+use evenkeel_balance::Policy;
 use evenkeel_core::{Instant, Random, ServiceId};
 use evenkeel_request::route::RateRule;
 use evenkeel_request::service::{
-    AdmissionOptions, ServerOptions, Service, ServiceOptions, StickyBy, StickyKey, StickyOptions,
-    WatchOptions,
+    ServerOptions, Service, ServiceOptions, StickyBy, StickyKey, StickyOptions, WatchOptions,
 };
 use evenkeel_request::{
     DeadlineHeader, Fallback, FallbackResponse, FallbackTo, HashOn, HoldOptions, Policies,
@@ -17,8 +16,8 @@ use evenkeel_tolerate::inject::{AbortOptions, DelayOptions};
 use evenkeel_tolerate::limit::AimdOptions;
 use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{
-    BackoffOptions, BudgetOptions, Class, HedgeAfter, HedgeOptions, InjectOptions, LimitOptions,
-    QueueOptions, RateOptions, RetryOn, RetryOptions, ShedOptions, StaleOptions, TimeoutOptions,
+    BackoffOptions, BudgetOptions, HedgeAfter, HedgeOptions, InjectOptions, LimitOptions,
+    RateOptions, RetryOn, RetryOptions, StaleOptions, TimeoutOptions,
 };
 
 /// The field in which clients say how long they wait.
@@ -91,44 +90,21 @@ pub(crate) fn rates() -> impl Iterator<Item = Option<RateRule>> {
 
 fn plain(index: u32, name: &str, servers: u16) -> ServiceOptions {
     let server = |at: u16| ServerOptions {
-        index: at.into(),
-        name: format!("{name}-{at}"),
-        address: Some(([10, 0, index as u8, at as u8 + 1], 80).into()),
         weight: 1 + u32::from(at % 3),
-        tier: 0,
-        near: false,
-        max_requests: 0,
+        ..ServerOptions::plain(
+            at.into(),
+            name,
+            ([10, 0, index as u8, at as u8 + 1], 80).into(),
+        )
     };
-    ServiceOptions {
-        name: name.to_owned(),
-        servers: (0..servers).map(server).collect(),
-        balance: BalanceOptions {
-            policy: Policy::RoundRobin,
-            panic_below: 0.5,
-            slow_start: millis(500),
-            bounded_load: None,
-            maglev_table: 251,
-            overprovisioning: 1.4,
-            subset: None,
-        },
-        hash_on: HashOn::Header(KEY.to_owned()),
-        sticky: None,
-        watch: WatchOptions::default(),
-        queue: QueueOptions {
-            length: 16,
-            wait: millis(400),
-            ..QueueOptions::default()
-        },
-        hold: None,
-        admission: AdmissionOptions {
-            class_header: Some(CLASS.to_owned()),
-            class: Class::Critical,
-            shares: ShedOptions::default(),
-            rate: None,
-            throttle: None,
-        },
-        policies: policies(index),
-    }
+    let servers = (0..servers).map(server).collect();
+    let mut options = ServiceOptions::plain(name, servers, policies(index));
+    options.balance.slow_start = millis(500);
+    options.hash_on = HashOn::Header(KEY.to_owned());
+    options.queue.length = 16;
+    options.queue.wait = millis(400);
+    options.admission.class_header = Some(CLASS.to_owned());
+    options
 }
 
 fn policies(place: u32) -> Policies {

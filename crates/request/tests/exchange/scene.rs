@@ -27,7 +27,7 @@ pub(crate) struct Caller<'a> {
 /// Some services and one worker.
 pub(crate) struct Scene<'a> {
     pub(crate) services: &'a [Service],
-    worker: Worker<'a>,
+    pub(crate) worker: Worker<'a>,
     pub(crate) now: Instant,
 }
 

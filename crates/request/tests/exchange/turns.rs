@@ -1,11 +1,14 @@
 //! Who gets the room that a server has, and when those that are held are told that there is nothing to wait for.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
 
-use evenkeel_core::{Directive, Outcome, ServerId};
+use evenkeel_core::{Directive, EjectionReason, Instant, Outcome, ServerId};
 use evenkeel_request::Cause;
 use evenkeel_request::exchange::{Event, Reply, Step};
+use evenkeel_request::service::Service;
 use evenkeel_tolerate::QueueOptions;
 
 use crate::plan;
@@ -17,7 +20,7 @@ const SOON: Duration = Duration::from_millis(25);
 /// One server has room, which a request that has been on it may not take. It is called first all the same: since it came last and the
 /// newest go first, or since it matters more. Those behind it wait for no other server.
 #[test]
-fn who_may_not_take_a_servers_room_keeps_nobody_from_it() {
+fn a_request_that_may_not_take_a_slot_keeps_no_other_from_it() {
     let _one = crate::one_at_a_time();
     let newest_first = QueueOptions {
         newest_first_after: Some(Duration::ZERO),
@@ -61,6 +64,35 @@ fn who_may_not_take_a_servers_room_keeps_nobody_from_it() {
             "{queue:?}, {class}: {took:?}"
         );
     }
+}
+
+/// It was called and has not looked yet. Neither a request that comes now nor one that looks by itself takes its room, however much it
+/// matters; what is beyond that room is taken at once.
+#[test]
+fn a_called_request_owns_its_room() {
+    let _one = crate::one_at_a_time();
+    let services = services(vec![plain(1, 2)]);
+    let mut scene = Scene::new(&services);
+    let mut busy = [scene.arrive(), scene.arrive()];
+    let (mut called, mut next) = (scene.arrive(), scene.arrive());
+    scene.answer(&mut busy[0]);
+    let mut newcomer = scene.arrive_with(0, &[(plan::CLASS, "critical-plus")]);
+    assert!(
+        matches!(newcomer.step, Step::Wait(_)),
+        "{:?}",
+        newcomer.step
+    );
+    scene.now += SOON;
+    for other in [&mut next, &mut newcomer] {
+        scene.tell(other, Event::Woken);
+        assert!(matches!(other.step, Step::Wait(_)), "{:?}", other.step);
+    }
+    scene.tell(&mut called, Event::Woken);
+    assert_eq!(called.step, Step::Attempt(0));
+    scene.answer(&mut busy[1]);
+    scene.tell(&mut newcomer, Event::Woken);
+    assert_eq!(newcomer.step, Step::Attempt(0));
+    assert!(matches!(next.step, Step::Wait(_)), "{:?}", next.step);
 }
 
 #[test]
@@ -159,6 +191,68 @@ fn a_server_that_comes_back_gets_the_request_that_was_held() {
         scene.tell(&mut held, Event::Woken);
         assert_eq!(held.step, Step::Attempt(0));
     }
+}
+
+/// The server comes back after each look for one, and is down again before the next one. A request that finds it back without having
+/// waited looks once more, and not in circles.
+#[test]
+fn a_request_is_sent_back_from_hold_once_without_having_waited() {
+    let _one = crate::one_at_a_time();
+    let services = flapping();
+    let scene = Scene::new(&services);
+    let picks = down_before(&scene, |_| true);
+    let one = scene.arrive();
+    assert_eq!(one.step, Step::Reply(Reply::Cause(Cause::NoServer)));
+    assert_eq!(picks.get(), 2);
+}
+
+/// Once for each attempt: it is down before every other look.
+#[test]
+fn a_request_is_sent_back_from_hold_once_for_each_attempt() {
+    let _one = crate::one_at_a_time();
+    let services = flapping();
+    let mut scene = Scene::new(&services);
+    let picks = down_before(&scene, |pick| pick % 2 == 1);
+    let mut one = scene.arrive();
+    assert_eq!((one.step, picks.get()), (Step::Attempt(0), 2));
+    scene.ends(&mut one, Outcome::Answered(503));
+    let Step::Wait(again) = one.step else {
+        panic!("{:?}", one.step);
+    };
+    scene.now = again;
+    scene.tell(&mut one, Event::Woken);
+    assert_eq!((one.step, picks.get()), (Step::Attempt(0), 4));
+}
+
+/// A service of one server that holds requests.
+fn flapping() -> Vec<Service> {
+    let mut options = plan::options(0, "held");
+    options.servers.truncate(1);
+    services(vec![options])
+}
+
+/// The server is down during the looks for one that are `down`, by their number from 1, and in service after each. The number of looks.
+fn down_before<'a>(scene: &Scene<'a>, down: impl Fn(u32) -> bool + 'a) -> Rc<Cell<u32>> {
+    let picks = Rc::new(Cell::new(0));
+    let (counted, now, service) = (Rc::clone(&picks), scene.now, &scene.services[0]);
+    let server = ServerId::new(0, 0);
+    scene.worker.set_around_picks(Box::new(move |is_after| {
+        if is_after {
+            let slowly = false;
+            return service.apply(&Directive::Restore { server, slowly }, now);
+        }
+        counted.set(counted.get() + 1);
+        assert!(counted.get() < 10, "it looks in circles");
+        if down(counted.get()) {
+            let eject = Directive::Eject {
+                server,
+                verdict: EjectionReason::Known,
+                until: Instant::NEVER,
+            };
+            service.apply(&eject, now);
+        }
+    }));
+    picks
 }
 
 /// It was hung and may be slow, not dead; and where no retry is wanted nobody waits for one.

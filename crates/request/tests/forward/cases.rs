@@ -144,7 +144,50 @@ pub(crate) fn edited_response() -> Changes {
     changes
 }
 
-pub(crate) static REQUESTS: [RequestCase; 8] = [
+pub(crate) static REQUESTS: [RequestCase; 10] = [
+    RequestCase {
+        name: "of TE only the word trailers passes",
+        version: "1.1",
+        method: "GET",
+        absolute: None,
+        path: "/",
+        fields: &[
+            ("Host", "a"),
+            ("TE", "gzip;q=0.5 , Trailers"),
+            ("Connection", "TE"),
+        ],
+        changes: Changes::default,
+        expected: "\
+            :method: GET\n\
+            :scheme: http\n\
+            :path: /\n\
+            :authority: a\n\
+            x-forwarded-for: 192.0.2.7\n\
+            x-forwarded-proto: http\n\
+            x-forwarded-host: a\n\
+            x-request-id: 000000000000000100000002\n\
+            via: 1.1 evenkeel\n\
+            te: trailers\n",
+    },
+    RequestCase {
+        name: "transfer codings and what HTTP/1.0 accepts do not pass",
+        version: "1.0",
+        method: "GET",
+        absolute: None,
+        path: "/",
+        fields: &[("Host", "a"), ("TE", "gzip"), ("TE", "trailers")],
+        changes: Changes::default,
+        expected: "\
+            :method: GET\n\
+            :scheme: http\n\
+            :path: /\n\
+            :authority: a\n\
+            x-forwarded-for: 192.0.2.7\n\
+            x-forwarded-proto: http\n\
+            x-forwarded-host: a\n\
+            x-request-id: 000000000000000100000002\n\
+            via: 1.0 evenkeel\n",
+    },
     RequestCase {
         name: "hop-by-hop and forged forwarding fields",
         version: "1.1",
@@ -178,7 +221,8 @@ pub(crate) static REQUESTS: [RequestCase; 8] = [
             x-forwarded-for: 192.0.2.7\n\
             x-forwarded-proto: http\n\
             x-forwarded-host: Shop.example:80\n\
-            via: 1.1 evenkeel\n",
+            via: 1.1 evenkeel\n\
+            te: trailers\n",
     },
     RequestCase {
         name: "the authority of an absolute target counts for more than a host field",

@@ -202,7 +202,10 @@ impl<F: HeaderField> RequestWriter<F> for ListWriter {
         self.authority = Some(text(&written(value)));
     }
 
-    fn end(&mut self, deadline: Option<&str>) {
+    fn end(&mut self, accepts_trailers: bool, deadline: Option<&str>) {
+        if accepts_trailers {
+            self.push(b"te", b"trailers");
+        }
         if let Some(name) = deadline {
             self.push(name.as_bytes(), b"");
         }

@@ -52,7 +52,8 @@ static OF_HTTP2: RequestCase = RequestCase {
         x-forwarded-proto: http\n\
         x-forwarded-host: shop.example\n\
         x-request-id: 000000000000000100000002\n\
-        via: 2 evenkeel\n",
+        via: 2 evenkeel\n\
+        te: trailers\n",
 };
 
 #[test]

@@ -5,14 +5,14 @@
 //! once when it works again. Nothing costly is done. The incident ends when requests of the kind that failed succeed.
 //!
 //! This file holds the state. `mitigation` executes the user's playbook, `close` ends the incident, `open` begins it
-//! and merges those of single servers, `look` re-evaluates it until it is over; `judge`, `burn` and `across` find the
+//! and merges those of single servers, `reevaluate` looks at it until it is over; `judge`, `burn` and `across` find the
 //! causes: those of a detection, slow burns, and causes shared by several services.
 
 mod burn_watch;
 mod mitigation;
 mod close;
 mod open;
-mod look;
+mod reevaluate;
 mod judge;
 mod burn;
 mod change;

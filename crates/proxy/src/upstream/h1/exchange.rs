@@ -217,6 +217,17 @@ impl UpstreamExchange {
         (all > self.incoming.len() && all <= self.incoming.size()).then_some(length)
     }
 
+    /// What decodes the body of the response for the cache, if its end can be told from its being cut off and it is not known to be longer
+    /// than `most` bytes.
+    pub(crate) fn storable_body(head: &ResponseHead, most: usize) -> Option<Body> {
+        let is_storable = match head.framing {
+            Framing::Length(length) => length <= most as u64,
+            Framing::Chunked => true,
+            Framing::None | Framing::UntilClose => false,
+        };
+        is_storable.then(|| Body::of_response(head.framing))
+    }
+
     /// Where the body of the response is read from, once its head is consumed.
     pub(crate) const fn input<'i>(&'i mut self, buffers: &'i Buffers) -> ResponseInput<'i, Stream> {
         ResponseInput {

@@ -56,12 +56,17 @@ impl<'f> RequestWriter<H1Field<'f>> for H1RequestWriter<'_> {
         add_line(self.out, name, value);
     }
 
-    fn end(&mut self, deadline: Option<&str>) {
+    fn end(&mut self, accepts_trailers: bool, deadline: Option<&str>) {
         if let Some(upgrade) = self.head.upgrade {
             self.out
                 .extend_from_slice(b"connection: upgrade\r\nupgrade: ");
             self.out.extend_from_slice(upgrade.of(self.bytes));
             self.out.extend_from_slice(b"\r\n");
+        }
+        if accepts_trailers {
+            // RFC 9110 section 10.1.4: a sender of TE names it in Connection.
+            self.out
+                .extend_from_slice(b"connection: te\r\nte: trailers\r\n");
         }
         if let Some(name) = deadline {
             add_line(self.out, name, |out| {

@@ -136,6 +136,17 @@ fn an_upgrade_is_asked_for_again_and_the_deadline_comes_last() {
 }
 
 #[test]
+fn trailers_that_a_client_accepts_are_accepted_from_the_server() {
+    let text = "GET / HTTP/1.1\r\nHost: a\r\nTE: trailers, gzip\r\nConnection: TE\r\n\r\n";
+    let out = rewritten(text);
+    assert!(
+        out.ends_with("\r\nconnection: te\r\nte: trailers\r\n\r\n"),
+        "{out}"
+    );
+    assert!(!rewritten(&text.replace("HTTP/1.1", "HTTP/1.0")).contains("te: trailers"));
+}
+
+#[test]
 fn a_response_loses_what_was_meant_for_us() {
     let text = "HTTP/1.1 200 Fine\r\nConnection: close\r\nServer: x\r\nContent-Length: 0\r\n\r\n";
     let head = parsed_response(text).expect("a response");
@@ -314,7 +325,7 @@ const NAMES: [&str; 22] = [
     "trailer",
     "via",
 ];
-const VALUES: [&str; 9] = [
+const VALUES: [&str; 10] = [
     "1",
     "",
     "a, b",
@@ -324,6 +335,7 @@ const VALUES: [&str; 9] = [
     "websocket",
     "h2c",
     "a: b",
+    "gzip, Trailers",
 ];
 const TARGETS: [&str; 8] = [
     "/",

@@ -16,7 +16,10 @@ use crate::plan::LoadProbePlan;
 /// Later answers say nothing about now: none is used that is older than a second.
 const LONGEST: Duration = Duration::from_secs(10);
 
-pub(super) fn resolve_ask(typed: &BalanceConfig, out: &mut Diagnostics) -> Option<LoadProbePlan> {
+pub(super) fn resolve_load_probe(
+    typed: &BalanceConfig,
+    out: &mut Diagnostics,
+) -> Option<LoadProbePlan> {
     let given = typed.prequal.as_ref()?;
     let policy = pick(typed.policy.as_ref(), defaults::POLICY);
     if policy != Policy::Prequal {

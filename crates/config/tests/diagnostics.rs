@@ -1,4 +1,4 @@
-//! Whole files with many errors, and the printed diagnostics: `mistakes/NAME.toml` beside `mistakes/NAME.txt`.
+//! Whole files with many errors, and the printed diagnostics: `diagnostics/NAME.toml` beside `diagnostics/NAME.txt`.
 //! `EVENKEEL_WRITE=1 cargo test -p evenkeel-config` rewrites the outputs; read the difference before you commit it.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
@@ -63,7 +63,7 @@ fn diagnostics_of(text: &str, name: &str) -> Diagnostics {
 }
 
 fn files() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mistakes");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/diagnostics");
     let mut names: Vec<_> = fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
