@@ -61,11 +61,19 @@ fn it_comes_back_by_itself_as_soon_as_it_answers() {
         world.run(seed * 70);
         world.heal(1);
         let took = world.until(10_000, |world| world.in_service(1));
-        assert!(took <= ms(6_000), "seed {seed}: {took:?} {:#?}", world.incidents);
+        assert!(
+            took <= ms(6_000),
+            "seed {seed}: {took:?} {:#?}",
+            world.incidents
+        );
         world.until(60_000, |world| {
             world.only().status == IncidentStatus::Closed
         });
-        assert!(world.restarts.is_empty(), "seed {seed}: {:#?}", world.incidents);
+        assert!(
+            world.restarts.is_empty(),
+            "seed {seed}: {:#?}",
+            world.incidents
+        );
         assert_eq!(kind(world.only()), FaultKind::ProcessHung, "seed {seed}");
     }
 }
