@@ -215,8 +215,7 @@ fn a_process_that_pauses() {
     });
     let ended = outage.end();
     ended.assert_no_restart().assert_all_serve();
-    // It may run again when it is examined once more.
-    ended.assert_kinds(&[FaultKind::ProcessHung, FaultKind::Unknown]);
+    ended.assert_kinds(&[FaultKind::ProcessHung]);
 }
 
 /// As an event loop that is blocked by work now and then.

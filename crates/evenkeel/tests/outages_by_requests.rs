@@ -90,8 +90,10 @@ fn one_hangs_where_few_requests_come() {
     });
     outage.tell(0..1, "hang");
     outage.wait_for(FaultKind::ProcessHung);
-    go_on(4 * SECOND);
+    outage.managed.wait_for_new(0..1);
     let ended = outage.end();
+    ended.assert_all_serve();
     ended.assert_kinds(&[FaultKind::ProcessHung]);
+    assert_eq!(ended.managed.restarts(), 1);
     assert!(ended.good > 0.95, "{:?}", ended.numbers.failures);
 }

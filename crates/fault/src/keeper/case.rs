@@ -19,7 +19,7 @@ use crate::policy::{Action, Objective};
 use crate::recover::Veto;
 use crate::verify::Verification;
 
-use super::phase::CasePhase;
+use super::phase::{CasePhase, Reexamination};
 
 /// The timeline keeps its beginning and its end; between them entries are dropped above this number.
 const ENTRIES: usize = 300;
@@ -76,6 +76,13 @@ pub(super) struct Case {
     pub(super) by_person: bool,
     /// Probes cannot tell whether this fault is over.
     pub(super) only_traffic_tells: bool,
+    /// Probes only connect, and an examination's request told the fault: that is repeated, and stands for passing probes.
+    pub(super) by_examination: bool,
+    pub(super) reexamination: Reexamination,
+    /// The last examination found nothing wrong.
+    pub(super) passed: bool,
+    /// That was believed, and requests or probes failed again: what an examination does not find proves nothing.
+    pub(super) fails_nonetheless: bool,
     /// Its process had ended, or was stopped, when it was diagnosed first: that explains why requests failed.
     pub(super) had_ended: bool,
     /// The kinds of requests that failed; empty if that is all the same.
@@ -149,6 +156,10 @@ impl Case {
             repaired_by: None,
             by_person: false,
             only_traffic_tells: false,
+            by_examination: false,
+            reexamination: Reexamination::from(now),
+            passed: false,
+            fails_nonetheless: false,
             had_ended: false,
             failing: Vec::new(),
             proof: 0,
@@ -442,6 +453,22 @@ impl Case {
 
     pub(super) const fn awaits_examination(&self, id: OrderId) -> bool {
         matches!(&self.phase, CasePhase::Examining { order, .. } if order.0 == id.0)
+    }
+
+    /// When the repeated examination is due, or given up: while something is waited for, or verified.
+    pub(super) fn reexamines_at(&self) -> Option<Instant> {
+        let is_waiting = match &self.phase {
+            CasePhase::Acting {
+                step, order: None, ..
+            } => matches!(self.steps.get(*step), Some(Action::Wait(_))),
+            CasePhase::Verifying { .. } => true,
+            CasePhase::Judged | CasePhase::Examining { .. } | CasePhase::Acting { .. } => false,
+        };
+        (self.by_examination && is_waiting).then_some(self.reexamination.at)
+    }
+
+    pub(super) fn awaits_reexamination(&self, id: OrderId) -> bool {
+        self.reexamines_at().is_some() && self.reexamination.order == Some(id)
     }
 }
 

@@ -77,8 +77,12 @@ impl ServerContext<'_> {
             return;
         }
         let passed = outcome.passed();
+        // One that only connects passed while the fault went on, too.
+        let case = self.server.case.as_deref();
+        let tells = !passed || case.is_none_or(|case| !case.by_examination);
         if let Some(progress) = self
             .verification()
+            .filter(|_| tells)
             .map(|verification| verification.probe(at, passed))
         {
             self.progress(progress);
@@ -86,7 +90,7 @@ impl ServerContext<'_> {
         if let Some(detection) = detect::probe(&self.server.facts, &self.spec.options.detect) {
             self.detected(&detection);
         }
-        if self.server.facts.probes.passed_in_row >= self.server.rise {
+        if tells && self.server.facts.probes.passed_in_row >= self.server.rise {
             self.happened(CaseEvent::ProbesPass);
         }
     }
@@ -196,6 +200,7 @@ impl ServerContext<'_> {
         }
         let shows_another = self.shows_another();
         self.happened(CaseEvent::Tick { now, shows_another });
+        self.reexamine();
     }
 
     /// An order was answered.

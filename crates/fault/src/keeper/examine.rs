@@ -11,10 +11,11 @@ use crate::policy::ProbeKind;
 use crate::recover::serves_nothing;
 
 use super::ServerContext;
-use super::phase::CasePhase;
+use super::case::Case;
+use super::phase::{CasePhase, Reexamination};
 
 /// An examination that is not answered so long after its time was over is given up.
-const SLACK: Duration = Duration::from_millis(250);
+pub(super) const SLACK: Duration = Duration::from_millis(250);
 
 /// So long it is looked at whether a process is stopped.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -48,8 +49,9 @@ impl ServerContext<'_> {
     /// Ranks what explains the signals, and goes on to recovery.
     pub(super) fn diagnose(&mut self, examination: Option<&Examination>) {
         let before = self.case().and_then(|case| case.again.take());
+        let was_over = self.case().is_some_and(|case| case.passed);
         self.judge(examination);
-        if before.is_some() && before == self.case().map(|case| case.kind) {
+        if before.is_some() && before == self.case().map(|case| case.kind) && !was_over {
             // It is what it was, and what can be done for that is done.
             self.watch(None);
             return;
@@ -61,7 +63,8 @@ impl ServerContext<'_> {
             .is_some_and(|case| case.kind == FaultKind::BadProbe);
         let is_down = self.server.facts.process.down.is_some();
         // A server that was out for the examination only returns if the diagnosis clears it.
-        let cleared = bad_probe || self.fault_passed(examination);
+        let passed = self.case().is_some_and(|case| case.passed);
+        let cleared = bad_probe || passed;
         if cleared && self.server.shown.is_suspicion() {
             self.server.restore(false, self.out);
         }
@@ -72,7 +75,7 @@ impl ServerContext<'_> {
             let verdict = self.server.suspicion();
             self.server.eject(self.now, verdict, self.out);
         }
-        self.begin_playbook(self.fault_passed(examination));
+        self.begin_playbook(passed);
         self.rescue_if_dead_or_hung();
     }
 
@@ -83,6 +86,19 @@ impl ServerContext<'_> {
         if kind.is_some_and(serves_nothing) {
             self.server.rescue(self.out);
         }
+    }
+
+    /// It was examined and nothing was found any more, and it fails again: examined once more, which is not believed a second time.
+    /// Whether that is so.
+    pub(super) fn fails_nonetheless(&mut self) -> bool {
+        let is_off = self.is_off();
+        let case = self.case().filter(|case| case.passed && !is_off);
+        let Some(case) = case else {
+            return false;
+        };
+        (case.passed, case.fails_nonetheless) = (false, true);
+        self.examine();
+        true
     }
 
     /// Writes the diagnosis into the case.
@@ -112,10 +128,18 @@ impl ServerContext<'_> {
             return;
         };
         case.had_ended |= case.diagnosed.is_none() && (is_down || is_stopped);
-        case.kind = findings
-            .first()
-            .map_or(FaultKind::Unknown, |finding| finding.fault);
-        case.incident.diagnosis = findings;
+        let top = findings.first();
+        let kind = top.map_or(FaultKind::Unknown, |finding| finding.fault);
+        let nothing = kind == FaultKind::Unknown && examination.is_some_and(finds_nothing);
+        case.passed = nothing && !case.fails_nonetheless;
+        let was_known = case.diagnosed.is_some()
+            && !matches!(case.kind, FaultKind::Unknown | FaultKind::BadProbe);
+        if nothing && was_known {
+            case.is_over();
+        } else {
+            case.kind = kind;
+            case.incident.diagnosis = findings;
+        }
         case.cannot_start |= cannot_start;
         case.name_poison();
         case.slow_limit = slow_limit.filter(|_| case.kind == FaultKind::SlowServer);
@@ -123,8 +147,12 @@ impl ServerContext<'_> {
         case.listens_elsewhere = process.is_some_and(|process| !process.listens_at.is_empty());
         case.cpu_wait_permille = process.and_then(|process| process.cpu_wait_permille);
         // The kernel takes connections for a process that hangs.
-        let hangs_unseen = case.kind == FaultKind::ProcessHung && probes_connect_only;
-        case.only_traffic_tells = hangs_unseen
+        let unanswered = examination.and_then(|examination| examination.http);
+        let unanswered = unanswered.is_some_and(|(outcome, _)| !outcome.passed());
+        let is_unseen = case.kind == FaultKind::ProcessHung || unanswered && probes_pass;
+        case.by_examination = probes_connect_only && is_unseen;
+        case.reexamination = Reexamination::from(now + self.spec.options.detect.probe.fast);
+        case.only_traffic_tells = case.fails_nonetheless
             || probes_pass && matches!(case.kind, FaultKind::SlowServer | FaultKind::ErrorBurst);
         case.diagnosed(now);
         let why = self.lacks_processor();
@@ -135,17 +163,25 @@ impl ServerContext<'_> {
             first.evidence.push(why);
         }
     }
+}
 
-    fn fault_passed(&self, examination: Option<&Examination>) -> bool {
-        let kind = self.server.case.as_ref().map(|case| case.kind);
-        let passes = |examination: &Examination| {
-            let outcomes = [examination.tcp, examination.http];
-            outcomes
-                .iter()
-                .flatten()
-                .all(|(outcome, _)| outcome.passed())
-                && outcomes.iter().any(Option::is_some)
-        };
-        kind == Some(FaultKind::Unknown) && examination.is_some_and(passes)
+impl Case {
+    /// It was examined again, and nothing is found any more: what was found first is what it was.
+    fn is_over(&mut self) {
+        let hung = self.kind == FaultKind::ProcessHung;
+        let what = if hung { " (a pause)" } else { "" };
+        if let Some(first) = self.incident.diagnosis.first_mut() {
+            let text = format!("it was over{what} when it was examined again");
+            if !first.evidence.contains(&text) {
+                first.evidence.push(text);
+            }
+        }
     }
+}
+
+/// Whether all that was tried in it succeeded.
+fn finds_nothing(examination: &Examination) -> bool {
+    let outcomes = [examination.tcp, examination.http];
+    let mut tried = outcomes.iter().flatten().peekable();
+    tried.peek().is_some() && tried.all(|(outcome, _)| outcome.passed())
 }

@@ -87,8 +87,13 @@ impl ServerContext<'_> {
     /// A wait of the playbook is over, or a drain.
     pub(super) fn wait_over(&mut self, step: usize) {
         let now = self.now;
-        let passes = self.server.facts.probes.passed_in_row > 0;
+        let probes_pass = self.server.facts.probes.passed_in_row > 0;
         if let Some(case) = self.case() {
+            let passes = if case.by_examination {
+                case.reexamination.passed
+            } else {
+                probes_pass
+            };
             // A wait is followed by a verification if it seems to have helped, or if nothing but escalation is left.
             let waited = matches!(case.steps.get(step), Some(Action::Wait(_)));
             let seems_well = passes && serves_nothing(case.kind);
@@ -170,6 +175,9 @@ impl ServerContext<'_> {
                 self.server.suspicion()
             };
             self.server.eject(now, verdict, self.out);
+        }
+        if !is_down && self.fails_nonetheless() {
+            return;
         }
         let before = self.case().map(|case| case.kind);
         if is_down {

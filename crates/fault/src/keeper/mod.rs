@@ -11,8 +11,8 @@
 //! 2. The table: `transition` says what an event means in each phase, and does nothing.
 //! 3. What a stage is made of: `close`, `plan` (the second check, and orders), `watch` (verification begins), `guard`, `refuse`.
 //! 4. The actions: `take_out`, `mitigation`, `propose` (where a person decides), `repair`, `roll_back`; `act` plays the playbook.
-//! 5. `examine` (the diagnosis, and with it the playbook), `follow_up` (what follows when a step has ended), and `happened`, which takes
-//!    an event to them by the table.
+//! 5. `examine` (the diagnosis, and with it the playbook), `follow_up` (what follows when a step has ended), `happened`, which takes
+//!    an event to them by the table, and `reexamine`, which asks again where probes cannot tell.
 //! 6. Where events come from: `open` (detections), `routine` (a restart without a fault), `maintenance` (what a person has taken out),
 //!    `dispatch` (signals, answers and time), `take_in`, `order` (a person's orders), and the judges of services.
 //!
@@ -63,6 +63,7 @@ mod examine;
 mod another;
 mod follow_up;
 mod happened;
+mod reexamine;
 mod open;
 mod routine;
 mod maintenance;
@@ -204,6 +205,14 @@ impl Keeper {
         };
         if let Some(server) = self.find(is_it) {
             self.with(now, server, out, |work| work.diagnose(Some(examination)));
+            return;
+        }
+        let is_repeated = |server: &WatchedServer| {
+            let case = server.case.as_deref();
+            case.is_some_and(|case| case.awaits_reexamination(id))
+        };
+        if let Some(server) = self.find(is_repeated) {
+            self.with(now, server, out, |work| work.reexamined(examination));
         } else {
             self.examined_for_common(now, id, examination, out);
         }

@@ -27,6 +27,28 @@ pub(super) enum CasePhase {
     },
 }
 
+/// The examination that is repeated where probes cannot tell whether the fault is over.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reexamination {
+    /// The one in progress.
+    pub(super) order: Option<OrderId>,
+    /// When the next one begins, or the one in progress is given up.
+    pub(super) at: Instant,
+    /// Its request was answered the last time.
+    pub(super) passed: bool,
+}
+
+impl Reexamination {
+    /// Nothing is in progress, nothing was answered, and it begins then.
+    pub(super) const fn from(at: Instant) -> Self {
+        Self {
+            order: None,
+            at,
+            passed: false,
+        }
+    }
+}
+
 /// An action that waits for its time, while the server is watched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Retry {

@@ -79,7 +79,7 @@ impl Keeper {
             let is_overload = service
                 .common
                 .as_deref()
-                .is_some_and(CommonIncident::is_overload);
+                .is_some_and(CommonIncident::has_too_much);
             let why = if is_overload {
                 "more requests arrive than the servers can handle"
             } else {

@@ -448,6 +448,8 @@ impl WatchedServer {
                 None => wake_of(&routine.verification),
             });
         }
+        let reexamined = self.case.as_ref().and_then(|case| case.reexamines_at());
+        next = next.min(reexamined.unwrap_or(Instant::NEVER));
         match self.case.as_ref().map(|case| &case.phase) {
             None | Some(CasePhase::Judged) => next,
             Some(CasePhase::Examining { until, .. } | CasePhase::Acting { until, .. }) => {

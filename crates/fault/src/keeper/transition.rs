@@ -30,7 +30,7 @@ pub(super) enum CaseEvent {
         has_failed: bool,
         why: String,
     },
-    /// Its probes pass again.
+    /// Its probes pass again, or the examination that is repeated in their place.
     ProbesPass,
     /// Its verification got so far.
     Verified(VerifyProgress),

@@ -10,7 +10,7 @@ use crate::incident::IncidentStatus;
 use crate::verify::Verification;
 
 use super::ServerContext;
-use super::phase::{CasePhase, Retry};
+use super::phase::{CasePhase, Reexamination, Retry};
 use super::shown::PublishedState;
 
 impl ServerContext<'_> {
@@ -26,6 +26,7 @@ impl ServerContext<'_> {
         let now = self.now;
         if let Some(case) = self.case() {
             case.acted = false;
+            case.reexamination = Reexamination::from(now);
             case.note(now, "verification", "began".to_owned());
             case.phase = CasePhase::Verifying {
                 verification: Verification::new(rules),
@@ -45,8 +46,10 @@ impl ServerContext<'_> {
             ProbePace::Fast
         };
         self.server.set_pace(pace, self.out);
+        let reexamined = self.now + self.spec.options.detect.probe.fast;
         if let Some(case) = self.case() {
             case.acted = false;
+            case.reexamination = Reexamination::from(reexamined);
             let then = case.steps.len();
             case.phase = CasePhase::Verifying {
                 verification: Verification::new(rules),

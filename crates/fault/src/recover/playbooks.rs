@@ -18,7 +18,7 @@ const OUTSIDE_RESTART: Duration = Duration::from_secs(5);
 pub struct Situation {
     /// How restart reaches the server.
     pub managed: Managed,
-    /// The fault was gone when it was examined.
+    /// The fault was gone when it was examined, or examined again.
     pub passed: bool,
     /// How long it may hang before it is restarted; none if its process is stopped (state T): that is no pause of its own.
     pub hang_wait: Option<Duration>,
@@ -47,6 +47,10 @@ impl Managed {
 /// The actions for `fault`, in order.
 #[must_use]
 pub fn playbook(fault: FaultKind, of_user: &[Playbook], situation: Situation) -> Vec<Action> {
+    // What is over needs nothing, whatever it was.
+    if situation.passed && fault != FaultKind::Unknown {
+        return Vec::new();
+    }
     if let Some(playbook) = of_user
         .iter()
         .find(|playbook| playbook.when.contains(&fault))

@@ -277,6 +277,28 @@ fn servers_that_shed_by_themselves_are_overloaded_and_left_alone() {
     }
 }
 
+/// What their database did not take in time at first is lost altogether: they answer nothing but errors now.
+#[test]
+fn an_overload_that_becomes_a_dead_dependency_is_called_that() {
+    for seed in 0..100 {
+        let mut world = world_of(seed, Managed::Child);
+        break_all(&mut world, Condition::Sheds(30));
+        world.run(8_000 + seed * 50);
+        assert_eq!(kind(common(&world)), FaultKind::Overload, "seed {seed}");
+        break_all(&mut world, Condition::Errors(100));
+        world.run(8_000);
+        let incident = common(&world);
+        assert_eq!(kind(incident), FaultKind::DependencyFailure, "seed {seed}");
+        assert_eq!(serving(&world), 3, "seed {seed}");
+        (0..3).for_each(|index| world.heal(index));
+        world.run(20_000);
+        let incident = common(&world);
+        assert_eq!(incident.status, IncidentStatus::Closed, "seed {seed}");
+        assert_eq!(kind(incident), FaultKind::DependencyFailure, "seed {seed}");
+        assert!(world.restarts.is_empty(), "seed {seed}");
+    }
+}
+
 /// The third can carry what they do not; and yet a restart of either would repair nothing that they share.
 #[test]
 fn two_of_three_are_taken_out_and_not_restarted() {

@@ -24,5 +24,6 @@ mod maintenance;
 mod truth;
 mod proof;
 mod onset;
+mod hang;
 mod slow_burn;
 mod together;

@@ -61,6 +61,8 @@ struct Shop {
     /// Those that wait there: when their clients give up.
     tickets: VecDeque<(Instant, Ticket)>,
     patience: Duration,
+    /// What the servers need is away: they answer with errors, at once or never.
+    dead: Option<bool>,
     /// All are of one class.
     all_alike: bool,
     credit: f64,
@@ -104,6 +106,7 @@ impl Shop {
             queue: BurstQueue::new(QueueOptions::default()),
             tickets: VecDeque::new(),
             patience: PATIENCE,
+            dead: None,
             all_alike: false,
             credit: 0.0,
             turn: 0,
@@ -211,6 +214,10 @@ impl Shop {
     fn work(&mut self, index: usize) {
         let now = self.now;
         let server = &mut self.servers[index];
+        if self.dead == Some(false) {
+            return;
+        }
+        let errs = self.dead.is_some();
         let done: Vec<_> = server.working.extract_if(.., |one| one.0 <= now).collect();
         while server.working.len() < SLOTS {
             let Some(next) = server.backlog.pop_front() else {
@@ -226,6 +233,12 @@ impl Shop {
             let latency = now - request.sent;
             let server = &mut self.servers[index];
             server.load.in_flight -= 1;
+            if errs {
+                self.totals.failed += 1;
+                self.attempt(index, Outcome::Answered(500), latency);
+                self.serve();
+                continue;
+            }
             server.load.answered += 1;
             server.load.busy += latency;
             if let Some(limit) = &server.limit {
@@ -263,18 +276,24 @@ impl Shop {
     fn give_up(&mut self) {
         let now = self.now;
         let queue = &mut self.queue;
-        for server in &mut self.servers {
+        let hangs = self.dead == Some(false);
+        let mut timed_out = Vec::new();
+        for (index, server) in self.servers.iter_mut().enumerate() {
             let working = server.working.iter_mut().map(|one| &mut one.1);
             for one in server.backlog.iter_mut().chain(working) {
                 if !one.gone && now - one.came > self.patience {
                     one.gone = true;
                     server.load.in_flight -= 1;
                     self.totals.failed += 1;
+                    timed_out.extend(hangs.then_some((index, now - one.sent)));
                     if one.sent > one.came {
                         queue.gave_up(one.class, now - one.came);
                     }
                 }
             }
+        }
+        for (index, latency) in timed_out {
+            self.attempt(index, Outcome::AttemptTimeout, latency);
         }
         while let Some((_, ticket)) = self.tickets.front().filter(|(until, _)| now > *until) {
             let ticket = *ticket;
@@ -555,5 +574,26 @@ fn what_the_servers_can_do_is_not_limited() {
             shop.incidents
         );
         assert_eq!(shop.totals.failed, 0, "seed {seed}");
+    }
+}
+
+/// In the middle of it the database goes: what is asked is still too much, and none of it is answered well.
+#[test]
+fn an_overload_in_which_nothing_is_served_any_more_is_a_dead_dependency() {
+    for seed in 0..100 {
+        for errs in [true, false] {
+            let mut shop = Shop::new(seed, Mode::Automatic);
+            shop.run(20_000, 300.0);
+            shop.run(5_000, 900.0);
+            let first = shop.incidents.values().next().expect("one");
+            assert_eq!(kind(first), FaultKind::Overload, "seed {seed}");
+            shop.dead = Some(errs);
+            shop.run(20_000, 900.0);
+            let incident = shop.incidents.values().next().expect("one");
+            let is = kind(incident);
+            assert_eq!(is, FaultKind::DependencyFailure, "seed {seed} {errs}");
+            assert_eq!(shop.incidents.len(), 1, "seed {seed} {errs}");
+            assert_eq!((shop.ejected, shop.acts), (0, 0), "seed {seed} {errs}");
+        }
     }
 }

@@ -8,13 +8,13 @@ use crate::common_cause::{
     CommonCause, JudgedServer, JudgedService, Symptom, SymptomCounts, common_cause,
 };
 use crate::contract::{Output, ServerLoad};
-use crate::detect::{Detection, Detector};
+use crate::detect::{Detection, Detector, Overload};
 use crate::keeper::Keeper;
 use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 use crate::policy::Action;
 
-use super::CommonIncident;
+use super::{CommonIncident, SETTLED};
 
 /// Between two counts of who shows the same.
 const ALIKE_EVERY: Duration = Duration::from_millis(100);
@@ -86,6 +86,27 @@ impl WatchedService {
     }
 
     pub(in crate::keeper) fn cause(&mut self, now: Instant) -> Option<CommonCause> {
+        let overload = self.load.overload(now);
+        self.cause_under(now, overload.as_ref(), self.traffic.load(now))
+    }
+
+    /// What the open overload has become, if its servers serve nothing any more: that much is asked of them does not explain it.
+    pub(super) fn graver_than_overload(&mut self, now: Instant) -> Option<CommonCause> {
+        let common = self.common.as_deref()?;
+        if !common.is_overload() || !common.serves_nothing(now, SETTLED) {
+            return None;
+        }
+        let cause = self.cause_under(now, None, 1.0)?;
+        let common = self.common.as_deref()?;
+        common.is_dead(&cause, now).then_some(cause)
+    }
+
+    fn cause_under(
+        &mut self,
+        now: Instant,
+        overload: Option<&Overload>,
+        load: f64,
+    ) -> Option<CommonCause> {
         let mut servers = self.views(now);
         if self.may_fail_over() {
             // Servers of later tiers are not counted: a fail-over requires them to be healthy.
@@ -94,12 +115,11 @@ impl WatchedService {
             }
         }
         let routes = self.routes.tallies(now);
-        let overload = self.load.overload(now);
         common_cause(&JudgedService {
             servers: &servers,
             routes: &routes,
-            overload: overload.as_ref(),
-            load: self.traffic.load(now),
+            overload,
+            load,
         })
     }
 }

@@ -78,6 +78,11 @@ pub(in crate::keeper) struct CommonIncident {
     row: u32,
     well_since: Option<Instant>,
     last_failure: Instant,
+    last_success: Instant,
+    /// Failures in a row.
+    failed_in_row: u32,
+    /// It began as an overload, or was one: its limits stay.
+    was_overload: bool,
     /// The consecutive failures of each failing server: the first success after several is reported.
     failing: Vec<(u32, u32)>,
     /// Returns that were told.
@@ -142,6 +147,7 @@ impl CommonIncident {
         self.ends.add(at, failed);
         if failed {
             self.last_failure = at;
+            self.failed_in_row = self.failed_in_row.saturating_add(1);
             self.row = 0;
             self.well_since = None;
             match self.failing.iter_mut().find(|(one, _)| *one == server) {
@@ -151,6 +157,7 @@ impl CommonIncident {
             return;
         }
         self.succeeded = self.succeeded.saturating_add(1);
+        (self.last_success, self.failed_in_row) = (at, 0);
         self.row = self.row.saturating_add(1);
         let slot = self.failing.iter().position(|(one, _)| *one == server);
         let row = slot.map_or(0, |slot| self.failing.swap_remove(slot).1);
@@ -173,7 +180,7 @@ impl CommonIncident {
 
     /// The initial limits of the servers, during an overload or if a playbook says so.
     pub(in crate::keeper) fn limits(&self) -> &[LimitHint] {
-        if self.cause.kind == FaultKind::Overload || self.mitigation.sheds {
+        if self.has_too_much() || self.mitigation.sheds {
             &self.limits
         } else {
             &[]
@@ -182,6 +189,11 @@ impl CommonIncident {
 
     pub(in crate::keeper) fn is_overload(&self) -> bool {
         self.cause.kind == FaultKind::Overload
+    }
+
+    /// Whether its limits are those of an overload.
+    pub(in crate::keeper) const fn has_too_much(&self) -> bool {
+        matches!(self.cause.kind, FaultKind::Overload) || self.was_overload
     }
 
     fn is_about(&self, shape: RequestShape) -> bool {
@@ -278,7 +290,12 @@ impl CommonIncident {
         let failing = self.cause.failing.as_ref();
         let by_load =
             |cause: &CommonCause| cause.kind == FaultKind::Overload && cause.symptom.is_none();
-        if by_load(&self.cause) {
+        if self.is_dead(cause, now) {
+            return !self.holds_others;
+        }
+        if by_load(&self.cause)
+            || self.was_overload && by_load(cause) && self.serves_nothing(now, SETTLED)
+        {
             return false;
         }
         let outgrown = failing.is_some_and(|failing| failing.is_outgrown(routes));
