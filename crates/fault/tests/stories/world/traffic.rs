@@ -1,5 +1,6 @@
 //! Simulated requests: their outcomes on the servers, and the signals that follow.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
@@ -124,15 +125,22 @@ impl World {
             return;
         }
         let mut failed = 0;
-        for index in self.candidates().into_iter().take(3) {
+        let servers = self.candidates().into_iter().take(3);
+        let mut turns: VecDeque<(usize, bool)> = servers.map(|index| (index, true)).collect();
+        while let Some((index, may_decline)) = turns.pop_front() {
+            if !self.is_used(index) {
+                continue;
+            }
+            // What none of the others takes goes to one on trial, as in the balancer.
+            if may_decline && !self.takes_part(index) {
+                turns.push_back((index, false));
+                continue;
+            }
             let Ok(trial) = self.closing.ask(shape, self.now) else {
                 break;
             };
             let here = of_path.filter(|_| self.broken_on.is_none_or(|on| on == index));
-            let Some((outcome, latency)) = self.ask(index, here.map(|(_, condition)| condition))
-            else {
-                continue;
-            };
+            let (outcome, latency) = self.ask(index, here.map(|(_, condition)| condition));
             self.closing.begun(trial, self.now + latency, outcome);
             if is_watched {
                 self.expose(Duration::ZERO, index, path, ExposureEvent::Began);
@@ -235,22 +243,19 @@ impl World {
         answers(sim) || !anyone_answers && !sim.drained && self.now >= sim.known_until
     }
 
-    /// How an attempt on this server ends; nothing if it gets none.
-    pub(super) fn ask(
-        &mut self,
-        index: usize,
-        of_path: Option<Condition>,
-    ) -> Option<(Outcome, Duration)> {
-        if !self.is_used(index) {
-            return None;
-        }
+    /// Whether it takes part in this pick: on trial it takes a tenth of its share.
+    fn takes_part(&mut self, index: usize) -> bool {
         let sim = &mut self.sims[index];
-        if self.now < sim.trial_until {
-            sim.credit += 1;
-            if !sim.credit.is_multiple_of(10) {
-                return None;
-            }
+        if self.now >= sim.trial_until {
+            return true;
         }
+        sim.credit += 1;
+        sim.credit.is_multiple_of(10)
+    }
+
+    /// How an attempt on this server ends.
+    pub(super) fn ask(&mut self, index: usize, of_path: Option<Condition>) -> (Outcome, Duration) {
+        let sim = &mut self.sims[index];
         sim.sent += 1;
         let nth = u32::try_from(sim.sent % 100).expect("small");
         let is_chance = self.background > 0 && self.random.below(1000) < self.background;
@@ -259,7 +264,7 @@ impl World {
             (Condition::Well, Some(of_path)) => of_path,
             (condition, _) => condition,
         };
-        Some(match condition {
+        match condition {
             Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
                 (Outcome::ConnectRefused, ms(0))
             }
@@ -285,6 +290,6 @@ impl World {
                 (Outcome::Answered(200), self.random.duration_up_to(longest))
             }
             _ => (Outcome::Answered(200), ms(5)),
-        })
+        }
     }
 }
