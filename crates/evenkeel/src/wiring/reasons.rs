@@ -8,7 +8,7 @@ use evenkeel_control::Outlooks;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
-use super::measure::latency_ms;
+use super::measure::{ServiceCounterSample, latency_ms};
 use super::now::LiveBackend;
 use super::why::{self, ProbeCoverage, RecentLoad, ServerSituation};
 
@@ -19,6 +19,7 @@ impl LiveBackend {
     pub(super) fn service_why(&self, id: u32, entry: &ServiceEntry) -> ServiceWhy {
         let now = self.clock.now();
         let view = self.service(id, entry, now);
+        let attempts = self.recent_picks(ServiceId(id), now);
         let server_set = entry.servers();
         let options = server_set.pool().options();
         let probed = entry.ask().map(|_| probed(entry, now));
@@ -62,6 +63,7 @@ impl LiveBackend {
                     best,
                     intended: server.share_intended,
                     got: server.share_got,
+                    attempts,
                     incident: incident.map(|incident| incident.id.as_str()),
                     limit: server.limit.zip(found.map(|limit| limit.why)),
                     probed: probed.as_ref().map(|probed| probed[place]),
@@ -88,6 +90,13 @@ impl LiveBackend {
             name: view.name,
             servers,
         }
+    }
+
+    /// How many picks of servers the shares are of that they got.
+    fn recent_picks(&self, service: ServiceId, now: Instant) -> u64 {
+        let sample = ServiceCounterSample::of(&self.state, service);
+        let (since, _) = self.counter_history.since(service, &sample, now);
+        since.whole.picks
     }
 }
 
