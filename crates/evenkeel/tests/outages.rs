@@ -239,6 +239,28 @@ fn a_server_that_blocks_again_and_again() {
     ended.assert_kinds(&[FaultKind::ProcessHung]);
 }
 
+/// Nothing else can take its requests: what is done about it may not cost any.
+#[test]
+fn the_only_server_blocks_again_and_again() {
+    let mix = [RequestMix::get("/")];
+    let outage = Outage::of(&OutagePlan {
+        probed: QUICK_PROBE,
+        more: "[service.shop.timeout]\nattempt = \"500ms\"\n",
+        servers: 1,
+        ..OutagePlan::new(&mix)
+    });
+    for _ in 0..3 {
+        outage.tell(0..1, "hang");
+        go_on(3 * SECOND);
+        outage.tell(0..1, "ok");
+        go_on(4 * SECOND);
+    }
+    outage.wait_for(FaultKind::ProcessHung);
+    let ended = outage.end();
+    ended.assert_no_restart().assert_all_serve();
+    ended.assert_kinds(&[FaultKind::ProcessHung]);
+}
+
 #[test]
 fn evenkeel_itself_is_stopped() {
     let outage = Outage::start("", &[RequestMix::get("/")]);
