@@ -2,11 +2,11 @@
 //! ever.
 //!
 //! Two slow servers of three are hidden from a comparison with the median of their peers, but not from one with their
-//! own past. A change of the workload would slow down all of them; therefore a peer must be as fast as ever at the same
-//! moment.
+//! own past. A change of the workload, or a busy machine, would slow down all of them; therefore what counts is how many times
+//! more a server has become slower than the peer that has the least.
 //!
 //! The past is sampled every ten seconds. Six samples settle what is usual. Before that the median of the few that there are
-//! may be far from it, so a server must be five times as many times slower: with the defaults 15 times instead of three.
+//! may be far from it, so a server must be twice as many times slower: with the defaults six times instead of three.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const LEARNT: f64 = 0.01;
 /// So many samples settle what is usual.
 const SAMPLES: usize = 6;
 /// With fewer, a server must be so many times as many times slower as with enough.
-const UNSETTLED: f64 = 5.0;
+const UNSETTLED: f64 = 2.0;
 
 /// How fast a server usually is.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -92,26 +92,57 @@ impl Speed {
     }
 }
 
-/// The places of the servers that have become slow together: two at least and half of those that can be told, each `times` slower
-/// than usual and than a peer that is as fast as ever, or more where what is usual is not settled.
+/// A server whose speed is known now and usually, in seconds.
+struct KnownSpeed {
+    slot: usize,
+    now: f64,
+    usual: f64,
+    /// How many times slower it must be.
+    times: f64,
+}
+
+impl KnownSpeed {
+    fn of((slot, speed): (usize, &Option<Speed>), times: f64) -> Option<Self> {
+        let speed = speed.filter(|speed| speed.count >= MINIMUM)?;
+        Some(Self {
+            slot,
+            now: speed.median.as_secs_f64(),
+            usual: speed.usual.median()?.as_secs_f64(),
+            times: speed.usual.times(times),
+        })
+    }
+
+    /// How many times slower than usual it is; 1 if it is as fast as ever.
+    fn slowdown(&self) -> f64 {
+        let as_ever = (self.usual * AS_EVER).max(self.usual + NOTICEABLE.as_secs_f64() / 2.0);
+        if self.now <= as_ever {
+            1.0
+        } else {
+            self.now / self.usual.max(1e-6)
+        }
+    }
+
+    /// Whether it is slow beside a peer that is so many times slower than usual.
+    fn is_slow(&self, peer: &Self, slowdown: f64) -> bool {
+        let slowest = (self.usual * slowdown).max(peer.now);
+        self.now > slowest * self.times && self.now > slowest + NOTICEABLE.as_secs_f64()
+    }
+}
+
+/// The places of the servers that have become slow together: two at least and half of those that can be told, each so many times more
+/// than the peer that has become least slow, and so many times slower than that peer is. These are `times`, or twice that where what is
+/// usual is not settled.
 #[must_use]
 pub fn slow_together(servers: &[Option<Speed>], times: f64) -> Option<Vec<usize>> {
-    let known = servers.iter().enumerate().filter_map(|(slot, speed)| {
-        let speed = speed.filter(|speed| speed.count >= MINIMUM)?;
-        let usual = speed.usual.median()?;
-        Some((slot, speed.median, usual, speed.usual.times(times)))
-    });
-    let known: Vec<(usize, Duration, Duration, f64)> = known.collect();
-    let as_ever = known
-        .iter()
-        .filter(|(_, now, usual, _)| *now <= usual.mul_f64(AS_EVER).max(*usual + NOTICEABLE / 2));
-    let peer = as_ever.map(|(_, now, ..)| *now).max()?;
-    let is_slow = |(_, now, usual, times): &&(usize, Duration, Duration, f64)| {
-        let slowest = usual.max(&peer);
-        *now > slowest.mul_f64(*times) && *now > *slowest + NOTICEABLE
-    };
-    let slow = known.iter().filter(is_slow).map(|(slot, ..)| *slot);
-    let slow: Vec<usize> = slow.collect();
+    let known = servers.iter().enumerate();
+    let known = known.filter_map(|server| KnownSpeed::of(server, times));
+    let known: Vec<KnownSpeed> = known.collect();
+    let slowdowns = known.iter().map(|one| (one.slowdown(), one));
+    // Of several that are as fast as ever, the slowest.
+    let (slowdown, peer) = slowdowns
+        .min_by(|(one, of), (other, to)| one.total_cmp(other).then(to.now.total_cmp(&of.now)))?;
+    let slow = known.iter().filter(|one| one.is_slow(peer, slowdown));
+    let slow: Vec<usize> = slow.map(|one| one.slot).collect();
     (slow.len() >= 2 && slow.len() * 2 >= known.len()).then_some(slow)
 }
 
@@ -145,6 +176,15 @@ mod tests {
             // No peer to compare with: the workload may have changed.
             (
                 vec![server(100, 5, 50), server(90, 5, 50), server(80, 5, 50)],
+                None,
+            ),
+            // All are slower, and two of them many times more.
+            (
+                vec![server(400, 5, 50), server(390, 5, 50), server(20, 5, 50)],
+                Some(vec![0, 1]),
+            ),
+            (
+                vec![server(59, 5, 50), server(59, 5, 50), server(20, 5, 50)],
                 None,
             ),
             // They always were.
@@ -184,10 +224,10 @@ mod tests {
     fn a_short_past_is_enough_where_the_difference_is_large() {
         for (samples, slow, expected) in [
             (SAMPLES, 16, Some(vec![0, 1])),
-            (SAMPLES - 1, 70, None),
-            (SAMPLES - 1, 80, Some(vec![0, 1])),
-            (1, 70, None),
-            (1, 80, Some(vec![0, 1])),
+            (SAMPLES - 1, 29, None),
+            (SAMPLES - 1, 31, Some(vec![0, 1])),
+            (1, 29, None),
+            (1, 31, Some(vec![0, 1])),
             (0, 800, None),
         ] {
             let servers = [slow, slow, 5].map(|now| server_with(samples, now, 5, 50));
