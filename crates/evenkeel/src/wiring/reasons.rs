@@ -24,12 +24,7 @@ impl LiveBackend {
         let options = server_set.pool().options();
         let probed = entry.ask().map(|_| probed(entry, now));
         let scores = scores(entry, probed.as_deref());
-        let best = scores
-            .iter()
-            .zip(server_set.pool().intended(now))
-            .filter(|(_, intended)| *intended > 0.0)
-            .filter_map(|(score, _)| *score)
-            .min_by(f64::total_cmp);
+        let best = best(&scores, &server_set.pool().intended(now));
         let known = self.views.now();
         let (open, outlooks) = (&known.open, &known.outlooks);
         let servers: Vec<ServerWhy> = view
@@ -139,6 +134,15 @@ fn probed(entry: &ServiceEntry, now: Instant) -> Vec<RecentLoad> {
     };
     let server_set = entry.servers();
     server_set.pool().members().iter().map(lately).collect()
+}
+
+/// The best score of those that take attempts.
+fn best(scores: &[Option<f64>], intended: &[f64]) -> Option<f64> {
+    let taking = scores.iter().zip(intended);
+    let taking = taking.filter(|(_, intended)| **intended > 0.0);
+    taking
+        .filter_map(|(score, _)| *score)
+        .min_by(f64::total_cmp)
 }
 
 /// How the policy of a service sees each of its servers, who said this of themselves.

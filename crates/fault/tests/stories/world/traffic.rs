@@ -125,17 +125,8 @@ impl World {
             return;
         }
         let mut failed = 0;
-        let servers = self.candidates().into_iter().take(3);
-        let mut turns: VecDeque<(usize, bool)> = servers.map(|index| (index, true)).collect();
-        while let Some((index, may_decline)) = turns.pop_front() {
-            if !self.is_used(index) {
-                continue;
-            }
-            // What none of the others takes goes to one on trial, as in the balancer.
-            if may_decline && !self.takes_part(index) {
-                turns.push_back((index, false));
-                continue;
-            }
+        let mut turns = self.turns();
+        while let Some(index) = self.next_of(&mut turns) {
             let Ok(trial) = self.closing.ask(shape, self.now) else {
                 break;
             };
@@ -153,10 +144,12 @@ impl World {
                 }
                 continue;
             }
-            if is_watched && outcome.is_success() {
-                self.expose(latency, index, path, ExposureEvent::Survived);
-            } else if is_watched {
-                self.expose(latency, index, path, ExposureEvent::Unsent);
+            if is_watched {
+                let end = match outcome.is_success() {
+                    true => ExposureEvent::Survived,
+                    false => ExposureEvent::Unsent,
+                };
+                self.expose(latency, index, path, end);
             }
             if outcome.is_failure() {
                 let text = ShapeText::of(method.as_bytes(), target.as_bytes());
@@ -183,6 +176,26 @@ impl World {
         }
         self.turn += 1;
         self.totals.failed += 1;
+    }
+
+    /// The next server that takes it. What none of the others takes goes to one on trial, as in the balancer.
+    fn next_of(&mut self, turns: &mut VecDeque<(usize, bool)>) -> Option<usize> {
+        while let Some((index, may_decline)) = turns.pop_front() {
+            if !self.is_used(index) {
+                continue;
+            }
+            if !may_decline || self.takes_part(index) {
+                return Some(index);
+            }
+            turns.push_back((index, false));
+        }
+        None
+    }
+
+    /// The servers that it is tried on, one after the other, and whether each may decline it.
+    fn turns(&self) -> VecDeque<(usize, bool)> {
+        let servers = self.candidates().into_iter().take(3);
+        servers.map(|index| (index, true)).collect()
     }
 
     /// The servers for the next request, in turn: of the first tier that is used.
