@@ -85,8 +85,8 @@ fn one_hangs_where_few_requests_come() {
     let outage = Outage::of(&OutagePlan {
         probed: "[service.shop.recover.verify]\nwithin = \"50s\"\n",
         more: "[service.shop.timeout]\nattempt = \"1s\"\n",
-        mix: &mix,
         rate: 2.0,
+        ..OutagePlan::new(&mix)
     });
     outage.tell(0..1, "hang");
     outage.wait_for(FaultKind::ProcessHung);

@@ -2,10 +2,10 @@
 //! fail.
 //!
 //! The fault path says which routes are closed. Each request of one that hangs would hold a place at a server until its time is
-//! over, and its client would wait as long for nothing. So they are answered at once, but for trials: one every second (or, of what
-//! hangs, every quarter of the time that an attempt may take, if that is longer), at most four at once. Each trial that is answered
-//! lets one more through at a time, so the route is open again a few round trips after it is well, whatever else is known by then; one
-//! that hangs closes it. One whose client gives up first after a second or more leaves half as many through: each of several that hang
+//! over, and its client would wait as long for nothing. So they are answered at once, but for trials: one at a time of what hangs where
+//! an attempt may take less than a second, else one every second (or every quarter of that time, if that is longer), at most four at
+//! once. Each trial that is answered lets one more through at a time, so the route is open again a few round trips after it is well,
+//! whatever else is known by then; one that hangs closes it. One whose client gives up first after a second or more leaves half as many through: each of several that hang
 //! does, while one impatient client of a slow route does not close it for all.
 //!
 //! Where the service is answered for, an answer is not enough: a trial must succeed, and one that fails closes it.
@@ -22,7 +22,7 @@ use crate::Cause;
 
 /// Trials at once while none has been answered.
 const TRIALS: u32 = 4;
-/// Between the beginnings of two of them, at least.
+/// Between the beginnings of two of them, unless an attempt may not take as long.
 const SPACE: Duration = Duration::from_secs(1);
 /// So many at once are as good as all.
 const WIDEST: u32 = 1 << 16;
@@ -125,7 +125,8 @@ impl ClosedRoutes {
         let space = if until_success {
             SPACE
         } else {
-            SPACE.max(patience / TRIALS)
+            // A route that is well again waits for its next trial, so they are as close as they hold no more than one place.
+            SPACE.min(patience).max(patience / TRIALS)
         };
         if gate.admits(now, space) {
             return RouteAdmission::Trial(Trial {
@@ -319,7 +320,21 @@ mod tests {
         under_way.extend(trial(&routes, 20_000));
         assert_eq!(under_way.len(), 4);
         drop(under_way);
+        // Those that are over soon come sooner: one holds a place at any time.
+        let soon = Duration::from_millis(200);
+        let routes = closed("/slow");
+        let through =
+            (0..2_000).filter_map(
+                |millis| match routes.entry(shape("/slow"), at(millis), soon) {
+                    RouteAdmission::Trial(trial) => {
+                        Some(trial.ended(Outcome::AttemptTimeout, at(millis) + soon))
+                    }
+                    RouteAdmission::Usual | RouteAdmission::Refused(_) => None,
+                },
+            );
+        assert_eq!(through.count(), 10);
         // Those that hold a server for long are rare.
+        let routes = closed("/slow");
         let patience = Duration::from_secs(30);
         let entry = routes.entry(shape("/slow"), at(30_000), patience);
         assert!(matches!(entry, RouteAdmission::Trial(_)));

@@ -2,6 +2,7 @@
 
 mod ewma;
 mod coarse;
+mod divergence;
 mod histogram;
 mod rank;
 mod rank_sum;
@@ -9,6 +10,7 @@ mod wilson;
 mod window;
 
 pub use coarse::CoarseHistogram;
+pub use divergence::divergence;
 pub use ewma::Ewma;
 pub use histogram::Histogram;
 pub use rank::{median, quantile};

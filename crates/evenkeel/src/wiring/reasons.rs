@@ -8,7 +8,7 @@ use evenkeel_control::Outlooks;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_proxy::ServiceEntry;
 
-use super::measure::latency_ms;
+use super::measure::{ServiceCounterSample, latency_ms};
 use super::now::LiveBackend;
 use super::why::{self, ProbeCoverage, RecentLoad, ServerSituation};
 
@@ -19,16 +19,12 @@ impl LiveBackend {
     pub(super) fn service_why(&self, id: u32, entry: &ServiceEntry) -> ServiceWhy {
         let now = self.clock.now();
         let view = self.service(id, entry, now);
+        let attempts = self.recent_picks(ServiceId(id), now);
         let server_set = entry.servers();
         let options = server_set.pool().options();
         let probed = entry.ask().map(|_| probed(entry, now));
         let scores = scores(entry, probed.as_deref());
-        let best = scores
-            .iter()
-            .zip(server_set.pool().intended(now))
-            .filter(|(_, intended)| *intended > 0.0)
-            .filter_map(|(score, _)| *score)
-            .min_by(f64::total_cmp);
+        let best = best(&scores, &server_set.pool().intended(now));
         let known = self.views.now();
         let (open, outlooks) = (&known.open, &known.outlooks);
         let servers: Vec<ServerWhy> = view
@@ -62,6 +58,7 @@ impl LiveBackend {
                     best,
                     intended: server.share_intended,
                     got: server.share_got,
+                    attempts,
                     incident: incident.map(|incident| incident.id.as_str()),
                     limit: server.limit.zip(found.map(|limit| limit.why)),
                     probed: probed.as_ref().map(|probed| probed[place]),
@@ -88,6 +85,13 @@ impl LiveBackend {
             name: view.name,
             servers,
         }
+    }
+
+    /// How many picks of servers the shares are of that they got.
+    fn recent_picks(&self, service: ServiceId, now: Instant) -> u64 {
+        let sample = ServiceCounterSample::of(&self.state, service);
+        let (since, _) = self.counter_history.since(service, &sample, now);
+        since.whole.picks
     }
 }
 
@@ -130,6 +134,15 @@ fn probed(entry: &ServiceEntry, now: Instant) -> Vec<RecentLoad> {
     };
     let server_set = entry.servers();
     server_set.pool().members().iter().map(lately).collect()
+}
+
+/// The best score of those that take attempts.
+fn best(scores: &[Option<f64>], intended: &[f64]) -> Option<f64> {
+    let taking = scores.iter().zip(intended);
+    let taking = taking.filter(|(_, intended)| **intended > 0.0);
+    taking
+        .filter_map(|(score, _)| *score)
+        .min_by(f64::total_cmp)
 }
 
 /// How the policy of a service sees each of its servers, who said this of themselves.

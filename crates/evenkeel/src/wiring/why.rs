@@ -9,12 +9,16 @@ use evenkeel_admin::text;
 use evenkeel_balance::{Availability, BalanceOptions, Policy, ProbedLoad};
 use evenkeel_config::plan::LoadProbePlan;
 use evenkeel_core::EjectionReason;
+use evenkeel_core::stat::divergence;
 use evenkeel_tolerate::limit::LimitReason;
 
 /// Shares that differ by less than this, and by less than a fifth of the intended one, are as intended.
 const NEARLY: f64 = 0.05;
 /// A server is worth a warning about its score if it is this many times the best.
 const WORSE: f64 = 1.5;
+/// A share that is not as intended has a reason if chance makes it at most once in so many times, which is that of three standard
+/// deviations on one side of a normal distribution.
+const BEYOND_CHANCE: f64 = 740.0;
 
 /// One server, as its sentence needs it.
 #[derive(Debug, Clone)]
@@ -33,6 +37,8 @@ pub(super) struct ServerSituation<'a> {
     pub(super) best: Option<f64>,
     pub(super) intended: f64,
     pub(super) got: Option<f64>,
+    /// Of so many attempts of the service.
+    pub(super) attempts: u64,
     pub(super) incident: Option<&'a str>,
     /// Its answer to a load probe, if load probes are configured.
     pub(super) probed: Option<RecentLoad>,
@@ -248,6 +254,10 @@ impl ServerSituation<'_> {
         if off < NEARLY && off < self.intended / 5.0 + 0.01 {
             return format!("{meant}, and it got that.");
         }
+        if self.attempts as f64 * divergence(got, self.intended) < BEYOND_CHANCE.ln() {
+            let (all, own) = (self.attempts, (self.attempts as f64 * got).round());
+            return format!("{meant}; it got {own} of {all} recently, too few to tell.");
+        }
         let compares = matches!(
             self.policy,
             Policy::LeastResponseTime
@@ -268,8 +278,7 @@ impl ServerSituation<'_> {
             _ if self.policy.hashes() => {
                 "the keys of the requests that came are spread like that".to_owned()
             }
-            _ => "there were few attempts, or servers were added and removed in these seconds"
-                .to_owned(),
+            _ => "servers were added, removed or changed their state in these seconds".to_owned(),
         };
         format!("{meant}; it got {}, since {why}.", text::share(got))
     }
@@ -305,6 +314,7 @@ mod tests {
         best: Some(1.0),
         intended: 0.5,
         got: Some(0.5),
+        attempts: 100,
         incident: None,
         probed: None,
         limit: None,
@@ -401,6 +411,42 @@ mod tests {
             };
             let sentence = case.sentence();
             assert!(sentence.contains(words), "{policy:?}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn what_a_few_attempts_show_by_chance_has_none() {
+        let few = |got, attempts, intended| {
+            let case = ServerSituation {
+                got: Some(got),
+                attempts,
+                intended,
+                ..CASE
+            };
+            case.sentence().contains("too few to tell")
+        };
+        let case = ServerSituation {
+            got: Some(0.0),
+            attempts: 1,
+            ..CASE
+        };
+        let words = "50.0 % of the attempts; it got 0 of 1 recently, too few to tell.";
+        assert!(case.sentence().ends_with(words), "{}", case.sentence());
+        for (got, attempts, intended, expected) in [
+            (1.0, 1, 0.5, true),
+            (1.0, 9, 0.5, true),
+            (1.0, 10, 0.5, false),
+            (0.2, 20, 0.5, true),
+            (0.2, 40, 0.5, false),
+            // One attempt at a server that is to get one in a hundred.
+            (1.0, 1, 0.01, true),
+            (0.1, 20, 0.01, true),
+            (0.1, 100, 0.01, false),
+            // The only server, and another one was picked.
+            (0.5, 2, 1.0, false),
+        ] {
+            let found = few(got, attempts, intended);
+            assert_eq!(found, expected, "{got} of {attempts}, not {intended}");
         }
     }
 

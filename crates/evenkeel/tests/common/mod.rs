@@ -169,11 +169,19 @@ impl Program {
     /// A program with three sample servers that are up, started by a script whose path is the other result and which is [`GOOD`]; what
     /// `more` makes of that path is added to the service.
     pub(crate) fn by_script(more: impl FnOnce(&Path) -> String) -> (Self, PathBuf) {
+        Self::servers_by_script(3, more)
+    }
+
+    /// The same with this many servers.
+    pub(crate) fn servers_by_script(
+        servers: usize,
+        more: impl FnOnce(&Path) -> String,
+    ) -> (Self, PathBuf) {
         let folder = TempDir::new().unwrap();
         let script = folder.path().join("start.sh");
         std::fs::write(&script, GOOD).unwrap();
         let command = format!(r#""sh", "{}", {}"#, script.display(), sample_server());
-        let text = shop(3, &command, &more(&script));
+        let text = shop(servers, &command, &more(&script));
         std::fs::write(folder.path().join("evenkeel.toml"), text).unwrap();
         let program = Self::start(folder, &["run", "evenkeel.toml"]);
         program.wait_until_up();

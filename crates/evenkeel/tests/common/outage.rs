@@ -25,6 +25,8 @@ pub(crate) struct OutagePlan<'a> {
     /// Added to `recover`, and the sections behind it.
     pub(crate) more: &'a str,
     pub(crate) mix: &'a [RequestMix],
+    /// How many servers each has.
+    pub(crate) servers: usize,
     /// Requests a second to each of the two.
     pub(crate) rate: f64,
 }
@@ -35,12 +37,13 @@ impl<'a> OutagePlan<'a> {
             probed: PROBED,
             more: "",
             mix,
+            servers: 3,
             rate: RATE,
         }
     }
 }
 
-/// One evenkeel with three servers that it runs, and its load.
+/// One evenkeel with servers that it runs, and its load.
 pub(crate) struct Side {
     pub(crate) program: Program,
     pub(crate) load: OpenLoad,
@@ -155,10 +158,15 @@ impl Outage {
 
     /// The same with other modes than usual. Both loads begin together, so that both draw the same requests at the same time.
     pub(crate) fn in_modes(modes: [&str; 2], plan: &OutagePlan<'_>) -> Self {
-        let OutagePlan { probed, more, .. } = plan;
+        let OutagePlan {
+            probed,
+            more,
+            servers,
+            ..
+        } = plan;
         let programs = modes.map(|mode| {
             let more = format!("{probed}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
-            Program::by_script(|_| more)
+            Program::servers_by_script(*servers, |_| more)
         });
         let [managed, off] = programs.map(|program| Side::start(program, plan));
         let outage = Self { managed, off };

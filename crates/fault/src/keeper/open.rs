@@ -176,6 +176,10 @@ impl ServerContext<'_> {
             return;
         };
         self.doubt();
+        let facts = &self.server.facts;
+        if facts.process.is_cold(self.now, facts.attempts.succeeded) {
+            return;
+        }
         if let Some(detection) = comparison.detection(since.unwrap_or(self.now)) {
             self.detected(&detection);
         }

@@ -98,6 +98,8 @@ const WARM_UP: Duration = Duration::from_secs(60);
 const WARM_UP_REQUESTS: u64 = 500;
 /// … unless it was started longer ago.
 const LONGEST_WARM_UP: Duration = Duration::from_secs(600);
+/// It is expected to be slow while it has answered fewer than this.
+const COLD_REQUESTS: u64 = 100;
 
 impl ProcessHistory {
     /// How long it has been warming up, if it is: it has been slow since its start. What it has cached, compiled or connected is
@@ -108,6 +110,14 @@ impl ProcessHistory {
         let served = succeeded.saturating_sub(self.served_before);
         let is_cold = age < WARM_UP || served < WARM_UP_REQUESTS && age < LONGEST_WARM_UP;
         is_cold.then_some(age)
+    }
+
+    /// Whether it is still to be expected that it is slow: it has been since its start, which is a moment ago, and few requests were.
+    #[must_use]
+    pub fn is_cold(&self, now: Instant, succeeded: u64) -> bool {
+        let served = succeeded.saturating_sub(self.served_before);
+        let age = self.warms_up(now, succeeded);
+        served < COLD_REQUESTS && age.is_some_and(|age| age < WARM_UP)
     }
 
     /// It was started.

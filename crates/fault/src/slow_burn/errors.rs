@@ -19,6 +19,7 @@
 use std::time::Duration;
 
 use evenkeel_core::Instant;
+use evenkeel_core::stat::divergence;
 
 /// The length of a slot.
 const SLOT: Duration = Duration::from_secs(10);
@@ -155,7 +156,9 @@ impl ErrorShare {
         let share = f64::from(failed) / f64::from(total.max(1));
         let is_much = failed >= LEAST && share >= usual * TIMES && share >= usual + ABOVE;
         let at_worst = usual.mul_add(1.5, 0.005);
-        if !is_much || f64::from(total) * divergence(share, at_worst) < CHANCE {
+        let is_chance =
+            share <= at_worst || f64::from(total) * divergence(share, at_worst) < CHANCE;
+        if !is_much || is_chance {
             return None;
         }
         let is_bad = |slot: &TimeSlot| {
@@ -213,19 +216,6 @@ impl ErrorShare {
         self.newest = number;
         self.next = number.saturating_add(1).saturating_mul(SLOT_NANOS);
     }
-}
-
-/// How far a share lies from a probability below it (Kullback and Leibler 1951).
-fn divergence(share: f64, probability: f64) -> f64 {
-    if share <= probability {
-        return 0.0;
-    }
-    let rest = if share < 1.0 {
-        (1.0 - share) * ((1.0 - share) / (1.0 - probability)).ln()
-    } else {
-        0.0
-    };
-    share.mul_add((share / probability).ln(), rest)
 }
 
 #[cfg(test)]
@@ -333,12 +323,5 @@ mod tests {
             errors.add_many(at(slot * 10), total, failed);
             assert_eq!(errors.judge(at(slot * 10 + 9)), None, "slot {slot}");
         }
-    }
-
-    #[test]
-    fn the_divergence_is_that_of_the_textbook_formula() {
-        assert!((divergence(0.5, 0.25) - 0.143_841).abs() < 1e-6);
-        assert!((divergence(1.0, 0.5) - std::f64::consts::LN_2).abs() < 1e-12);
-        assert!(divergence(0.1, 0.2) < 1e-12);
     }
 }

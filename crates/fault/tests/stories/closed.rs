@@ -47,9 +47,9 @@ fn a_route_that_hangs_is_closed_but_for_trials_and_opens_by_itself() {
         world.run(3_000);
         let (before, out) = (world.totals.failed, world.closing.refused);
         world.run(20_000);
-        // One trial a second or so; all others were answered at once, and those of other routes as ever.
+        // One trial at a time, each for half a second; all others were answered at once, and those of other routes as ever.
         let (failed, out) = (world.totals.failed - before, world.closing.refused - out);
-        assert!(failed - out <= 21, "seed {seed}: {failed} {out}");
+        assert!(failed - out <= 41, "seed {seed}: {failed} {out}");
         let expected = 20_000 / (3 * (4 + seed % 10)) * 9 / 10;
         assert!(out >= expected, "seed {seed}: {out} of {expected}");
         assert!((0..3).all(|index| world.in_service(index)), "seed {seed}");

@@ -235,6 +235,31 @@ fn a_server_that_is_slow_after_its_start_gets_fewer_requests_and_is_not_restarte
     }
 }
 
+/// Each server is restarted by an operator, and slow for its first requests: nobody need know.
+#[test]
+fn a_rolling_restart_of_servers_that_are_cold_for_some_requests_is_no_incident() {
+    for seed in 0..100 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(10 + seed % 50 * 16);
+        world.run(20_000 + seed * 37);
+        for index in 0..3 {
+            world.reborn(index, Condition::Cold(30));
+            let server = evenkeel_core::ServerId::new(0, u32::try_from(index).expect("small"));
+            let terms = evenkeel_fault::maintenance::OrderTerms::default();
+            world.order(evenkeel_fault::contract::OperatorOrder::Restart(
+                server, terms,
+            ));
+            world.run(20_000);
+        }
+        world.run(150_000);
+        assert!(
+            world.incidents.is_empty(),
+            "seed {seed}: {:#?}",
+            world.incidents
+        );
+    }
+}
+
 /// The machine is busy for a while just then, so that all are as slow as the cold one: that does not make it fast.
 #[test]
 fn a_cold_server_is_cold_also_if_its_peers_were_slow_for_a_moment() {

@@ -122,6 +122,64 @@ fn two_of_three_that_become_slow_together_are_an_incident() {
     assert!(together > 40, "{together}");
 }
 
+/// A difference this large needs no long past to be seen.
+#[test]
+fn two_of_three_that_become_very_slow_soon_after_the_start_are_an_incident() {
+    let mut together = 0;
+    for seed in 0..100 {
+        let mut world = world_of(seed, 12 + seed % 10);
+        world.run(9_000);
+        (0..2).for_each(|index| world.break_server(index, Condition::Slow(80)));
+        world.until(35_000, |world| !world.incidents.is_empty());
+        world.run(20_000);
+        // One of them may be noticed before the other, and drained.
+        assert!(serving(&world) >= 2, "seed {seed}");
+        for incident in world.incidents.values() {
+            assert_eq!(kind(incident), FaultKind::SlowServer, "seed {seed}");
+        }
+        let are_together = world.incidents.values().next().expect("one").servers == ["one", "two"];
+        together += usize::from(are_together);
+        (0..2).for_each(|index| world.heal(index));
+        world.run(150_000);
+        let open = world.incidents.values();
+        let open = open.filter(|one| one.status != IncidentStatus::Closed);
+        assert_eq!(open.count(), 0, "seed {seed}: {:#?}", world.incidents);
+        // Nor is the one that seems to be slow a little longer than the other.
+        assert!(!are_together || world.incidents.len() == 1, "seed {seed}");
+        assert_left_alone(&world, seed);
+    }
+    assert!(together > 80, "{together}");
+}
+
+/// Half of the requests take a millisecond, the others up to 800 times as long, so that a median of few of them says little.
+#[test]
+fn a_mix_of_quick_and_slow_requests_is_no_slowness_of_several_servers() {
+    for seed in 0..40 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.random = Random::seeded(seed);
+        (0..3).for_each(|index| world.break_server(index, Condition::Mixed(1)));
+        world.every = ms(12 + seed % 20 * 25);
+        world.run(300_000);
+        assert!(
+            world.incidents.is_empty(),
+            "seed {seed}: {:#?}",
+            world.incidents
+        );
+    }
+}
+
+#[test]
+fn a_person_who_closes_slowness_says_that_this_is_usual() {
+    let mut world = world_of(1, 15);
+    world.run(100_000);
+    (0..2).for_each(|index| world.break_server(index, Condition::Slow(80)));
+    world.run(40_000);
+    let id = world.only().id.clone();
+    world.order(OperatorOrder::Close(id));
+    world.run(300_000);
+    assert_eq!(world.only().end, Some(CloseReason::ClosedByPerson));
+}
+
 /// Its probes pass, since the kernel takes connections for it.
 #[test]
 fn a_hang_is_noticed_where_two_requests_a_second_come() {

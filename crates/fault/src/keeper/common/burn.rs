@@ -19,8 +19,6 @@ use super::burn_watch::SETTLED;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two lessons how fast servers usually are.
 const LEARN_EVERY: Duration = Duration::from_secs(10);
-/// Medians this many times slower than usual are not learnt.
-const NOT_LEARNT: f64 = 1.5;
 /// So many routes are named.
 const NAMED: usize = 3;
 
@@ -34,6 +32,25 @@ impl WatchedService {
         let servers = self.servers.iter().enumerate();
         let present = servers.filter(|(_, server)| server.vacant.is_none());
         present.map(|(index, _)| index).collect()
+    }
+
+    /// How fast its servers are, and usually are. Where each gets requests of its own, a short past says little of the next ones.
+    fn speeds(
+        &mut self,
+        latest: &[Option<RecentTypical>],
+        options: &SlowServerOptions,
+    ) -> Vec<Option<Speed>> {
+        let usual = &mut self.burn.usual;
+        usual.resize(latest.len(), UsualSpeed::default());
+        let speeds = latest.iter().zip(usual).map(|(latest, usual)| {
+            let latest = latest.filter(|_| usual.is_settled() || !options.mixes_differ)?;
+            Some(Speed {
+                median: latest.attempts.median,
+                count: latest.attempts.count,
+                usual: *usual,
+            })
+        });
+        speeds.collect()
     }
 
     /// More of its answers fail than usually.
@@ -141,42 +158,14 @@ impl Keeper {
     ) {
         let service = &mut self.services[slot];
         let may_burn = service.may_burn();
-        let burn = &mut service.burn;
-        burn.usual.resize(latest.len(), UsualSpeed::default());
-        let speeds = latest.iter().zip(&burn.usual).map(|(latest, usual)| {
-            latest.map(|latest| Speed {
-                median: latest.attempts.median,
-                count: latest.attempts.count,
-                usual: *usual,
-            })
-        });
-        let speeds: Vec<Option<Speed>> = speeds.collect();
-        match slow_together(&speeds, options.times_peers) {
-            Some(servers) => {
-                let since = burn.slow.as_ref().map_or(now, |(since, _)| *since);
-                burn.slow = Some((since, servers));
-                burn.fast_since = None;
-            }
-            None => {
-                burn.slow = None;
-                // All may be slow by now, and none is as fast as ever to show it.
-                let slow = |speed: &Speed| speed.is_slow(options.times_peers);
-                if speeds.iter().flatten().any(slow) {
-                    burn.fast_since = None;
-                } else {
-                    burn.fast_since.get_or_insert(now);
-                }
-            }
+        let speeds = service.speeds(latest, options);
+        let slow = slow_together(&speeds, options.times_peers);
+        service.burn.note_slow(now, slow, &speeds, options);
+        if now >= service.burn.learn_at && may_burn {
+            service.burn.learn_at = now + LEARN_EVERY;
+            service.burn.learn(latest);
         }
-        if now >= burn.learn_at && may_burn {
-            burn.learn_at = now + LEARN_EVERY;
-            for (latest, usual) in latest.iter().zip(&mut burn.usual) {
-                if let Some(latest) = latest {
-                    usual.learn(latest.attempts.median, latest.attempts.count, NOT_LEARNT);
-                }
-            }
-        }
-        let settled = burn.slow.clone();
+        let settled = service.burn.slow.clone();
         let settled = settled.filter(|(since, _)| may_burn && now.since(*since) >= SETTLED);
         if let Some((since, servers)) = settled {
             let words = servers.iter().filter_map(|&index| {

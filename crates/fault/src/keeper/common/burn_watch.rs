@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use evenkeel_core::{Instant, Outcome, RequestShape};
 
+use crate::detect::RecentTypical;
 use crate::kind::FaultKind;
-use crate::slow_burn::{ErrorShare, ServerRoutes, UsualSpeed};
+use crate::policy::SlowServerOptions;
+use crate::slow_burn::{ErrorShare, ServerRoutes, Speed, UsualSpeed};
 
 use super::{CommonIncident, UNPROVEN};
 
 /// How long servers must have been slow together, and have recovered.
 pub(super) const SETTLED: Duration = Duration::from_secs(20);
+/// Medians this many times slower than usual are not learnt.
+const NOT_LEARNT: f64 = 1.5;
 /// A route that failed on one server has recovered when this many consecutive requests have succeeded there …
 const ROW: u32 = 3;
 /// … and none has failed for so long.
@@ -26,6 +30,8 @@ pub(in crate::keeper) struct BurnWatch {
     pub(super) learn_at: Instant,
     /// When several became slow together, and which.
     pub(super) slow: Option<(Instant, Vec<usize>)>,
+    /// When several were last seen to be.
+    pub(super) slow_at: Instant,
     pub(super) fast_since: Option<Instant>,
     pub(super) recheck_at: Instant,
     pub(super) has_failed: bool,
@@ -48,10 +54,46 @@ impl BurnWatch {
         }
     }
 
+    /// Several servers are slow together, or are not.
+    pub(super) fn note_slow(
+        &mut self,
+        now: Instant,
+        slow: Option<Vec<usize>>,
+        speeds: &[Option<Speed>],
+        options: &SlowServerOptions,
+    ) {
+        if let Some(servers) = slow {
+            let since = self.slow.as_ref().map_or(now, |(since, _)| *since);
+            self.slow = Some((since, servers));
+            self.slow_at = now;
+            self.fast_since = None;
+            return;
+        }
+        self.slow = None;
+        // All may be slow by now, and none is as fast as ever to show it.
+        let is_slow = |speed: &Speed| speed.is_slow(options.times_peers);
+        if speeds.iter().flatten().any(is_slow) {
+            self.fast_since = None;
+        } else {
+            self.fast_since.get_or_insert(now);
+        }
+    }
+
+    /// Learns how fast servers usually are: not from those that are slow together.
+    pub(super) fn learn(&mut self, latest: &[Option<RecentTypical>]) {
+        let slow = self.slow.as_ref().map_or(&[][..], |(_, slow)| slow);
+        for (slot, (latest, usual)) in latest.iter().zip(&mut self.usual).enumerate() {
+            if let Some(latest) = latest.filter(|_| !slow.contains(&slot)) {
+                usual.learn(latest.attempts.median, latest.attempts.count, NOT_LEARNT);
+            }
+        }
+    }
+
     /// An incident does not become the usual state, unless an operator says so.
     pub(super) fn forget(&mut self, is_accepted: bool) {
         if is_accepted {
             self.errors.accept();
+            self.usual.clear();
         } else {
             self.errors.forget();
         }

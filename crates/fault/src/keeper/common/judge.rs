@@ -39,11 +39,18 @@ impl WatchedService {
             return detection.by != Detector::Supervisor && !is_closed && !is_own;
         }
         match detection.by {
-            Detector::Supervisor
-            | Detector::Slow
-            | Detector::Load
-            | Detector::SelfCheck
-            | Detector::Statistics => false,
+            // Of those that were slow together a moment ago, one may seem to be a little longer than the others.
+            Detector::Slow => {
+                let slow = self.spec.options.detect.slow;
+                let window = slow.map_or(Duration::ZERO, |slow| slow.window);
+                cause.by_statistics
+                    && cause.kind == FaultKind::SlowServer
+                    && cause.servers.contains(&(index as usize))
+                    && now.since(self.burn.slow_at) < window
+            }
+            Detector::Supervisor | Detector::Load | Detector::SelfCheck | Detector::Statistics => {
+                false
+            }
             Detector::Probe if cause.by_statistics => false,
             // Probes say nothing about a route; one that is answered may fail for the same cause as requests.
             Detector::Probe => {

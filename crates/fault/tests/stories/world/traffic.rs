@@ -1,5 +1,6 @@
 //! Simulated requests: their outcomes on the servers, and the signals that follow.
 
+use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::time::Duration;
 
@@ -124,15 +125,13 @@ impl World {
             return;
         }
         let mut failed = 0;
-        for index in self.candidates().into_iter().take(3) {
+        let mut turns = self.turns();
+        while let Some(index) = self.next_of(&mut turns) {
             let Ok(trial) = self.closing.ask(shape, self.now) else {
                 break;
             };
             let here = of_path.filter(|_| self.broken_on.is_none_or(|on| on == index));
-            let Some((outcome, latency)) = self.ask(index, here.map(|(_, condition)| condition))
-            else {
-                continue;
-            };
+            let (outcome, latency) = self.ask(index, here.map(|(_, condition)| condition));
             self.closing.begun(trial, self.now + latency, outcome);
             if is_watched {
                 self.expose(Duration::ZERO, index, path, ExposureEvent::Began);
@@ -145,10 +144,12 @@ impl World {
                 }
                 continue;
             }
-            if is_watched && outcome.is_success() {
-                self.expose(latency, index, path, ExposureEvent::Survived);
-            } else if is_watched {
-                self.expose(latency, index, path, ExposureEvent::Unsent);
+            if is_watched {
+                let end = match outcome.is_success() {
+                    true => ExposureEvent::Survived,
+                    false => ExposureEvent::Unsent,
+                };
+                self.expose(latency, index, path, end);
             }
             if outcome.is_failure() {
                 let text = ShapeText::of(method.as_bytes(), target.as_bytes());
@@ -175,6 +176,26 @@ impl World {
         }
         self.turn += 1;
         self.totals.failed += 1;
+    }
+
+    /// The next server that takes it. What none of the others takes goes to one on trial, as in the balancer.
+    fn next_of(&mut self, turns: &mut VecDeque<(usize, bool)>) -> Option<usize> {
+        while let Some((index, may_decline)) = turns.pop_front() {
+            if !self.is_used(index) {
+                continue;
+            }
+            if !may_decline || self.takes_part(index) {
+                return Some(index);
+            }
+            turns.push_back((index, false));
+        }
+        None
+    }
+
+    /// The servers that it is tried on, one after the other, and whether each may decline it.
+    fn turns(&self) -> VecDeque<(usize, bool)> {
+        let servers = self.candidates().into_iter().take(3);
+        servers.map(|index| (index, true)).collect()
     }
 
     /// The servers for the next request, in turn: of the first tier that is used.
@@ -235,22 +256,19 @@ impl World {
         answers(sim) || !anyone_answers && !sim.drained && self.now >= sim.known_until
     }
 
-    /// How an attempt on this server ends; nothing if it gets none.
-    pub(super) fn ask(
-        &mut self,
-        index: usize,
-        of_path: Option<Condition>,
-    ) -> Option<(Outcome, Duration)> {
-        if !self.is_used(index) {
-            return None;
-        }
+    /// Whether it takes part in this pick: on trial it takes a tenth of its share.
+    fn takes_part(&mut self, index: usize) -> bool {
         let sim = &mut self.sims[index];
-        if self.now < sim.trial_until {
-            sim.credit += 1;
-            if !sim.credit.is_multiple_of(10) {
-                return None;
-            }
+        if self.now >= sim.trial_until {
+            return true;
         }
+        sim.credit += 1;
+        sim.credit.is_multiple_of(10)
+    }
+
+    /// How an attempt on this server ends.
+    pub(super) fn ask(&mut self, index: usize, of_path: Option<Condition>) -> (Outcome, Duration) {
+        let sim = &mut self.sims[index];
         sim.sent += 1;
         let nth = u32::try_from(sim.sent % 100).expect("small");
         let is_chance = self.background > 0 && self.random.below(1000) < self.background;
@@ -259,7 +277,7 @@ impl World {
             (Condition::Well, Some(of_path)) => of_path,
             (condition, _) => condition,
         };
-        Some(match condition {
+        match condition {
             Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
                 (Outcome::ConnectRefused, ms(0))
             }
@@ -285,6 +303,6 @@ impl World {
                 (Outcome::Answered(200), self.random.duration_up_to(longest))
             }
             _ => (Outcome::Answered(200), ms(5)),
-        })
+        }
     }
 }
