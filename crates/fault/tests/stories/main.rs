@@ -26,3 +26,5 @@ mod proof;
 mod onset;
 mod slow_burn;
 mod together;
+mod reload;
+mod rollout;
