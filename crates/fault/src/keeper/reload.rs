@@ -215,7 +215,10 @@ impl ServerContext<'_> {
             self.report_maintenance();
         }
         let (id, options) = (self.server.id, &self.spec.options);
+        // What crashed it may be found later, and names it.
+        let name = std::mem::take(&mut self.server.name);
         *self.server = WatchedServer::new(id, &ServerSpec::vacant(), options, 0);
+        self.server.name = name;
         self.server.vacant = Some(ServerStatus::Absent);
         self.out.push(Output::Directive(Directive::Restore {
             server: id,
@@ -253,6 +256,8 @@ impl ServerContext<'_> {
         let (id, options) = (self.server.id, &self.spec.options);
         *self.server = WatchedServer::new(id, spec, options, self.spec.peers());
         self.server.vacant = spec.vacancy();
+        // Attempts on the one before may still end.
+        self.server.facts.forget(self.now);
         self.out.push(Output::Directive(Directive::Restore {
             server: id,
             slowly: true,

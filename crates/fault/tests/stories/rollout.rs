@@ -189,13 +189,13 @@ fn a_restart_for_a_fault_goes_on_with_the_configuration_that_ran() {
 /// A server that is removed, or drained by an operator, while its process is replaced holds up nobody.
 #[test]
 fn the_one_that_is_being_replaced_may_go() {
-    let mut world = world(4);
+    let mut world = world(5);
     world.starts_in(2_000);
-    world.reload(|_| {}, &[0, 1, 2, 3]);
+    world.reload(|_| {}, &[0, 1, 2, 3, 4]);
     world.run(500);
     assert_eq!(replaced(&world), [0]);
     let gone = evenkeel_fault::contract::ServerSpec::vacant;
-    world.reload(|service| service.servers[0] = gone(), &[1, 2, 3]);
+    world.reload(|service| service.servers[0] = gone(), &[1, 2, 3, 4]);
     world.run(500);
     let two = ServerId::new(0, 1);
     let forced = OrderTerms {

@@ -154,7 +154,7 @@ impl Checker {
         let server = order.server.index;
         assert!(matches!(
             order.action,
-            Action::Restart | Action::Stop | Action::Exec(_)
+            Action::Restart | Action::Stop | Action::RollBack | Action::Exec(_)
         ));
         self.acts_by_the_rules(order);
         self.acted.push((now, server));
