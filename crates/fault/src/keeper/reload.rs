@@ -46,7 +46,7 @@ impl Keeper {
         let servers: Vec<ServerId> = service.servers.iter().map(|server| server.id).collect();
         self.services[slot] = service;
         for server in servers {
-            self.with(now, server, out, |work| work.begin_child());
+            self.with(now, server, out, |work| work.begins());
         }
     }
 
@@ -76,21 +76,27 @@ impl Keeper {
                 open: true,
             });
         }
+        for server in servers {
+            self.with(now, server, out, |work| work.removed());
+        }
+        self.close_removed(now, slot, out);
+        let options = self.services[slot].spec.options.clone();
+        self.services[slot] = WatchedService::new(ServiceSpec::vacant(id, options));
+        // The next service in this slot has done nothing yet.
+        self.shared.vetoes.retain(|(service, _), _| *service != id);
+    }
+
+    /// No server is left: nothing can show any more that the incidents of the service are over.
+    fn close_removed(&mut self, now: Instant, slot: usize, out: &mut Vec<Output>) {
+        let service = &mut self.services[slot];
         if let Some(common) = &mut service.common {
             common.case.note(now, "configuration", REMOVED.to_owned());
         }
         if let Some(open) = &mut service.poison.open {
             open.case.note(now, "configuration", REMOVED.to_owned());
         }
-        for server in servers {
-            self.with(now, server, out, |work| work.removed());
-        }
         self.close_common(now, slot, None, CloseReason::Removed, out);
         self.close_poison(now, slot, None, CloseReason::Removed, out);
-        let options = self.services[slot].spec.options.clone();
-        self.services[slot] = WatchedService::new(ServiceSpec::vacant(id, options));
-        // The next service in this slot has done nothing yet.
-        self.shared.vetoes.retain(|(service, _), _| *service != id);
     }
 
     fn change_service(
@@ -128,7 +134,10 @@ impl Keeper {
         self.services[slot].take_spec(spec, updates);
         for server in of(ServerUpdate::Added).chain(of(ServerUpdate::Replaced)) {
             self.with(now, server, out, |work| work.joins());
-            self.with(now, server, out, |work| work.begin_child());
+            self.with(now, server, out, |work| work.begins());
+        }
+        if self.services[slot].present == 0 {
+            self.close_removed(now, slot, out);
         }
         if self.services[slot].spec.options.recover.mode != before {
             let servers = self.services[slot].servers.iter();
@@ -256,8 +265,6 @@ impl ServerContext<'_> {
         let (id, options) = (self.server.id, &self.spec.options);
         *self.server = WatchedServer::new(id, spec, options, self.spec.peers());
         self.server.vacant = spec.vacancy();
-        // Attempts on the one before may still end.
-        self.server.facts.forget(self.now);
         self.out.push(Output::Directive(Directive::Restore {
             server: id,
             slowly: true,
@@ -271,8 +278,10 @@ impl ServerContext<'_> {
         }
     }
 
-    /// A new child takes no traffic before it is ready. One in maintenance is left alone.
-    fn begin_child(&mut self) {
+    /// A new child takes no traffic before it is ready. One in maintenance is left alone. Attempts on a server that was in the same
+    /// slot may still end: they say nothing about this one.
+    fn begins(&mut self) {
+        self.server.facts.forget(self.now);
         let is_child = self.server.managed == Managed::Child && self.server.vacant.is_none();
         if is_child && self.server.held.is_none() {
             self.begin();

@@ -167,7 +167,8 @@ impl Storm {
             for (gone, server) in self.checker.gone.iter_mut().zip(&service.servers) {
                 *gone = server.is_vacant();
             }
-            self.inputs.push(Input::Plan(Box::new(change)));
+            // Between two steps: what is taken out in one is judged by one configuration.
+            self.inputs.insert(0, Input::Plan(Box::new(change)));
         }
     }
 

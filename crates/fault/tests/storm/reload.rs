@@ -42,7 +42,7 @@ pub(crate) fn plan_change(random: &mut Random, service: &mut ServiceSpec) -> Pla
         service.options.recover.mode = modes[random.below(4)];
     }
     if random.below(3) == 0 {
-        service.options.detect.consecutive_failures = 3 + random.below(5) as u32;
+        service.options.detect.consecutive_failures = 5 + random.below(5) as u32;
         let ratio = service.options.detect.failure_ratio.as_mut();
         ratio.expect("set").window = std::time::Duration::from_secs(5 + random.below(10) as u64);
     }
