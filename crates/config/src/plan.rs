@@ -14,7 +14,7 @@ use evenkeel_tolerate::throttle::SreOptions;
 use evenkeel_tolerate::{BreakerOptions, Class, LimitOptions, QueueOptions, ShedOptions};
 
 /// A whole configuration, resolved and validated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// Worker threads of the data plane; at least 1.
     pub workers: usize,
@@ -28,8 +28,20 @@ pub struct Plan {
     pub listeners: Vec<ListenerPlan>,
     /// The DNS listeners.
     pub dns: Vec<DnsPlan>,
-    /// The services; the place in the list is the [`ServiceId`].
+    /// The services in the order of the file; each has its [`ServiceId`] in `id`.
     pub services: Vec<ServicePlan>,
+}
+
+impl Plan {
+    /// The service with this id.
+    #[must_use]
+    pub fn service(&self, id: ServiceId) -> Option<&ServicePlan> {
+        // In a plan that was never reloaded, the id is the place in the list.
+        let guess = self.services.get(id.0 as usize);
+        guess
+            .filter(|service| service.id == id)
+            .or_else(|| self.services.iter().find(|service| service.id == id))
+    }
 }
 
 /// The admin API: status and metrics.
@@ -110,7 +122,7 @@ pub struct DnsNamePlan {
 }
 
 /// An address on which traffic is accepted.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ListenerPlan {
     /// Its name.
     pub name: String,
@@ -149,11 +161,14 @@ pub const fn most_clients(descriptors: u64) -> u64 {
 }
 
 /// A service: a group of equivalent servers, and how they are balanced, monitored and repaired.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServicePlan {
+    /// Its id: the same for a service of this name in each plan that follows this one. In the first plan it is the place
+    /// in the file.
+    pub id: ServiceId,
     /// Its name.
     pub name: String,
-    /// Its servers; the place in the list is the index of the server's id.
+    /// Its servers in the order of the file; each has the index of its id.
     pub servers: Vec<ServerPlan>,
     /// Which of its servers come from DNS.
     pub discover: Vec<DiscoverPlan>,
@@ -185,9 +200,23 @@ pub struct ServicePlan {
     pub fault: FaultOptions,
 }
 
+impl ServicePlan {
+    /// The server with this index.
+    #[must_use]
+    pub fn server(&self, index: u32) -> Option<&ServerPlan> {
+        let guess = self.servers.get(index as usize);
+        guess
+            .filter(|server| server.index == index)
+            .or_else(|| self.servers.iter().find(|server| server.index == index))
+    }
+}
+
 /// One server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerPlan {
+    /// The index of its id: the same for a server of this name in each plan that follows this one. In the first plan it is
+    /// the place in the service's list.
+    pub index: u32,
     /// Its name, unique in the service.
     pub name: String,
     /// Its address, if it is known now; one from DNS may come, change and go.
@@ -289,10 +318,8 @@ pub struct DiscoverPlan {
     pub port: Option<u16>,
     /// The name of the servers, with a number appended if there are several.
     pub label: String,
-    /// The first slot, as the index of a server.
-    pub first: u32,
-    /// How many slots there are.
-    pub slots: u32,
+    /// The index of the server in each slot; at least one.
+    pub servers: Vec<u32>,
     /// The name servers; those of the machine if empty.
     pub resolver: Vec<SocketAddr>,
     /// Which address records are queried.

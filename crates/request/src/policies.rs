@@ -9,7 +9,7 @@ use evenkeel_tolerate::{HedgeOptions, InjectOptions, RetryOptions, TimeoutOption
 use crate::{DeadlineHeader, Fallback};
 
 /// What a request goes by.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Policies {
     /// Its place among all of a plan: first those of the services, in their order, then those of routes.
     pub place: u32,

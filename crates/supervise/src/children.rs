@@ -57,7 +57,12 @@ impl Children {
     }
 
     /// A child is configured like this from now on.
-    pub(crate) fn configure(&self, server: ServerId, plan: &ChildPlan, address: Option<SocketAddr>) {
+    pub(crate) fn configure(
+        &self,
+        server: ServerId,
+        plan: &ChildPlan,
+        address: Option<SocketAddr>,
+    ) {
         if let Some(child) = self.table().children.get_mut(&server) {
             child.configured(plan, address);
         }
@@ -66,7 +71,10 @@ impl Children {
     /// The children that run in another way than they are configured.
     pub(crate) fn outdated(&self) -> Vec<ServerId> {
         let table = self.table();
-        let outdated = table.children.iter().filter(|(_, child)| child.is_outdated());
+        let outdated = table
+            .children
+            .iter()
+            .filter(|(_, child)| child.is_outdated());
         outdated.map(|(server, _)| *server).collect()
     }
 

@@ -21,9 +21,9 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(300);
 impl Supervisor {
     /// Takes the servers of `plan` in place of those before. A new child is started at once, and says so by a signal. The
     /// process of a removed one is stopped when `drained` of it has ended, or after the service's total timeout, at most 5 minutes.
-    /// Gives the children that run by an earlier configuration: [`Supervisor::restart`] replaces their processes. Must be called
-    /// within the runtime on which everything runs.
-    pub fn apply<F>(&self, plan: &Plan, drained: impl Fn(ServerId) -> F) -> Vec<ServerId>
+    /// A changed child goes on as before until [`Supervisor::restart`] says otherwise: [`Supervisor::outdated`] names it. Must be
+    /// called within the runtime on which everything runs.
+    pub fn apply<F>(&self, plan: &Plan, drained: impl Fn(ServerId) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -56,6 +56,11 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// The children that run by an earlier configuration.
+    #[must_use]
+    pub fn outdated(&self) -> Vec<ServerId> {
         self.0.children.outdated()
     }
 
@@ -84,7 +89,11 @@ impl Supervisor {
             return;
         };
         // Before the slot gets another server, of which it would say what its process does.
-        let mut follows = self.0.follows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut follows = self
+            .0
+            .follows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let Some(follow) = follows.remove(&id) {
             follow.abort();
         }
@@ -133,7 +142,11 @@ impl Supervisor {
         let follow = self.0.tasks.spawn("probe-follow", self.0.clock, move || {
             Arc::clone(&rounds).follow(entry.slot, phase.clone())
         });
-        let mut follows = self.0.follows.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut follows = self
+            .0
+            .follows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         follows.insert(server, follow);
     }
 }
@@ -159,10 +172,11 @@ struct SharedSettings {
 impl SharedSettings {
     fn of(service: &ServicePlan) -> Self {
         let groups = service.discover.iter();
+        let total = service.policies.timeout.total;
         Self {
             service_name: service.name.as_str().into(),
             probe: Arc::new(service.fault.detect.probe.clone()),
-            drain: service.timeout.min(LONGEST_DRAIN),
+            drain: total.min(LONGEST_DRAIN),
             discovered: groups
                 .flat_map(|group| group.servers.iter().copied())
                 .collect(),

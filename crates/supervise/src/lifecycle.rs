@@ -402,7 +402,10 @@ impl Children {
         let mut phase = ending.phase.clone();
         if let Err(error) = self.end_process(ending, false).await {
             tracing::warn!(%error, "the process of a removed server does not end");
-            phase.wait_for(|phase| *phase == ChildPhase::Idle).await.ok();
+            phase
+                .wait_for(|phase| *phase == ChildPhase::Idle)
+                .await
+                .ok();
         }
         self.table().leaving.retain(|child| child.spawn != spawn);
     }

@@ -36,12 +36,12 @@ pub(super) fn resolve_discover(
     }
     let dns = typed.dns.as_ref()?;
     let resolver = typed.resolver.iter().flat_map(|list| &list.value);
+    let slots = pick_whole(typed.slots.as_ref(), defaults::DISCOVER_SLOTS);
     let plan = DiscoverPlan {
         name: dns.0.clone(),
         port: dns.1,
         label: "dns".to_owned(),
-        first,
-        slots: pick_whole(typed.slots.as_ref(), defaults::DISCOVER_SLOTS),
+        servers: (first..).take(slots as usize).collect(),
         resolver: resolver.map(|address| address.value).collect(),
         family: pick(typed.family.as_ref(), defaults::DISCOVER_FAMILY),
         least,
@@ -49,8 +49,9 @@ pub(super) fn resolve_discover(
         hold: pick(typed.hold.as_ref(), defaults::DISCOVER_HOLD),
         fixed: None,
     };
-    let slots = (0..plan.slots).map(|slot| {
+    let slots = (0..slots).map(|slot| {
         let server = ServerPlan {
+            index: 0,
             name: plan.slot_name(slot),
             address: None,
             weight: defaults::SERVER_WEIGHT.value,
@@ -71,8 +72,7 @@ pub(super) fn follow(host: &str, port: u16, server: &ServerPlan, first: u32) -> 
         name: host.to_owned(),
         port: Some(port),
         label: server.name.clone(),
-        first,
-        slots: 1,
+        servers: vec![first],
         resolver: Vec::new(),
         family: defaults::DISCOVER_FAMILY.value,
         least: defaults::DISCOVER_LEAST.value,

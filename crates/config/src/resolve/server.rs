@@ -71,6 +71,7 @@ fn resolve_server(
             resolve_managed(managed, out)
         });
     Some(ServerPlan {
+        index: 0,
         name,
         address: resolve_address(address, around, out),
         weight: pick_whole(typed.weight.as_ref(), defaults::SERVER_WEIGHT),
@@ -193,6 +194,7 @@ fn resolve_run(
                 roll_back: roll_back.clone(),
             };
             let server = ServerPlan {
+                index: 0,
                 name: name.clone(),
                 address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, number))),
                 weight: defaults::SERVER_WEIGHT.value,

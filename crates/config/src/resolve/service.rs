@@ -1,6 +1,7 @@
 //! Resolves a service's options: typed values, and defaults for the rest.
 
 use evenkeel_balance::{BalanceOptions, next_prime};
+use evenkeel_core::ServiceId;
 use evenkeel_request::headers::{Side, check_name};
 use evenkeel_request::{HashOn, HoldOptions};
 
@@ -19,7 +20,7 @@ use crate::defaults;
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::file::service::{BalanceConfig, HoldRequestsConfig};
 use crate::file::{ConfigFile, Located};
-use crate::plan::ServicePlan;
+use crate::plan::{ServerPlan, ServicePlan};
 
 /// The services of `file`, and the place of each server.
 pub(crate) fn resolve_services(
@@ -32,10 +33,14 @@ pub(crate) fn resolve_services(
     for (name, typed) in file.service.iter().flat_map(|map| &map.value) {
         let zone = file.zone.as_ref().map(|zone| zone.value.as_str());
         let (servers, discover) = resolve_servers(name, typed, zone, around, out);
-        let (servers, server_spans) = servers.into_iter().unzip();
+        let (mut servers, server_spans): (Vec<ServerPlan>, _) = servers.into_iter().unzip();
+        for (index, server) in (0..).zip(&mut servers) {
+            server.index = index;
+        }
         spans.push(server_spans);
         let policies = service_policies(file, services.len(), typed, out);
         services.push(ServicePlan {
+            id: ServiceId(u32::try_from(services.len()).unwrap_or(u32::MAX)),
             name: name.value.clone(),
             servers,
             discover,

@@ -27,7 +27,7 @@ pub(super) struct LiveBackend {
     pub(super) clock: Clock,
     pub(super) counter_history: CounterHistory,
     /// Which places are for servers from DNS, by service.
-    pub(super) groups: Vec<Vec<Range<u32>>>,
+    pub(super) groups: Vec<Vec<Vec<u32>>>,
     pub(super) discovery: Discovery,
     /// The words of the policies, by service.
     pub(super) policies: Vec<String>,
@@ -56,12 +56,10 @@ pub(super) fn policies(plan: &Plan) -> Vec<String> {
 }
 
 /// Which places are for servers from DNS, by service.
-pub(super) fn groups(plan: &Plan) -> Vec<Vec<Range<u32>>> {
+pub(super) fn groups(plan: &Plan) -> Vec<Vec<Vec<u32>>> {
     let of = |service: &ServicePlan| {
         let groups = service.discover.iter();
-        groups
-            .map(|group| group.first..group.first.saturating_add(group.slots))
-            .collect()
+        groups.map(|group| group.servers.clone()).collect()
     };
     plan.services.iter().map(of).collect()
 }
@@ -81,7 +79,10 @@ impl LiveBackend {
                 let groups = self.groups.get(id.service.0 as usize);
                 let group =
                     groups.and_then(|groups| groups.iter().find(|group| group.contains(&id.index)));
-                group.is_some_and(|group| id.index != group.start || !group.clone().all(unresolved))
+                group.is_some_and(|group| {
+                    let is_first = group.first() == Some(&id.index);
+                    !is_first || !group.iter().copied().all(unresolved)
+                })
             }
             ServerStatus::Starting
             | ServerStatus::Up

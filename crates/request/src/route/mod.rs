@@ -14,7 +14,7 @@ use crate::head::{any_cookie, any_parameter};
 use crate::{HashOn, HeaderChanges, Mirror, Policies, RequestView};
 
 /// One rule of a listener. Every condition that is present must hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// On the host, without port and final dot.
     pub host: Option<HostRule>,
@@ -42,7 +42,7 @@ pub struct Route {
     pub class: Option<Class>,
     /// How many of them may come in a second, beside what the service says about all of its own.
     pub rate: Option<RateRule>,
-    /// Its place among all routes.
+    /// Its slot: a number that no other route has, and that stays the same while the configuration is reloaded.
     pub place: u32,
     /// What its requests go by instead of what their service says, for each service that it leads to; none if it says nothing
     /// about that.
@@ -83,7 +83,7 @@ pub struct RateRule {
 }
 
 /// What becomes of a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// A service takes it.
     Service(ServiceId),
@@ -136,6 +136,11 @@ impl Split {
     #[must_use]
     pub fn parts(&self) -> &[(ServiceId, u32)] {
         &self.parts
+    }
+
+    /// The ids of the services, to be changed; the parts stay.
+    pub fn services_mut(&mut self) -> impl Iterator<Item = &mut ServiceId> {
+        self.parts.iter_mut().map(|(service, _)| service)
     }
 
     /// One of the services, drawn by its part.
@@ -272,6 +277,15 @@ fn ipv6(host: &[u8]) -> Option<Ipv6Addr> {
 }
 
 impl PathRule {
+    /// Its kind, and how it is written.
+    fn written(&self) -> (u8, &str) {
+        match self {
+            Self::Exact(path) => (0, path),
+            Self::Prefix(path) => (1, path),
+            Self::Pattern(pattern) => (2, pattern.as_str()),
+        }
+    }
+
     fn matches(&self, path: &[u8]) -> bool {
         match self {
             Self::Exact(exact) => path == exact.as_bytes(),
@@ -283,7 +297,25 @@ impl PathRule {
     }
 }
 
+/// Expressions are equal if they are written the same.
+impl PartialEq for PathRule {
+    fn eq(&self, other: &Self) -> bool {
+        self.written() == other.written()
+    }
+}
+
+impl Eq for PathRule {}
+
 impl ValueRule {
+    /// Its kind, and how it is written.
+    fn written(&self) -> (u8, &str) {
+        match self {
+            Self::Present => (0, ""),
+            Self::Exact(value) => (1, value),
+            Self::Pattern(pattern) => (2, pattern.as_str()),
+        }
+    }
+
     fn matches(&self, value: &[u8]) -> bool {
         match self {
             Self::Present => true,
@@ -292,6 +324,15 @@ impl ValueRule {
         }
     }
 }
+
+/// Expressions are equal if they are written the same.
+impl PartialEq for ValueRule {
+    fn eq(&self, other: &Self) -> bool {
+        self.written() == other.written()
+    }
+}
+
+impl Eq for ValueRule {}
 
 #[cfg(test)]
 mod tests {
