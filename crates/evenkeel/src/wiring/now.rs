@@ -1,6 +1,5 @@
 //! The running program, for everyone who queries or changes it.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 

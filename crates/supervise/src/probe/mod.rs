@@ -106,12 +106,6 @@ impl ProbeScheduler {
         self.changed.notify_one();
     }
 
-    /// Its process runs, or does not: it has none any more, or has one.
-    pub(crate) fn set_running(&self, slot: u32, runs: bool) {
-        self.schedule().set_running(slot, runs, self.clock.now());
-        self.changed.notify_one();
-    }
-
     /// Sends probes for ever, the first ones spread over the first interval. Chances are drawn from `random`. It can be run
     /// again after a panic: the agenda, which that may have left half changed, is made anew.
     pub(crate) async fn run(self: Arc<Self>, random: Random) {
