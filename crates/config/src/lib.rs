@@ -4,6 +4,7 @@
 //! valid files. There is no I/O here: the text, the directories and the host name resolver are arguments.
 
 pub mod plan;
+pub mod change;
 pub mod diagnostic;
 pub mod nearest;
 pub mod defaults;
@@ -18,6 +19,7 @@ pub mod reference;
 
 use toml::de::{DeTable, DeValue};
 
+pub use change::Changes;
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Severity};
 pub use log_format::log_format;
 pub use plan::Plan;

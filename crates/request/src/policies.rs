@@ -11,7 +11,8 @@ use crate::{DeadlineHeader, Fallback};
 /// What a request goes by.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policies {
-    /// Its place among all of a plan: first those of the services, in their order, then those of routes.
+    /// Its slot: a number that no other policies of the plan have, and that stays the same while the configuration is
+    /// reloaded. In the first plan those of the services come first, in their order, then those of routes.
     pub place: u32,
     /// How long each step may take.
     pub timeout: TimeoutOptions,

@@ -41,7 +41,7 @@ pub(super) fn resolve_discover(
         name: dns.0.clone(),
         port: dns.1,
         label: "dns".to_owned(),
-        servers: (first..).take(slots as usize).collect(),
+        servers: (first..first.saturating_add(slots)).collect(),
         resolver: resolver.map(|address| address.value).collect(),
         family: pick(typed.family.as_ref(), defaults::DISCOVER_FAMILY),
         least,
@@ -51,7 +51,7 @@ pub(super) fn resolve_discover(
     };
     let slots = (0..slots).map(|slot| {
         let server = ServerPlan {
-            index: 0,
+            index: 0, // its place, which is known when all are
             name: plan.slot_name(slot),
             address: None,
             weight: defaults::SERVER_WEIGHT.value,
@@ -67,12 +67,12 @@ pub(super) fn resolve_discover(
 }
 
 /// The query with which a listed server follows the first address of its name.
-pub(super) fn follow(host: &str, port: u16, server: &ServerPlan, first: u32) -> DiscoverPlan {
+pub(super) fn follow(host: &str, port: u16, server: &ServerPlan, place: u32) -> DiscoverPlan {
     DiscoverPlan {
         name: host.to_owned(),
         port: Some(port),
         label: server.name.clone(),
-        servers: vec![first],
+        servers: vec![place],
         resolver: Vec::new(),
         family: defaults::DISCOVER_FAMILY.value,
         least: defaults::DISCOVER_LEAST.value,

@@ -71,7 +71,7 @@ fn resolve_server(
             resolve_managed(managed, out)
         });
     Some(ServerPlan {
-        index: 0,
+        index: 0, // its place, which is known when all are
         name,
         address: resolve_address(address, around, out),
         weight: pick_whole(typed.weight.as_ref(), defaults::SERVER_WEIGHT),

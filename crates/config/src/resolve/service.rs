@@ -33,7 +33,7 @@ pub(crate) fn resolve_services(
     for (name, typed) in file.service.iter().flat_map(|map| &map.value) {
         let zone = file.zone.as_ref().map(|zone| zone.value.as_str());
         let (servers, discover) = resolve_servers(name, typed, zone, around, out);
-        let (mut servers, server_spans): (Vec<ServerPlan>, _) = servers.into_iter().unzip();
+        let (mut servers, server_spans): (Vec<ServerPlan>, Vec<_>) = servers.into_iter().unzip();
         for (index, server) in (0..).zip(&mut servers) {
             server.index = index;
         }

@@ -125,16 +125,16 @@ fn every_key_of_discovery_arrives_in_the_plan() {
         panic!("{:?}", shop.discover)
     };
     assert_eq!(
-        (listed.written(), listed.first),
+        (listed.written(), listed.servers[0]),
         ("one.internal:80".to_owned(), 2)
     );
-    assert_eq!((listed.slots, listed.fixed), (1, Some((1, 1))));
+    assert_eq!((listed.servers.len(), listed.fixed), (1, Some((1, 1))));
     assert_eq!(listed.slot_name(0), "one-internal-80");
     assert_eq!(
         (found.name.as_str(), found.port),
         ("shop.internal", Some(8080))
     );
-    assert_eq!((found.first, found.slots, found.fixed), (3, 3, None));
+    assert_eq!((found.servers.clone(), found.fixed), (vec![3, 4, 5], None));
     let names = shop.servers[3..]
         .iter()
         .map(|server| (server.name.as_str(), server.address));

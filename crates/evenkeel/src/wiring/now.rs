@@ -79,8 +79,7 @@ impl LiveBackend {
                 let group =
                     groups.and_then(|groups| groups.iter().find(|group| group.contains(&id.index)));
                 group.is_some_and(|group| {
-                    let is_first = group.first() == Some(&id.index);
-                    !is_first || !group.iter().copied().all(unresolved)
+                    group.first() != Some(&id.index) || !group.iter().copied().all(unresolved)
                 })
             }
             ServerStatus::Starting
