@@ -1,6 +1,5 @@
 //! Execution of the keeper's actions by the supervisor, and the time limit of each.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -25,34 +24,21 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct SupervisorExecutor {
     supervisor: Supervisor,
-    /// How long the children may take to stop.
-    stop_waits: BTreeMap<ServerId, Duration>,
 }
 
 impl SupervisorExecutor {
-    /// The supervisor of the servers of `plan`.
+    /// Actions by this supervisor.
     #[must_use]
-    pub fn new(plan: &Plan, supervisor: Supervisor) -> Self {
-        let mut stop_waits = BTreeMap::new();
-        for (service, entry) in (0_u32..).zip(&plan.services) {
-            for (index, server) in (0_u32..).zip(&entry.servers) {
-                if let ManagedPlan::Child(child) = &server.managed {
-                    stop_waits.insert(ServerId::new(service, index), child.stop_wait);
-                }
-            }
-        }
-        Self {
-            supervisor,
-            stop_waits,
-        }
+    pub const fn new(supervisor: Supervisor) -> Self {
+        Self { supervisor }
     }
 
     /// How long the work itself may take. A child's own limit is that of its stop: giving up earlier would let it exit
     /// and start while another order begins.
     fn time(&self, order: &ActionOrder) -> Duration {
-        match (&order.action, self.stop_waits.get(&order.server)) {
+        match (&order.action, self.supervisor.stop_wait(order.server)) {
             (Action::Restart | Action::Stop, Some(_)) if order.at_once => REPLACE,
-            (Action::Restart | Action::Stop, Some(wait)) => *wait + REPLACE,
+            (Action::Restart | Action::Stop, Some(wait)) => wait + REPLACE,
             _ => COMMAND,
         }
     }
@@ -75,7 +61,12 @@ impl ActionExecutor for SupervisorExecutor {
         let (supervisor, limit) = (self.supervisor.clone(), self.time(&order));
         async move {
             let ended = match &order.action {
-                Action::Restart => supervisor.restart(order.server, order.at_once, limit).await,
+                Action::Restart => {
+                    let (at_once, reconfigures) = (order.at_once, order.reconfigures);
+                    supervisor
+                        .restart(order.server, at_once, reconfigures, limit)
+                        .await
+                }
                 Action::Stop => supervisor.stop(order.server, order.at_once, limit).await,
                 Action::RollBack => supervisor.roll_back(order.server, limit).await,
                 Action::Exec(command) => {
@@ -119,6 +110,17 @@ impl ActionExecutor for SupervisorExecutor {
 
     fn pace(&self, server: ServerId, pace: ProbePace) {
         self.supervisor.set_pace(server, pace);
+    }
+
+    fn reload<F>(&self, plan: &Plan, drained: impl Fn(ServerId) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.supervisor.apply(plan, drained);
+    }
+
+    fn outdated(&self) -> Vec<ServerId> {
+        self.supervisor.outdated()
     }
 
     fn limit(&self, order: &ActionOrder) -> Duration {

@@ -123,6 +123,16 @@ impl ControlCounters {
         }
     }
 
+    /// A service is not configured any more: nothing is told of it.
+    pub(crate) fn forget(&self, service: &str) {
+        let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.incidents.retain(|(one, ..), _| one != service);
+        numbers.actions.retain(|(one, ..), _| one != service);
+        numbers.phases.retain(|one, _| one != service);
+        numbers.vetoes.retain(|(one, _), _| one != service);
+        numbers.unproven.retain(|(one, _), _| one != service);
+    }
+
     /// Takes the number of contradictions that were found in records so far.
     pub(crate) fn inconsistencies(&self, found: u64) {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,20 +5,26 @@
 //! and everything looks well. Running processes are not touched; the new keeper is informed of them. Open incidents are
 //! closed as interrupted; if a fault persists, the new keeper detects it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use evenkeel_core::{Epoch, Instant, Observation, ServerId, Signal};
 use evenkeel_fault::contract::ServiceSpec;
 use evenkeel_fault::keeper::PersistedState;
-use evenkeel_fault::{Incident, Input, Keeper, Maintenance, MaintenanceRecord};
+use evenkeel_fault::{
+    Incident, Input, Keeper, Maintenance, MaintenanceRecord, ServerUpdate, ServiceUpdate,
+};
 use evenkeel_runtime::TaskEntry;
 use evenkeel_runtime::spawn::RestartPause;
+
+use crate::reload::service_updates;
 
 /// Everything needed to build a new keeper.
 #[derive(Debug)]
 pub(crate) struct KeeperSetup {
     specs: Vec<ServiceSpec>,
+    /// The servers that come from DNS.
+    discovered: BTreeSet<ServerId>,
     seed: u64,
     /// Of earlier runs, and the numbers of this one.
     memory: PersistedState,
@@ -35,7 +41,7 @@ pub(crate) struct KeeperSetup {
 
 impl KeeperSetup {
     pub(crate) fn new(
-        specs: Vec<ServiceSpec>,
+        (specs, discovered): (Vec<ServiceSpec>, BTreeSet<ServerId>),
         seed: u64,
         memory: PersistedState,
         task: TaskEntry,
@@ -43,6 +49,7 @@ impl KeeperSetup {
     ) -> Self {
         Self {
             specs,
+            discovered,
             seed,
             memory,
             task,
@@ -51,6 +58,36 @@ impl KeeperSetup {
             pause: RestartPause::default(),
             since: now,
         }
+    }
+
+    /// Another plan holds from now on. What it changes.
+    pub(crate) fn reload(
+        &mut self,
+        specs: Vec<ServiceSpec>,
+        discovered: BTreeSet<ServerId>,
+    ) -> Vec<ServiceUpdate> {
+        let both = &self.discovered & &discovered;
+        let updates = service_updates(&self.specs, &specs, &both);
+        (self.specs, self.discovered) = (specs, discovered);
+        for update in &updates {
+            let is_gone = |id: &ServerId| match update {
+                ServiceUpdate::Added(spec) => id.service == spec.id,
+                ServiceUpdate::Removed(service) => id.service == *service,
+                ServiceUpdate::Changed { spec, servers } => {
+                    let mut servers = servers.iter().filter(|(index, _)| *index == id.index);
+                    id.service == spec.id
+                        && servers.any(|(_, update)| *update != ServerUpdate::Changed)
+                }
+            };
+            self.processes.retain(|id, _| !is_gone(id));
+            self.moved.retain(|id, _| !is_gone(id));
+        }
+        updates
+    }
+
+    /// The services by slot.
+    pub(crate) fn specs(&self) -> &[ServiceSpec] {
+        &self.specs
     }
 
     /// Remembers what a new keeper would have to know of this signal.
@@ -126,9 +163,13 @@ impl KeeperSetup {
     }
 
     pub(crate) fn servers(&self) -> impl Iterator<Item = ServerId> {
-        (0_u32..).zip(&self.specs).flat_map(|(service, spec)| {
-            let servers = (0_u32..).take(spec.servers.len());
-            servers.map(move |index| ServerId::new(service, index))
+        self.specs.iter().flat_map(|spec| {
+            let servers = (0_u32..).zip(&spec.servers);
+            let servers = servers.filter(|(_, server)| !server.is_vacant());
+            servers.map(|(index, _)| ServerId {
+                service: spec.id,
+                index,
+            })
         })
     }
 }

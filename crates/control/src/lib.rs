@@ -14,12 +14,13 @@ mod heartbeat;
 mod lateness;
 mod keeper_setup;
 mod specs;
+mod reload;
 mod drive;
 mod timeline;
 
 pub use act::SupervisorExecutor;
 pub use counters::ControlCounters;
-pub use drive::{Control, ControlParts};
+pub use drive::{Control, ControlParts, ReloadRequest};
 pub use heartbeat::Heartbeat;
 pub use incident_store::memory;
 pub use pending_orders::OrderRequest;

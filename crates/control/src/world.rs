@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use evenkeel_config::Plan;
 use evenkeel_core::{
     Directive, Exposure, Instant, RequestShape, ServerId, ServiceId, ServiceOrders, ShapeOrders,
     ShapeText, Signal,
@@ -22,6 +23,8 @@ pub trait RequestPath {
     fn totals(&self, service: ServiceId) -> Totals;
     /// How much each server of the service has to do.
     fn loads(&self, service: ServiceId) -> Vec<ServerLoad>;
+    /// Ends when nothing is in flight on this server, which is not configured any more.
+    fn drained(&self, server: ServerId) -> impl Future<Output = ()> + Send + 'static;
     /// Takes all signals that are there; says how many.
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize;
     /// Takes the words for requests that failed lately.
@@ -61,6 +64,16 @@ pub trait ActionExecutor {
     fn verified(&self, _server: ServerId) {}
     /// Probes the server at this pace from now on.
     fn pace(&self, server: ServerId, pace: ProbePace);
+    /// Takes the servers of another plan. `drained` ends when nothing is in flight on a server that is gone.
+    fn reload<F>(&self, _plan: &Plan, _drained: impl Fn(ServerId) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+    }
+    /// The servers whose processes run by an earlier plan: a restart that reconfigures replaces them.
+    fn outdated(&self) -> Vec<ServerId> {
+        Vec::new()
+    }
     /// How long carrying out this order may take.
     fn limit(&self, order: &ActionOrder) -> Duration;
 }

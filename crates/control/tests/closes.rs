@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use evenkeel_config::{Environment, Plan};
 use evenkeel_control::{
-    ActionExecutor, Control, ControlEvent, ControlParts, Heartbeat, IncidentStore, RequestPath,
-    StatusReader,
+    ActionExecutor, Control, ControlEvent, ControlParts, Heartbeat, IncidentStore, ReloadRequest,
+    RequestPath, StatusReader,
 };
 use evenkeel_core::{
     Directive, Exit, Exposure, Instant, Observation, Outcome, ProbeOutcome, RequestShape, ServerId,
@@ -114,6 +114,10 @@ impl RequestPath for World {
 
     fn loads(&self, _service: ServiceId) -> Vec<ServerLoad> {
         Vec::new()
+    }
+
+    fn drained(&self, _server: ServerId) -> impl Future<Output = ()> + Send + 'static {
+        std::future::ready(())
     }
 
     fn drain_names(&mut self) -> Vec<(RequestShape, ShapeText)> {
@@ -241,6 +245,7 @@ struct Running {
     events: broadcast::Receiver<ControlEvent>,
     task_entry: TaskEntry,
     heartbeat: Heartbeat,
+    reloads: mpsc::Sender<ReloadRequest>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -249,6 +254,7 @@ fn start() -> Running {
     let clock = Clock::start();
     let (sender, signals) = mpsc::channel(1000);
     let (_, orders) = mpsc::channel(1);
+    let (reload_sender, reloads) = mpsc::channel(1);
     let world = World {
         clock,
         log: Arc::default(),
@@ -267,6 +273,7 @@ fn start() -> Running {
         memory: PersistedState::default(),
         signals,
         orders,
+        reloads,
         task: task_entry.clone(),
     };
     let control = Control::new(&plan(), parts);
@@ -283,6 +290,7 @@ fn start() -> Running {
         events,
         task_entry,
         heartbeat,
+        reloads: reload_sender,
         stop,
         task,
     }
@@ -423,6 +431,103 @@ async fn a_panic_outside_of_a_turn_ends_nothing_either() {
     let repaired = running.closed().await;
     assert_eq!(repaired.diagnosis[0].fault, FaultKind::ProcessCrashed);
     assert_eq!(running.world.log.lock().unwrap().actions, ["restart"]);
+    running.stop.send(()).unwrap();
+    running.task.await.unwrap();
+}
+
+/// The plan after a reload: the second server is gone, a fourth one and another service have come.
+fn reloaded() -> Plan {
+    let mut plan = plan();
+    let shop = &mut plan.services[0];
+    let mut more = shop.servers.remove(1);
+    (more.index, more.name) = (3, "more".to_owned());
+    shop.servers.push(more);
+    let mut cart = shop.clone();
+    (cart.id, cart.name) = (ServiceId(2), "cart".to_owned());
+    cart.servers.truncate(1);
+    cart.servers[0].index = 0;
+    plan.services.push(cart);
+    plan
+}
+
+impl Running {
+    async fn reload(&self, plan: Plan) {
+        let (applied, is_applied) = oneshot::channel();
+        let plan = Arc::new(plan);
+        let request = ReloadRequest { plan, applied };
+        self.reloads.send(request).await.unwrap();
+        tokio::time::timeout(LONG, is_applied)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    async fn until_pid(&self, server: ServerId, pid: u32) {
+        let is_so = async {
+            while self.views.now().pid(server) != Some(pid) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, is_so).await.unwrap();
+    }
+
+    async fn until_state(&self, server: ServerId, state: ServerStatus) {
+        let is_so = async {
+            while self.views.now().state(server) != state {
+                tokio::task::yield_now().await;
+            }
+        };
+        let is_so = tokio::time::timeout(LONG, is_so).await;
+        is_so.unwrap_or_else(|_| panic!("{server:?}: {:?}", self.views.now().states));
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_reload_ends_what_is_gone_and_begins_what_has_come() {
+    let mut running = start();
+    running.all_up().await;
+    running.reload(reloaded()).await;
+    running.until_state(VICTIM, ServerStatus::Absent).await;
+    let (more, cart) = (ServerId::new(0, 3), ServerId::new(2, 0));
+    for (server, pid) in [(more, 7), (cart, 8)] {
+        let changed = None;
+        let started = Observation::Started { pid, changed };
+        running.world.signal(server, started);
+        running.world.pass(server);
+        running.until_state(server, ServerStatus::Up).await;
+        running.until_pid(server, pid).await;
+    }
+    // What is unchanged is as it was, and late news of what is gone say nothing.
+    running.world.exit(VICTIM);
+    assert_eq!(running.views.now().pid(ServerId::new(0, 2)), Some(102));
+    running.world.exit(cart);
+    let incident = running.closed().await;
+    assert_eq!(incident.service, "cart");
+    assert_eq!(running.views.now().state(VICTIM), ServerStatus::Absent);
+    // A new keeper knows the new plan.
+    running.world.panics.store(true, SeqCst);
+    while running.task_entry.restarts() == 0 {
+        tokio::task::yield_now().await;
+    }
+    for server in [ServerId::new(0, 0), more, cart] {
+        running.until_state(server, ServerStatus::Up).await;
+    }
+    assert_eq!(running.views.now().state(VICTIM), ServerStatus::Absent);
+    // Back to the first: the service is gone, and the slot of the second server is taken again.
+    running.reload(plan()).await;
+    running.until_state(more, ServerStatus::Absent).await;
+    assert!(running.views.now().states[2].is_empty());
+    running.world.signal(
+        VICTIM,
+        Observation::Started {
+            pid: 9,
+            changed: None,
+        },
+    );
+    running.world.pass(VICTIM);
+    running.until_all_up().await;
+    let saved = running.world.log.lock().unwrap().saved.clone();
+    assert!(saved.iter().all(|one| one.service == "cart"), "{saved:#?}");
     running.stop.send(()).unwrap();
     running.task.await.unwrap();
 }

@@ -9,4 +9,4 @@ pub mod membership;
 mod watch;
 
 pub use membership::{DiscoveredServer, SlotChange};
-pub use watch::{Discovery, GroupWatch, MembershipHost};
+pub use watch::{Discovery, GroupChanges, GroupKey, GroupWatch, MembershipHost};

@@ -83,20 +83,22 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Nobody yet, but for `first` if that is known by other means. Is to be asked at once.
+    /// Nobody yet, but for those that are `known` by other means, by slot. Is to be asked at once.
     #[must_use]
-    pub fn new(rules: MembershipRules, first: Option<DiscoveredServer>) -> Self {
+    pub fn new(rules: MembershipRules, known: &[Option<DiscoveredServer>]) -> Self {
         let mut slots = vec![None; rules.slots as usize];
-        let mut free: VecDeque<u32> = (0..rules.slots).collect();
-        if let (Some(slot), Some(_)) = (slots.first_mut(), first) {
-            *slot = first;
-            free.pop_front();
+        for (slot, known) in slots.iter_mut().zip(known) {
+            *slot = *known;
         }
+        let free = (0..).zip(&slots).filter(|(_, slot)| slot.is_none());
+        let free: VecDeque<u32> = free.map(|(slot, _)| slot).collect();
+        let wanted = slots.iter().flatten().map(|one| (one.address, *one));
+        let wanted = wanted.collect();
         Self {
             rules,
             slots,
             free,
-            wanted: first.into_iter().map(|one| (one.address, one)).collect(),
+            wanted,
             held_since: None,
             ask_at: Instant::ZERO,
             pause: FIRST_PAUSE,

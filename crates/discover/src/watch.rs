@@ -63,6 +63,53 @@ struct LoggedState {
     surplus: usize,
 }
 
+/// What a group is known by while the configuration changes around it: as long as this is the same, its loop goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GroupKey {
+    service: ServiceId,
+    plan: DiscoverPlan,
+}
+
+impl GroupKey {
+    /// The group of a service with this plan.
+    #[must_use]
+    pub fn new(service: ServiceId, plan: &DiscoverPlan) -> Self {
+        Self {
+            service,
+            plan: plan.clone(),
+        }
+    }
+
+    /// The indices of its servers.
+    #[must_use]
+    pub fn servers(&self) -> &[u32] {
+        &self.plan.servers
+    }
+}
+
+/// The groups of two plans, compared.
+#[derive(Debug, Default)]
+pub struct GroupChanges {
+    /// Those whose loop is to end. Their servers are gone, or another group asks for them.
+    pub gone: Vec<GroupKey>,
+    /// Those whose loop is to begin.
+    pub new: Vec<GroupKey>,
+}
+
+impl GroupChanges {
+    /// What becomes of the running groups when those of the configuration are `wanted`.
+    #[must_use]
+    pub fn between<'a>(running: impl Iterator<Item = &'a GroupKey>, wanted: &[GroupKey]) -> Self {
+        let running: Vec<&GroupKey> = running.collect();
+        let gone = running.iter().filter(|one| !wanted.contains(one));
+        let new = wanted.iter().filter(|one| !running.contains(one));
+        Self {
+            gone: gone.map(|one| (*one).clone()).collect(),
+            new: new.cloned().collect(),
+        }
+    }
+}
+
 /// The state of all groups, for status and metrics.
 #[derive(Debug, Clone, Default)]
 pub struct Discovery(Arc<Mutex<Vec<Arc<GroupStatus>>>>);
@@ -80,13 +127,14 @@ struct GroupStatus {
 }
 
 impl Discovery {
-    /// Makes the loop of one group. `first` is known by other means.
+    /// Makes the loop of one group. `known` says which servers are in its slots already, by other means or from a loop before it:
+    /// they stay until an answer says otherwise.
     #[must_use]
     pub fn watch(
         &self,
         (service, service_name): (ServiceId, &str),
         plan: &DiscoverPlan,
-        first: Option<DiscoveredServer>,
+        known: &[Option<DiscoveredServer>],
         clock: Clock,
         seed: u64,
     ) -> GroupWatch {
@@ -110,13 +158,20 @@ impl Discovery {
             service,
             service_name: service_name.to_owned(),
             plan: plan.clone(),
-            membership: Membership::new(rules, first),
+            membership: Membership::new(rules, known),
             last_good: LastGood::default(),
             clock,
             random: Random::seeded(seed),
             shown,
             told: LoggedState::default(),
         }
+    }
+
+    /// The loop of a group has ended: nothing is told of it any more.
+    pub fn forget(&self, group: &GroupKey) {
+        let name = group.plan.written();
+        let is_it = |one: &GroupStatus| one.service == group.service && one.name == name;
+        self.lock().retain(|one| !is_it(one));
     }
 
     /// Of how many groups the resolver did not answer the last question, and how many there are. That a name does not exist is an
@@ -185,10 +240,9 @@ impl GroupWatch {
             };
             self.log_state();
             if !changes.is_empty() {
-                let changes = changes.iter().map(|change| {
-                    let server = self.server(change.slot);
+                let changes = changes.iter().filter_map(|change| {
                     self.log_change(change);
-                    (server, change.found)
+                    Some((self.server(change.slot)?, change.found))
                 });
                 let changes = changes.collect();
                 world.changed(self.service, changes).await;
@@ -331,8 +385,12 @@ impl GroupWatch {
         }
     }
 
-    fn server(&self, slot: u32) -> ServerId {
-        server_in(self.service, &self.plan.servers, slot)
+    fn server(&self, slot: u32) -> Option<ServerId> {
+        let index = *self.plan.servers.get(slot as usize)?;
+        Some(ServerId {
+            service: self.service,
+            index,
+        })
     }
 
     /// As configured, or those of the machine, which may change.
@@ -348,18 +406,15 @@ impl GroupWatch {
     }
 }
 
-fn works<W: MembershipHost>(
-    world: &W,
+fn works<'a, W: MembershipHost>(
+    world: &'a W,
     service: ServiceId,
-    servers: &[u32],
-) -> impl Fn(u32) -> bool {
-    move |slot| world.works(server_in(service, servers, slot))
-}
-
-/// The server in a slot. There is none beyond the last slot, and no server has the greatest index.
-fn server_in(service: ServiceId, servers: &[u32], slot: u32) -> ServerId {
-    let index = servers.get(slot as usize).copied().unwrap_or(u32::MAX);
-    ServerId { service, index }
+    servers: &'a [u32],
+) -> impl Fn(u32) -> bool + 'a {
+    move |slot| {
+        let index = servers.get(slot as usize);
+        index.is_some_and(|&index| world.works(ServerId { service, index }))
+    }
 }
 
 impl Source for Discovery {
@@ -396,5 +451,48 @@ impl Source for Discovery {
             let is_held = f64::from(u8::from(report.held_back > 0));
             sink.gauge("evenkeel_discover_held_back", held, &labels, is_held);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use evenkeel_config::plan::AddressFamily;
+
+    use super::*;
+
+    fn group(service: u32, name: &str, servers: &[u32]) -> GroupKey {
+        let plan = DiscoverPlan {
+            name: name.to_owned(),
+            port: Some(80),
+            label: "dns".to_owned(),
+            servers: servers.to_vec(),
+            resolver: Vec::new(),
+            family: AddressFamily::Any,
+            least: Duration::from_secs(1),
+            most: Duration::from_secs(60),
+            hold: Duration::from_secs(60),
+            fixed: None,
+        };
+        GroupKey::new(ServiceId(service), &plan)
+    }
+
+    #[test]
+    fn what_is_unchanged_goes_on() {
+        let running = [
+            group(0, "a", &[0, 1]),
+            group(0, "b", &[2]),
+            group(1, "a", &[0]),
+        ];
+        let wanted = [
+            group(1, "a", &[0]),
+            group(0, "a", &[0, 1, 3]),
+            group(2, "c", &[0]),
+        ];
+        let changes = GroupChanges::between(running.iter(), &wanted);
+        assert_eq!(changes.gone, running[..2]);
+        assert_eq!(changes.new, wanted[1..]);
+        assert!(GroupChanges::between(wanted.iter(), &wanted).new.is_empty());
     }
 }

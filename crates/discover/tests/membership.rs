@@ -46,7 +46,7 @@ fn hosts(membership: &Membership) -> Vec<u8> {
 
 #[test]
 fn a_slot_keeps_its_server_and_the_longest_free_one_is_taken_first() {
-    let mut members = Membership::new(RULES, None);
+    let mut members = Membership::new(RULES, &[]);
     members.answered(at(0), &all(&[3, 1, 2]), TTL, |_| true);
     assert_eq!(hosts(&members), [1, 2, 3, 0, 0, 0], "by address");
     let changes = members.answered(at(5), &all(&[1, 3]), TTL, |_| true);
@@ -72,10 +72,10 @@ fn a_slot_keeps_its_server_and_the_longest_free_one_is_taken_first() {
 
 #[test]
 fn more_than_half_is_held_back_until_it_has_held() {
-    let mut members = Membership::new(RULES, None);
+    let mut members = Membership::new(RULES, &[]);
     members.answered(at(0), &all(&[1, 2, 3, 4]), TTL, |_| true);
     // Half of them is not more than half.
-    let mut half = Membership::new(RULES, None);
+    let mut half = Membership::new(RULES, &[]);
     half.answered(at(0), &all(&[1, 2, 3, 4]), TTL, |_| true);
     half.answered(at(5), &all(&[1, 2]), TTL, |_| true);
     assert_eq!(hosts(&half), [1, 2, 0, 0, 0, 0]);
@@ -98,7 +98,7 @@ fn more_than_half_is_held_back_until_it_has_held() {
 
 #[test]
 fn a_member_that_is_kept_despite_dns_leaves_when_it_fails() {
-    let mut members = Membership::new(RULES, None);
+    let mut members = Membership::new(RULES, &[]);
     members.answered(at(0), &all(&[1, 2, 3, 4]), TTL, |_| true);
     members.answered(at(5), &all(&[1]), TTL, |_| true);
     assert_eq!(members.report().held_back, 3);
@@ -114,7 +114,7 @@ fn a_member_that_is_kept_despite_dns_leaves_when_it_fails() {
 #[test]
 fn a_single_slot_follows_its_name() {
     let one = MembershipRules { slots: 1, ..RULES };
-    let mut members = Membership::new(one, Some(found(1)));
+    let mut members = Membership::new(one, &[Some(found(1))]);
     assert_eq!(hosts(&members), [1]);
     let changes = members.answered(at(0), &all(&[2]), TTL, |_| true);
     let moved = SlotChange {
@@ -126,7 +126,7 @@ fn a_single_slot_follows_its_name() {
 
 #[test]
 fn it_is_asked_again_when_the_time_to_live_is_over() {
-    let mut members = Membership::new(RULES, None);
+    let mut members = Membership::new(RULES, &[]);
     assert_eq!(members.ask_at(), Instant::ZERO);
     for (ttl, expected) in [(0, 1), (7, 7), (86_400, 60)] {
         members.answered(at(100), &all(&[1]), Duration::from_secs(ttl), |_| true);
@@ -165,7 +165,7 @@ proptest! {
         events in proptest::collection::vec((event(), 0..400_u64, any::<u8>()), 1..60),
         slots in 2..8_u32,
     ) {
-        let mut members = Membership::new(MembershipRules { slots, ..RULES }, None);
+        let mut members = Membership::new(MembershipRules { slots, ..RULES }, &[]);
         let mut random = Random::seeded(3);
         let (mut now, mut shadow) = (0, vec![0; slots as usize]);
         // The last good answer, and since when it has been the same.
@@ -242,4 +242,21 @@ proptest! {
             );
         }
     }
+}
+
+/// A reload gives the name more slots, or another one asks for the servers: those that are known stay where they are.
+#[test]
+fn what_was_known_before_keeps_its_slots_until_an_answer_says_otherwise() {
+    let known = [None, Some(found(2)), Some(found(3))];
+    let mut members = Membership::new(RULES, &known);
+    let at = Instant::from_millis(0);
+    assert_eq!(members.slots()[..3], known);
+    let changes = members.answered(at, &[found(3), found(4)], RULES.least, |_| true);
+    let slots: Vec<u32> = changes.iter().map(|change| change.slot).collect();
+    assert_eq!(
+        slots,
+        [1, 0],
+        "one has gone, and one came to the first free slot"
+    );
+    assert_eq!(members.slots()[2], Some(found(3)));
 }

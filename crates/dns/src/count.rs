@@ -48,6 +48,12 @@ impl DnsCounters {
         }
     }
 
+    /// All answers so far.
+    #[cfg(test)]
+    pub(crate) fn answers(&self) -> u64 {
+        self.answered.iter().map(Counter::value).sum()
+    }
+
     pub(crate) fn dropped(&self, why: DropReason) {
         self.dropped[why as usize].add(1);
     }

@@ -12,5 +12,5 @@ mod serve;
 mod tests;
 
 pub use count::DnsCounters;
-pub use serve::{BoundAddress, DnsListener, bind, serve};
+pub use serve::{BoundAddress, DnsListener, DnsListeners, bind, serve};
 pub use zone::{DnsName, DnsOptions, ServerRecord, Servers};

@@ -47,6 +47,11 @@ impl RateLimit {
         }
     }
 
+    /// What it was made with.
+    pub(crate) const fn per_second(&self) -> u32 {
+        self.per_second
+    }
+
     pub(crate) fn take(&mut self, client: IpAddr, now: Instant) -> LimitDecision {
         if self.places.is_empty() {
             return LimitDecision::Answer;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evenkeel_core::Random;
@@ -12,7 +12,7 @@ use evenkeel_runtime::{Clock, Tasks};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
 use crate::answer::{Responder, Transport, cut_off};
@@ -42,7 +42,8 @@ pub struct BoundAddress {
 #[derive(Debug)]
 pub struct DnsListener {
     bound: BoundAddress,
-    options: DnsOptions,
+    /// Replaced as a whole by a reload; an answer is made by one of them.
+    options: Mutex<Arc<DnsOptions>>,
     /// Its numbers.
     pub counters: Arc<DnsCounters>,
 }
@@ -53,9 +54,25 @@ impl DnsListener {
     pub fn new(name: String, bound: BoundAddress, options: DnsOptions) -> Self {
         Self {
             bound,
-            options,
+            options: Mutex::new(Arc::new(options)),
             counters: Arc::new(DnsCounters::new(name)),
         }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.bound.address
+    }
+
+    /// From now on these names are answered, at this rate. The sockets stay as they are.
+    pub fn set_options(&self, options: DnsOptions) {
+        *self.options.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+    }
+
+    fn options(&self) -> Arc<DnsOptions> {
+        let options = self.options.lock();
+        Arc::clone(&options.unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -83,8 +100,7 @@ pub fn bind(address: SocketAddr) -> io::Result<BoundAddress> {
 
 /// State shared by the tasks of one listener, which run on one thread.
 struct ListenerState {
-    options: DnsOptions,
-    counters: Arc<DnsCounters>,
+    listener: Arc<DnsListener>,
     servers: Arc<dyn Servers>,
     random: RefCell<Random>,
     limit: RefCell<RateLimit>,
@@ -93,75 +109,134 @@ struct ListenerState {
 }
 
 impl ListenerState {
+    fn counters(&self) -> &DnsCounters {
+        &self.listener.counters
+    }
+
     fn answer(&self, query: &[u8], source: SocketAddr, transport: Transport) -> Option<Vec<u8>> {
         let mut random = self.random.borrow_mut();
+        let options = self.listener.options();
         let mut responder = Responder {
-            options: &self.options,
+            options: &options,
             servers: &*self.servers,
             random: &mut random,
         };
         let answer = responder.answer(query, source.ip(), transport);
         match &answer {
-            Some(bytes) => self.counters.answered(bytes),
-            None => self.counters.dropped(DropReason::Malformed),
+            Some(bytes) => self.counters().answered(bytes),
+            None => self.counters().dropped(DropReason::Malformed),
         }
         answer
     }
 
     /// The same, if the limit of answers allows it.
     fn answer_udp(&self, query: &[u8], source: SocketAddr) -> Option<Vec<u8>> {
-        let verdict = self.limit.borrow_mut().take(source.ip(), self.clock.now());
+        let verdict = {
+            let mut limit = self.limit.borrow_mut();
+            let rate = self.listener.options().rate;
+            if limit.per_second() != rate {
+                *limit = RateLimit::new(rate);
+            }
+            limit.take(source.ip(), self.clock.now())
+        };
         match verdict {
             LimitDecision::Answer => self.answer(query, source, Transport::Udp),
-            LimitDecision::Slip => cut_off(query).inspect(|bytes| self.counters.answered(bytes)),
+            LimitDecision::Slip => cut_off(query).inspect(|bytes| self.counters().answered(bytes)),
             LimitDecision::Drop => {
-                self.counters.dropped(DropReason::Rate);
+                self.counters().dropped(DropReason::Rate);
                 None
             }
         }
     }
 }
 
-/// Serves until `stop` says so. Chances are drawn from `seed`. It can be called again, with a state that is new, if it has failed.
+/// The listeners that are to be served. A reload replaces the list: what stays in it keeps its sockets, and goes on.
+pub type DnsListeners = Vec<Arc<DnsListener>>;
+
+/// Serves the listeners until `stop` says so. Chances are drawn from `seed`. It can be called again, with a state that is new, if
+/// it has failed.
 ///
 /// # Errors
 /// If the sockets cannot be registered with the runtime.
 pub async fn serve(
-    listeners: &[DnsListener],
+    mut listeners: watch::Receiver<DnsListeners>,
     servers: Arc<dyn Servers>,
     (clock, seed): (Clock, u64),
     tasks: Tasks,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let set = LocalSet::new();
-    let _entered = set.enter();
-    for (listener, number) in listeners.iter().zip(0_u64..) {
-        let rate = listener.options.rate;
-        let shared = Rc::new(ListenerState {
-            limit: RefCell::new(RateLimit::new(rate)),
-            options: listener.options.clone(),
-            counters: Arc::clone(&listener.counters),
-            servers: Arc::clone(&servers),
-            random: RefCell::new(Random::seeded(seed.wrapping_add(number))),
-            clock,
-            connections: Arc::new(Semaphore::new(CONNECTIONS)),
+    let mut running: Vec<ServedListener> = Vec::new();
+    let mut begun = 0_u64;
+    loop {
+        let wanted = listeners.borrow_and_update().clone();
+        // Conversations over TCP end by themselves, the last one after its idle timeout.
+        running.retain(|one| wanted.iter().any(|wanted| one.is(wanted)));
+        for listener in wanted {
+            if running.iter().any(|one| one.is(&listener)) {
+                continue;
+            }
+            let shared = Rc::new(ListenerState {
+                limit: RefCell::new(RateLimit::new(listener.options().rate)),
+                listener,
+                servers: Arc::clone(&servers),
+                random: RefCell::new(Random::seeded(seed.wrapping_add(begun))),
+                clock,
+                connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            });
+            begun += 1;
+            let _entered = set.enter();
+            running.push(ServedListener::start(&shared, &tasks)?);
+        }
+        let is_over = set.run_until(async {
+            tokio::select! {
+                // An error means that the sender is gone, which is an order to end as well.
+                _ = stop.wait_for(|stop| *stop) => true,
+                Ok(()) = listeners.changed() => false,
+            }
         });
-        let udp = Rc::new(UdpSocket::from_std(listener.bound.udp.try_clone()?)?);
-        let tcp = Rc::new(TcpListener::from_std(listener.bound.tcp.try_clone()?)?);
-        let for_udp = Rc::clone(&shared);
-        tasks.spawn_local("dns-udp", clock, move || {
+        if is_over.await {
+            return Ok(());
+        }
+    }
+}
+
+/// The tasks of one listener, which end when it is dropped, and its sockets with them.
+struct ServedListener {
+    listener: Arc<DnsListener>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl ServedListener {
+    fn start(shared: &Rc<ListenerState>, tasks: &Tasks) -> io::Result<Self> {
+        let bound = &shared.listener.bound;
+        let udp = Rc::new(UdpSocket::from_std(bound.udp.try_clone()?)?);
+        let tcp = Rc::new(TcpListener::from_std(bound.tcp.try_clone()?)?);
+        let (for_udp, for_tcp) = (Rc::clone(shared), Rc::clone(shared));
+        let udp = tasks.spawn_local("dns-udp", shared.clock, move || {
             // A panic may have left its counts half changed.
+            let rate = for_udp.listener.options().rate;
             for_udp.limit.replace(RateLimit::new(rate));
             serve_udp(Rc::clone(&for_udp), Rc::clone(&udp))
         });
-        tasks.spawn_local("dns-tcp", clock, move || {
-            serve_tcp(Rc::clone(&shared), Rc::clone(&tcp))
+        let tcp = tasks.spawn_local("dns-tcp", shared.clock, move || {
+            serve_tcp(Rc::clone(&for_tcp), Rc::clone(&tcp))
         });
+        Ok(Self {
+            listener: Arc::clone(&shared.listener),
+            tasks: [udp, tcp],
+        })
     }
-    // An error means that the sender is gone, which is an order to end as well.
-    let stopped = stop.wait_for(|stop| *stop);
-    set.run_until(async { stopped.await.is_ok() }).await;
-    Ok(())
+
+    fn is(&self, listener: &Arc<DnsListener>) -> bool {
+        Arc::ptr_eq(&self.listener, listener)
+    }
+}
+
+impl Drop for ServedListener {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
 }
 
 async fn serve_udp(shared: Rc<ListenerState>, socket: Rc<UdpSocket>) {
@@ -186,7 +261,7 @@ async fn serve_tcp(shared: Rc<ListenerState>, listener: Rc<TcpListener>) {
             continue;
         };
         let Ok(place) = Arc::clone(&shared.connections).try_acquire_owned() else {
-            shared.counters.dropped(DropReason::Connections);
+            shared.counters().dropped(DropReason::Connections);
             continue;
         };
         let shared = Rc::clone(&shared);
@@ -292,8 +367,8 @@ mod tests {
         let (tasks, (stop, stopped)) = (Tasks::default(), watch::channel(false));
         let clock = Clock::start();
         let servers = Arc::new(NoServers);
-        let listeners = [listener];
-        let served = serve(&listeners, servers, (clock, 1), tasks.clone(), stopped);
+        let (_kept, listeners) = watch::channel(vec![Arc::new(listener)]);
+        let served = serve(listeners, servers, (clock, 1), tasks.clone(), stopped);
         let asked = async {
             assert!(by_udp(address).await && by_tcp(address).await);
             for task in ["dns-udp", "dns-tcp"] {
@@ -303,6 +378,59 @@ mod tests {
                 }
                 assert!(by_udp(address).await && by_tcp(address).await, "{task}");
             }
+            stop.send_replace(true);
+        };
+        let (served, ()) = tokio::join!(served, asked);
+        served.unwrap();
+    }
+
+    fn listener(name: &str) -> Arc<DnsListener> {
+        let bound = bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let options = DnsOptions {
+            names: Vec::new(),
+            rate: 0,
+        };
+        Arc::new(DnsListener::new(name.to_owned(), bound, options))
+    }
+
+    /// Whether the connection to a listener is taken and answered.
+    async fn converses(stream: &mut TcpStream) -> bool {
+        stream.write_all(&[0, 17]).await.unwrap();
+        stream.write_all(&QUERY).await.unwrap();
+        let read = timeout(Duration::from_secs(30), stream.read_u16()).await;
+        let Ok(Ok(length)) = read else { return false };
+        let mut answer = vec![0; usize::from(length)];
+        stream.read_exact(&mut answer).await.is_ok()
+    }
+
+    #[tokio::test]
+    async fn listeners_come_and_go_while_others_go_on() {
+        let (one, two) = (listener("one"), listener("two"));
+        let (gone, stays) = (one.address(), two.address());
+        let (stop, stopped) = watch::channel(false);
+        let (wanted, listeners) = watch::channel(vec![one, Arc::clone(&two)]);
+        let (clock, tasks) = (Clock::start(), Tasks::default());
+        let served = serve(listeners, Arc::new(NoServers), (clock, 1), tasks, stopped);
+        let asked = async {
+            let mut kept = TcpStream::connect(stays).await.unwrap();
+            assert!(converses(&mut kept).await && by_tcp(gone).await);
+            let three = listener("three");
+            let came = three.address();
+            // The list holds the last handle of the first one's sockets.
+            wanted.send_replace(vec![three, Arc::clone(&two)]);
+            assert!(by_udp(came).await && by_tcp(came).await);
+            while TcpStream::connect(gone).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            assert!(converses(&mut kept).await, "its connections go on");
+            // A name that is new is answered by the same sockets.
+            let before = two.counters.answers();
+            two.set_options(DnsOptions {
+                names: Vec::new(),
+                rate: 1_000,
+            });
+            assert!(by_udp(stays).await);
+            assert!(two.counters.answers() > before);
             stop.send_replace(true);
         };
         let (served, ()) = tokio::join!(served, asked);

@@ -10,6 +10,7 @@ use evenkeel_core::{
 use crate::incident::{ActionOutcome, Incident};
 use crate::kind::FaultKind;
 use crate::maintenance::{Maintenance, OrderTerms};
+use crate::plan_change::PlanChange;
 use crate::policy::{Action, FaultOptions};
 use crate::self_check::{SelfReading, Usage};
 
@@ -113,6 +114,8 @@ pub enum Input {
         /// What.
         order: Box<OperatorOrder>,
     },
+    /// A reload has changed the configuration.
+    Plan(Box<PlanChange>),
     /// The words for a request that failed.
     Named {
         /// Which.
@@ -363,6 +366,9 @@ pub struct ActionOrder {
     pub action: Action,
     /// For a restart or stop: kill at once instead of asking first (a hung process does not listen).
     pub at_once: bool,
+    /// For a restart that a person has ordered, by an order or by a reload: the process is started by the latest configuration.
+    /// Else by the one that it ran by.
+    pub reconfigures: bool,
     /// The incident it belongs to.
     pub incident: String,
     /// The fault it is for.

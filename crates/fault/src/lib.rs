@@ -9,6 +9,7 @@ pub mod policy;
 pub mod incident;
 pub mod maintenance;
 pub mod contract;
+pub mod plan_change;
 
 pub mod signal;
 pub mod detect;
@@ -30,3 +31,4 @@ pub use incident::Incident;
 pub use keeper::{Keeper, PersistedState};
 pub use kind::FaultKind;
 pub use maintenance::{Maintenance, MaintenanceRecord};
+pub use plan_change::{PlanChange, ServerUpdate, ServiceUpdate};

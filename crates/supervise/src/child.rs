@@ -31,7 +31,14 @@ pub(crate) enum ChildPhase {
 /// One supervised process.
 #[derive(Debug)]
 pub(crate) struct Child {
+    /// By which it is started.
     pub(crate) plan: ChildPlan,
+    /// How it is configured, if that is in another way than it runs.
+    wanted: Option<ChildPlan>,
+    /// How it ran before it was started by a changed configuration, until that is verified.
+    before_reload: Option<ChildPlan>,
+    /// Its process was started for another address.
+    is_moved: bool,
     pub(crate) address: Option<Endpoint>,
     /// The sockets that listened on its port before it was started.
     pub(crate) before: Vec<u64>,
@@ -52,6 +59,8 @@ pub(crate) struct Child {
 #[derive(Debug, Default)]
 pub(crate) struct ChildTable {
     pub(crate) children: BTreeMap<ServerId, Child>,
+    /// Those that are not configured any more, and have not ended yet.
+    pub(crate) leaving: Vec<Child>,
     /// In whose place copies are started. Locked by threads that may block only.
     pub(crate) roll_backs: Arc<Mutex<RollBacks>>,
     pub(crate) spawns: u64,
@@ -69,6 +78,11 @@ pub(crate) struct ChildSpec {
 }
 
 impl ChildTable {
+    /// All that there are, those that leave among them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Child> {
+        self.children.values().chain(&self.leaving)
+    }
+
     /// Processes an event; returns its server and what it means, if it is new.
     pub(crate) fn note(
         &mut self,
@@ -82,10 +96,13 @@ impl ChildTable {
             | GuardianEvent::Dropped { spawn, .. }
             | GuardianEvent::Exited { spawn, .. } => *spawn,
         };
-        let (&server, child) = self
+        let leaving = self.leaving.iter_mut().map(|child| (None, child));
+        let mut all = self
             .children
             .iter_mut()
-            .find(|(_, child)| child.spawn == spawn)?;
+            .map(|(server, child)| (Some(*server), child))
+            .chain(leaving);
+        let (server, child) = all.find(|(_, child)| child.spawn == spawn)?;
         let observation = match event {
             GuardianEvent::Output { line, .. } => {
                 child.printed(&line);
@@ -127,7 +144,8 @@ impl ChildTable {
                 }))
             }
         };
-        Some((server, observation))
+        // Nobody waits for news of what is not configured any more.
+        Some((server?, observation))
     }
 }
 
@@ -135,6 +153,9 @@ impl Child {
     pub(crate) fn new(spec: ChildSpec) -> Self {
         Self {
             plan: spec.plan,
+            wanted: None,
+            before_reload: None,
+            is_moved: false,
             address: spec.address,
             before: Vec::new(),
             turn: Arc::default(),
@@ -148,6 +169,47 @@ impl Child {
             phase: watch::channel(ChildPhase::Idle).0,
             counters: ChildCounters::default(),
         }
+    }
+
+    /// It is configured like this from now on. How it is stopped changes at once, the rest with a restart that says so.
+    pub(crate) fn configured(&mut self, plan: &ChildPlan, address: Option<SocketAddr>) {
+        self.is_moved |= self.address != address;
+        self.address = address;
+        for known in std::iter::once(&mut self.plan).chain(&mut self.before_reload) {
+            known.stop_signal = plan.stop_signal;
+            known.stop_wait = plan.stop_wait;
+            known.roll_back.clone_from(&plan.roll_back);
+        }
+        self.wanted = (self.plan != *plan).then(|| plan.clone());
+    }
+
+    /// Whether it runs, or is started, in another way than it is configured.
+    pub(crate) const fn is_outdated(&self) -> bool {
+        self.wanted.is_some() || self.is_moved
+    }
+
+    /// It is started as it is configured from now on. `millis`: the time, in milliseconds since 1970-01-01 UTC.
+    pub(crate) fn renew(&mut self, millis: i64) {
+        self.is_moved = false;
+        if let Some(wanted) = self.wanted.take() {
+            let before = std::mem::replace(&mut self.plan, wanted);
+            self.before_reload.get_or_insert(before);
+            self.program.reconfigured(millis);
+        }
+    }
+
+    /// It is started again as it was before its configuration was changed; false if that is verified, or was not changed.
+    pub(crate) fn go_back(&mut self) -> bool {
+        let Some(before) = self.before_reload.take() else {
+            return false;
+        };
+        self.wanted = Some(std::mem::replace(&mut self.plan, before));
+        true
+    }
+
+    /// The configuration by which it runs is good.
+    pub(crate) fn verified(&mut self) {
+        self.before_reload = None;
     }
 
     pub(crate) fn begin(&mut self, spawn: u64, before: Vec<u64>, files: Vec<ProgramFile>) {

@@ -2,7 +2,9 @@
 
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use evenkeel_config::plan::ChildPlan;
 use evenkeel_core::{Endpoint, ServerId, Signal};
 use evenkeel_runtime::Clock;
 use evenkeel_runtime::socket_file::remove_stale;
@@ -35,7 +37,7 @@ impl Children {
         let table = self.table();
         let child = table.children.get(&server)?;
         let pid = child.pid()?;
-        let others = table.children.values().filter_map(Child::pid);
+        let others = table.all().filter_map(Child::pid);
         Some(ProcessSubject {
             pid,
             others: others.filter(|other| *other != pid).collect(),
@@ -48,6 +50,34 @@ impl Children {
         if let Some(child) = self.table().children.get(&server) {
             say(&child.name.0, &child.name.1);
         }
+    }
+
+    /// How long it may take to stop, if it is a child.
+    pub(crate) fn stop_wait(&self, server: ServerId) -> Option<Duration> {
+        let table = self.table();
+        Some(table.children.get(&server)?.plan.stop_wait)
+    }
+
+    /// A child is configured like this from now on.
+    pub(crate) fn configure(
+        &self,
+        server: ServerId,
+        plan: &ChildPlan,
+        address: Option<SocketAddr>,
+    ) {
+        if let Some(child) = self.table().children.get_mut(&server) {
+            child.configured(plan, address);
+        }
+    }
+
+    /// The children that run in another way than they are configured.
+    pub(crate) fn outdated(&self) -> Vec<ServerId> {
+        let table = self.table();
+        let outdated = table
+            .children
+            .iter()
+            .filter(|(_, child)| child.is_outdated());
+        outdated.map(|(server, _)| *server).collect()
     }
 
     pub(crate) fn is_child(&self, server: ServerId) -> bool {

@@ -19,5 +19,6 @@ mod probe;
 mod examine;
 mod command;
 mod supervisor;
+mod configure;
 
 pub use supervisor::Supervisor;

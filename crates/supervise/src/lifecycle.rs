@@ -27,17 +27,40 @@ const START_TIME: Duration = Duration::from_secs(5);
 /// Before another guardian is started.
 const GUARDIAN_PAUSE: Duration = Duration::from_millis(50);
 
+/// What the end of a process takes.
+struct EndingProcess {
+    spawn: u64,
+    stop_signal: i32,
+    stop_wait: Duration,
+    phase: watch::Receiver<ChildPhase>,
+}
+
+impl EndingProcess {
+    fn of(child: &Child) -> Self {
+        Self {
+            spawn: child.spawn,
+            stop_signal: child.plan.stop_signal,
+            stop_wait: child.plan.stop_wait,
+            phase: child.phase.subscribe(),
+        }
+    }
+}
+
 /// The client of the guardian: sends orders and receives events.
 struct GuardianClient {
     /// To the guardian that there is.
     link: Option<(pipe::Sender, GuardianEvents)>,
+    /// Without children there is none: the order that needed the first one.
+    waiting: Option<GuardianCommand>,
+    /// Whether there was a guardian.
+    has_begun: bool,
     inbox: mpsc::Receiver<GuardianCommand>,
     /// The command that starts one.
     guardian: Vec<String>,
 }
 
 impl Children {
-    /// Starts the guardian; no child yet.
+    /// Starts the guardian, if there are children; no child yet.
     pub(crate) fn start(
         specs: Vec<ChildSpec>,
         guardian: Vec<String>,
@@ -62,19 +85,19 @@ impl Children {
             reaper,
             table,
         });
-        if any {
-            let link = GuardianLink::start(&this.reaper, &guardian)?;
-            let carrier = Arc::new(tokio::sync::Mutex::new(GuardianClient {
-                link: Some(link.split()),
-                inbox,
-                guardian,
-            }));
-            let this = Arc::clone(&this);
-            tasks.spawn("processes", clock, move || {
-                let (this, carrier) = (Arc::clone(&this), Arc::clone(&carrier));
-                async move { this.run(&mut *carrier.lock().await).await }
-            });
-        }
+        let link = any.then(|| GuardianLink::start(&this.reaper, &guardian));
+        let carrier = Arc::new(tokio::sync::Mutex::new(GuardianClient {
+            link: link.transpose()?.map(GuardianLink::split),
+            waiting: None,
+            has_begun: any,
+            inbox,
+            guardian,
+        }));
+        let carried = Arc::clone(&this);
+        tasks.spawn("processes", clock, move || {
+            let (this, carrier) = (Arc::clone(&carried), Arc::clone(&carrier));
+            async move { this.run(&mut *carrier.lock().await).await }
+        });
         Ok(this)
     }
 
@@ -82,6 +105,13 @@ impl Children {
     /// it can be run again, with the same guardian.
     async fn run(&self, carrier: &mut GuardianClient) {
         loop {
+            if !carrier.has_begun {
+                let Some(order) = carrier.inbox.recv().await else {
+                    return;
+                };
+                carrier.has_begun = true;
+                carrier.waiting = Some(order);
+            }
             if carrier.link.is_none() {
                 match GuardianLink::start(&self.reaper, &carrier.guardian) {
                     Ok(link) => carrier.link = Some(link.split()),
@@ -109,6 +139,9 @@ impl Children {
     async fn carry(&self, carrier: &mut GuardianClient) -> Option<String> {
         let (orders, events) = carrier.link.as_mut()?;
         let pid = events.pid();
+        if let Some(order) = carrier.waiting.take() {
+            link::send(orders, &order).await.ok();
+        }
         loop {
             tokio::select! {
                 order = carrier.inbox.recv() => match order {
@@ -120,7 +153,7 @@ impl Children {
                     None => break,
                 },
             }
-            if self.table().closing && self.table().children.values().all(Child::is_idle) {
+            if self.table().closing && self.table().all().all(Child::is_idle) {
                 break;
             }
         }
@@ -168,8 +201,7 @@ impl Children {
     async fn all_died(&self, guardian: &str) {
         let lost: Vec<(u64, ChildPhase)> = self
             .table()
-            .children
-            .values()
+            .all()
             .filter(|child| !child.is_idle())
             .map(|child| (child.spawn, *child.phase.borrow()))
             .collect();
@@ -200,10 +232,18 @@ impl Children {
         }
     }
 
-    /// Stops the process if it runs and starts it again; done when it runs.
-    pub(crate) async fn restart(&self, server: ServerId, at_once: bool) -> Result<String, String> {
+    /// Stops the process if it runs and starts it again, `reconfigures`: by the latest configuration; done when it runs.
+    pub(crate) async fn restart(
+        &self,
+        server: ServerId,
+        at_once: bool,
+        reconfigures: bool,
+    ) -> Result<String, String> {
         let _turn = self.turn(server).await?;
         self.end(server, at_once).await?;
+        if reconfigures {
+            self.renew(server);
+        }
         let mut phase = self.order_start(server).await?;
         let running = phase.wait_for(|phase| !matches!(phase, ChildPhase::Starting));
         match tokio::time::timeout(START_TIME, running)
@@ -233,28 +273,46 @@ impl Children {
         Ok(turn.lock_owned().await)
     }
 
+    /// From now on the process is started as it is configured.
+    fn renew(&self, server: ServerId) {
+        let wall = self.clock.epoch().wall(self.clock.now()).0;
+        if let Some(child) = self.table().children.get_mut(&server) {
+            child.renew(i64::try_from(wall).unwrap_or(i64::MAX));
+        }
+    }
+
     async fn end(&self, server: ServerId, at_once: bool) -> Result<String, String> {
-        let (spawn, plan, mut phase) = {
+        let ending = {
             let mut table = self.table();
             let child = table
                 .children
                 .get_mut(&server)
                 .ok_or("evenkeel does not run this server")?;
             child.asked = true;
-            (child.spawn, child.plan.clone(), child.phase.subscribe())
+            EndingProcess::of(child)
         };
+        self.end_process(ending, at_once).await
+    }
+
+    async fn end_process(&self, ending: EndingProcess, at_once: bool) -> Result<String, String> {
+        let EndingProcess {
+            spawn,
+            stop_signal,
+            stop_wait,
+            mut phase,
+        } = ending;
         if *phase.borrow_and_update() == ChildPhase::Idle {
             return Ok("it was not running".to_owned());
         }
         if !at_once {
             self.order(GuardianCommand::Signal {
                 spawn,
-                signal: plan.stop_signal,
+                signal: stop_signal,
             })
             .await?;
             let ended = phase.wait_for(|phase| *phase == ChildPhase::Idle);
-            if tokio::time::timeout(plan.stop_wait, ended).await.is_ok() {
-                return Ok(format!("ended after signal {}", plan.stop_signal));
+            if tokio::time::timeout(stop_wait, ended).await.is_ok() {
+                return Ok(format!("ended after signal {}", stop_signal));
             }
         }
         self.order(GuardianCommand::Signal {
@@ -271,21 +329,85 @@ impl Children {
 
     /// Stops all processes, each in its own time, and the guardian.
     pub(crate) async fn shutdown(self: &Arc<Self>) {
-        let servers: Vec<ServerId> = {
+        let (servers, leaving): (Vec<ServerId>, Vec<u64>) = {
             let mut table = self.table();
             table.closing = true;
-            table.children.keys().copied().collect()
+            let leaving = table.leaving.iter().map(|child| child.spawn);
+            (table.children.keys().copied().collect(), leaving.collect())
         };
-        let stops: Vec<_> = servers
-            .into_iter()
-            .map(|server| {
-                let this = Arc::clone(self);
-                tokio::spawn(async move { this.stop(server, false).await })
+        let stops = servers.into_iter().map(|server| {
+            let this = Arc::clone(self);
+            tokio::spawn(async move { this.stop(server, false).await.map(drop) })
+        });
+        let leaves = leaving.into_iter().map(|spawn| {
+            let this = Arc::clone(self);
+            tokio::spawn(async move {
+                this.stop_leaving(spawn).await;
+                Ok(())
             })
-            .collect();
+        });
+        let stops: Vec<_> = stops.chain(leaves).collect();
         for stop in stops {
             stop.await.ok();
         }
+    }
+
+    /// A child more, which is started.
+    pub(crate) fn add(self: &Arc<Self>, spec: ChildSpec) {
+        let server = spec.server;
+        self.table().children.insert(server, Child::new(spec));
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(why) = this.order_start(server).await {
+                this.with_names(server, |service, name| {
+                    tracing::warn!(service, server = name, "it was not started: {why}");
+                });
+            }
+        });
+    }
+
+    /// The server is not configured any more: nothing is ordered of its process but its end, once `drained` has ended.
+    pub(crate) fn remove(
+        self: &Arc<Self>,
+        server: ServerId,
+        drained: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let mut table = self.table();
+        let Some(mut child) = table.children.remove(&server) else {
+            return;
+        };
+        if child.is_idle() {
+            return;
+        }
+        child.asked = true;
+        let spawn = child.spawn;
+        table.leaving.push(child);
+        drop(table);
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            drained.await;
+            this.stop_leaving(spawn).await;
+        });
+    }
+
+    async fn stop_leaving(&self, spawn: u64) {
+        let ending = {
+            let table = self.table();
+            let mut leaving = table.leaving.iter();
+            leaving
+                .find(|child| child.spawn == spawn)
+                .map(EndingProcess::of)
+        };
+        let Some(ending) = ending else { return };
+        let mut phase = ending.phase.clone();
+        if let Err(error) = self.end_process(ending, false).await {
+            tracing::warn!(%error, "the process of a removed server does not end");
+            phase
+                .wait_for(|phase| *phase == ChildPhase::Idle)
+                .await
+                .ok();
+        }
+        self.table().leaving.retain(|child| child.spawn != spawn);
     }
 
     async fn order_start(&self, server: ServerId) -> Result<watch::Receiver<ChildPhase>, String> {

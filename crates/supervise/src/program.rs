@@ -48,6 +48,8 @@ impl ProgramFile {
 pub(crate) struct Program {
     files: Vec<ProgramFile>,
     change: Option<ProgramChange>,
+    /// When the configuration by which it is started next was changed, in milliseconds since 1970-01-01 UTC.
+    reconfigured: Option<i64>,
 }
 
 impl Program {
@@ -64,7 +66,18 @@ impl Program {
                 modified_millis: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
             });
         }
+        if let Some(modified_millis) = self.reconfigured.take() {
+            self.change = Some(ProgramChange {
+                path: "its configuration (`run`)".to_owned(),
+                modified_millis,
+            });
+        }
         self.files = files;
+    }
+
+    /// The next start is by another configuration, since this time in milliseconds since 1970-01-01 UTC.
+    pub(crate) fn reconfigured(&mut self, millis: i64) {
+        self.reconfigured = Some(millis);
     }
 
     /// The files that it was started from.

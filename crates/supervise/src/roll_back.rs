@@ -15,10 +15,11 @@ impl Children {
     /// A server was verified: its program is worth a copy, if copies are kept.
     pub(crate) async fn keep_program(self: Arc<Self>, server: ServerId) {
         let (plan, started) = {
-            let table = self.table();
-            let Some(child) = table.children.get(&server) else {
+            let mut table = self.table();
+            let Some(child) = table.children.get_mut(&server) else {
                 return;
             };
+            child.verified();
             let is_kept = previous::folder(&child.plan).is_some();
             if !is_kept || child.runs_copy || child.pid().is_none() {
                 return;
@@ -32,6 +33,13 @@ impl Children {
                 tracing::warn!(service, server, %error, "its program cannot be copied");
             });
         }
+    }
+
+    /// From now on the process is started as before its configuration was changed, if no process of the new one was verified.
+    /// Whether it is.
+    pub(crate) fn go_back(&self, server: ServerId) -> bool {
+        let mut table = self.table();
+        table.children.get_mut(&server).is_some_and(Child::go_back)
     }
 
     /// From now on the copy is started in place of the program that is there now.

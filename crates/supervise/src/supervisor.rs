@@ -1,22 +1,24 @@
 //! The supervisor: one handle for all servers of the plan.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_config::plan::{ChildPlan, ManagedPlan, ServerPlan, ServicePlan};
+use evenkeel_config::plan::ManagedPlan;
 use evenkeel_core::metric::{Sink, Source};
 use evenkeel_core::{Endpoint, Observation, Random, ServerId, Signal};
 use evenkeel_fault::contract::{Examination, ProbePace};
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::{Clock, Tasks};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use crate::child::ChildSpec;
 use crate::children::Children;
 use crate::command::Commands;
+use crate::configure::child_specs;
 use crate::count::WORDS;
 use crate::examine;
 use crate::probe::{Owners, ProbeScheduler};
@@ -25,33 +27,39 @@ use crate::roll_backs::NO_COPY;
 
 /// Looks after every server of a plan. Clones are the same supervisor.
 #[derive(Debug, Clone)]
-pub struct Supervisor(Arc<SupervisorInner>);
+pub struct Supervisor(pub(crate) Arc<SupervisorInner>);
 
 #[derive(Debug)]
-struct SupervisorInner {
-    clock: Clock,
-    tasks: Tasks,
+pub(crate) struct SupervisorInner {
+    pub(crate) clock: Clock,
+    pub(crate) tasks: Tasks,
     signals: mpsc::Sender<Signal>,
-    children: Arc<Children>,
+    pub(crate) children: Arc<Children>,
     commands: Commands,
-    owners: Arc<Owners>,
-    /// By service and server.
-    services: Vec<Vec<SupervisedServer>>,
-    rounds: Arc<ProbeScheduler>,
+    pub(crate) owners: Arc<Owners>,
+    pub(crate) servers: Mutex<BTreeMap<ServerId, Arc<SupervisedServer>>>,
+    /// What has the probes of a child follow its process.
+    pub(crate) follows: Mutex<BTreeMap<ServerId, JoinHandle<()>>>,
+    pub(crate) rounds: Arc<ProbeScheduler>,
 }
 
+/// A server as it is configured now.
 #[derive(Debug)]
-struct SupervisedServer {
-    service_name: Arc<str>,
-    name: Box<str>,
-    probe: Arc<ProbeOptions>,
-    managed: ManagedPlans,
+pub(crate) struct SupervisedServer {
+    pub(crate) service_name: Arc<str>,
+    pub(crate) name: Box<str>,
+    pub(crate) probe: Arc<ProbeOptions>,
+    pub(crate) managed: ManagedPlans,
+    /// Its address in the configuration.
+    pub(crate) address: Option<SocketAddr>,
+    /// How long its requests in flight may take to end when it is removed.
+    pub(crate) drain: Duration,
     /// Its place among those that are probed.
-    slot: u32,
+    pub(crate) slot: u32,
 }
 
 /// How restart and stop reach a server. Most of very many servers are reached by nothing.
-type ManagedPlans = Option<Box<ManagedPlan>>;
+pub(crate) type ManagedPlans = Option<Box<ManagedPlan>>;
 
 impl Supervisor {
     /// Starts the guardian, if some server is a child; starts no child and no probe yet. `guardian` is the command that
@@ -66,51 +74,19 @@ impl Supervisor {
         guardian: Vec<String>,
         signals: mpsc::Sender<Signal>,
     ) -> io::Result<Self> {
-        let services = servers(plan);
-        let all = || {
-            services.iter().zip(0..).flat_map(|(servers, service)| {
-                let ids = (0..).map(move |index| ServerId::new(service, index));
-                ids.zip(servers)
-            })
-        };
-        let addresses = || plan.services.iter().flat_map(|service| &service.servers);
-        let places = all().zip(addresses());
-        let children =
-            places.filter_map(
-                |((server, entry), planned)| match entry.managed.as_deref() {
-                    Some(ManagedPlan::Child(plan)) => Some(ChildSpec {
-                        server,
-                        address: planned.address.clone(),
-                        service_name: entry.service_name.to_string(),
-                        server_name: entry.name.to_string(),
-                        plan: ChildPlan::clone(plan),
-                    }),
-                    Some(ManagedPlan::Commands { .. } | ManagedPlan::Nothing) | None => None,
-                },
-            );
         // PID 1 of a container gets all of its orphans, and no other process reaps them.
         let reaper = Reaper::start(rustix::process::getpid().is_init(), tasks, clock)?;
         let commands = Commands::new(reaper.clone());
         let children = Children::start(
-            children.collect(),
+            child_specs(plan),
             guardian,
             reaper,
             (clock, tasks),
             signals.clone(),
         )?;
-        let probed = all().zip(addresses()).map(|((server, entry), planned)| {
-            let is_child = children.is_child(server);
-            (
-                server,
-                planned.address.clone(),
-                Arc::clone(&entry.probe),
-                is_child,
-            )
-        });
         let owners = Arc::new(Owners::new(clock, Arc::clone(&children)));
-        let rounds =
-            ProbeScheduler::new((clock, tasks), signals.clone(), Arc::clone(&owners), probed);
-        Ok(Self(Arc::new(SupervisorInner {
+        let rounds = ProbeScheduler::new((clock, tasks), signals.clone(), Arc::clone(&owners));
+        let this = Self(Arc::new(SupervisorInner {
             clock,
             tasks: tasks.clone(),
             signals,
@@ -118,8 +94,11 @@ impl Supervisor {
             commands,
             owners,
             rounds: Arc::new(rounds),
-            services,
-        })))
+            servers: Mutex::default(),
+            follows: Mutex::default(),
+        }));
+        this.add_all(plan);
+        Ok(this)
     }
 
     /// Starts every child; each says by a signal that it runs or why it does not.
@@ -135,16 +114,8 @@ impl Supervisor {
         tasks.spawn("probes", clock, move || {
             Arc::clone(&begun).run(Random::seeded(seed))
         });
-        for (server, slot) in self.0.children.servers().into_iter().filter_map(|server| {
-            let entry = self.entry(server).ok()?;
-            Some((server, entry.slot))
-        }) {
-            if let Some(phase) = self.0.children.phase(server) {
-                let rounds = Arc::clone(rounds);
-                tasks.spawn("probe-follow", clock, move || {
-                    Arc::clone(&rounds).follow(slot, phase.clone())
-                });
-            }
+        for server in self.0.children.servers() {
+            self.follow(server);
         }
     }
 
@@ -173,8 +144,8 @@ impl Supervisor {
         self.0.signals.send(signal).await.ok();
     }
 
-    /// Replaces a server's process, or has the user's command do it. `at_once`: kill instead of asking first. Gives what
-    /// was done, in words.
+    /// Replaces a server's process, or has the user's command do it. `at_once`: kill instead of asking first; `reconfigures`: start it
+    /// by the latest configuration. Gives what was done, in words.
     ///
     /// # Errors
     /// Why it did not work, in words.
@@ -182,10 +153,14 @@ impl Supervisor {
         &self,
         server: ServerId,
         at_once: bool,
+        reconfigures: bool,
         limit: Duration,
     ) -> Result<String, String> {
         match self.entry(server)?.managed() {
-            ManagedPlan::Child(_) => self.0.children.restart(server, at_once).await,
+            ManagedPlan::Child(_) => {
+                let children = &self.0.children;
+                children.restart(server, at_once, reconfigures).await
+            }
             ManagedPlan::Commands {
                 restart: Some(command),
                 ..
@@ -235,6 +210,9 @@ impl Supervisor {
         let plan = self.0.children.plan_of(server);
         let roll_back = plan.and_then(|plan| plan.roll_back);
         let roll_back = roll_back.ok_or("no roll-back is configured")?;
+        if self.0.children.go_back(server) {
+            return Ok("rolled back to the configuration before the reload".to_owned());
+        }
         let Some(command) = roll_back.command else {
             return self.0.children.roll_back(server).await;
         };
@@ -308,6 +286,12 @@ impl Supervisor {
         .await
     }
 
+    /// How long a child may take to stop; none if it is not a child.
+    #[must_use]
+    pub fn stop_wait(&self, server: ServerId) -> Option<Duration> {
+        self.0.children.stop_wait(server)
+    }
+
     /// The process id of a child that runs.
     #[must_use]
     pub fn pid(&self, server: ServerId) -> Option<u32> {
@@ -325,44 +309,33 @@ impl Supervisor {
         self.0.children.shutdown().await;
     }
 
-    fn entry(&self, server: ServerId) -> Result<&SupervisedServer, String> {
-        let service = self.0.services.get(server.service.0 as usize);
-        service
-            .and_then(|servers| servers.get(server.index as usize))
-            .ok_or_else(|| "there is no such server".to_owned())
+    fn entry(&self, server: ServerId) -> Result<Arc<SupervisedServer>, String> {
+        let servers = self.servers();
+        let entry = servers.get(&server).map(Arc::clone);
+        entry.ok_or_else(|| "there is no such server".to_owned())
+    }
+
+    pub(crate) fn servers(&self) -> MutexGuard<'_, BTreeMap<ServerId, Arc<SupervisedServer>>> {
+        self.0
+            .servers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SupervisedServer {
-    fn managed(&self) -> &ManagedPlan {
+    pub(crate) fn managed(&self) -> &ManagedPlan {
         self.managed.as_deref().unwrap_or(&ManagedPlan::Nothing)
     }
 }
 
-fn servers(plan: &Plan) -> Vec<Vec<SupervisedServer>> {
-    let mut places = 0..;
-    let of_service = |service: &ServicePlan| {
-        let service_name: Arc<str> = service.name.as_str().into();
-        let probe = Arc::new(service.fault.detect.probe.clone());
-        let entry = |(server, slot): (&ServerPlan, u32)| SupervisedServer {
-            service_name: Arc::clone(&service_name),
-            name: server.name.as_str().into(),
-            probe: Arc::clone(&probe),
-            managed: (server.managed != ManagedPlan::Nothing)
-                .then(|| Box::new(server.managed.clone())),
-            slot,
-        };
-        service.servers.iter().zip(&mut places).map(entry).collect()
-    };
-    plan.services.iter().map(of_service).collect()
-}
-
 impl Source for Supervisor {
     fn collect(&self, sink: &mut dyn Sink) {
-        for server in self.0.services.iter().flatten() {
-            let Some(counters) = self.0.rounds.counters(server.slot) else {
+        for server in self.servers().values() {
+            let Some(probed) = self.0.rounds.probed(server.slot) else {
                 continue;
             };
+            let counters = &probed.counters;
             let is_there = self.0.rounds.address(server.slot).is_some();
             for (slot, outcome) in WORDS.iter().enumerate() {
                 let value = counters.0[slot].value();

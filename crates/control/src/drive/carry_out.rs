@@ -113,7 +113,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         let server = server
             .and_then(|index| names?.get(index as usize))
             .map(String::as_str);
-        let Some(service) = self.services.get(place) else {
+        let Some(service) = self.services.get(place).filter(|name| !name.is_empty()) else {
             return;
         };
         match &maintenance {
@@ -157,7 +157,8 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     pub(super) fn book(&mut self, now: Instant) {
         self.book_at = now + BOOK_EVERY;
         let minute = i64::try_from(self.clock.epoch().wall(now).0 / 60_000).unwrap_or(i64::MAX);
-        for ((id, name), booked) in (0_u32..).zip(&self.services).zip(&mut self.booked) {
+        let services = (0_u32..).zip(&self.services).zip(&mut self.booked);
+        for ((id, name), booked) in services.filter(|((_, name), _)| !name.is_empty()) {
             let totals = self.traffic.totals(ServiceId(id));
             let requests = totals.requests.saturating_sub(booked.requests);
             let failed = totals.failed.saturating_sub(booked.failed);

@@ -7,7 +7,9 @@ mod state;
 mod carry_out;
 mod show;
 mod start_again;
+mod reload;
 
+pub use reload::ReloadRequest;
 pub use state::{Control, ControlParts};
 
 use std::future::Future;
@@ -73,17 +75,25 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
                 self.show();
             }
         }
-        let servers: usize = self.states.iter().map(Vec::len).sum();
-        let breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
-        self.lateness = LoopLateness::new(self.clock.now(), IDLE + breath);
+        self.set_breath(self.clock.now());
         loop {
+            if let Some(request) = self.reload.take() {
+                self.reload(request);
+            }
             let busy = self.step();
             self.heartbeat.beat(self.clock.now());
-            if breath >= BREATH_LEAST {
-                self.clock.sleep_until(self.clock.now() + breath).await;
+            if self.breath >= BREATH_LEAST {
+                self.clock.sleep_until(self.clock.now() + self.breath).await;
             }
             self.wait(if busy { BUSY } else { IDLE }).await;
         }
+    }
+
+    /// How long to pause after each turn, by the number of servers.
+    fn set_breath(&mut self, now: Instant) {
+        let servers: usize = self.states.iter().map(Vec::len).sum();
+        self.breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
+        self.lateness = LoopLateness::new(now, IDLE + self.breath);
     }
 
     /// Waits for the first of: a signal, an answer, an order, the keeper's next timer, or the next read of low-priority
@@ -102,6 +112,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
                 let (ticket, order) = self.pending_orders.take(request);
                 self.inputs.push(Input::Operator { ticket, at: self.clock.now(), order: Box::new(order) });
             }
+            Some(request) = self.reloads.recv() => self.reload = Some(request),
             () = self.clock.sleep_until(wake) => {}
         }
     }
@@ -143,7 +154,9 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         self.counters.inconsistencies(self.keeper.inconsistencies());
         for (service, veto, count) in self.keeper.vetoes() {
             let name = self.services.get(service.0 as usize);
-            let name = name.map_or("", String::as_str);
+            let Some(name) = name.filter(|name| !name.is_empty()) else {
+                continue;
+            };
             self.counters.vetoes(name, veto.word(), count);
         }
     }
@@ -157,7 +170,11 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         let servers: usize = self.servers.iter().map(Vec::len).sum();
         let pause = LOAD_BREATH * u32::try_from(servers).unwrap_or(u32::MAX);
         self.loads_at = now + LOADS_EVERY.max(pause);
-        for service in (0_u32..).zip(&self.services).map(|(id, _)| ServiceId(id)) {
+        for (id, _) in (0_u32..)
+            .zip(&self.services)
+            .filter(|(_, name)| !name.is_empty())
+        {
+            let service = ServiceId(id);
             let servers = self.traffic.loads(service);
             self.inputs.push(Input::Load { service, servers });
         }
@@ -173,10 +190,11 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             );
             self.inputs.push(Input::ClockSet { epoch, by_millis });
         }
-        for service in (0..self.services.len())
-            .filter_map(|index| u32::try_from(index).ok())
-            .map(ServiceId)
+        for (id, _) in (0_u32..)
+            .zip(&self.services)
+            .filter(|(_, name)| !name.is_empty())
         {
+            let service = ServiceId(id);
             self.inputs.push(Input::Traffic {
                 service,
                 totals: self.traffic.totals(service),

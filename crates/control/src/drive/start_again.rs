@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_fault::contract::ProbePace;
-use evenkeel_fault::{Incident, Input};
+use evenkeel_fault::{Incident, Input, PlanChange};
 use evenkeel_runtime::Panicked;
 
 use super::Control;
@@ -67,6 +67,11 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             self.executor.pace(server, ProbePace::Normal);
         }
         self.inputs.extend(self.keeper_setup.known(now));
+        self.inputs.push(Input::Plan(Box::new(PlanChange {
+            services: Vec::new(),
+            outdated: self.executor.outdated(),
+        })));
+        self.forget_gone(now);
         self.changed = true;
     }
 }

@@ -13,12 +13,13 @@ use evenkeel_runtime::{Clock, TaskEntry};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::reload::ReloadRequest;
 use crate::counters::ControlCounters;
 use crate::heartbeat::Heartbeat;
 use crate::keeper_setup::KeeperSetup;
 use crate::lateness::LoopLateness;
 use crate::pending_orders::{OrderRequest, PendingOrders};
-use crate::specs::{server_names, specs};
+use crate::specs::{discovered, server_names, specs};
 use crate::status::{EventSource, Outlooks, StatusReader};
 use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 
@@ -44,6 +45,8 @@ pub struct ControlParts<T, H, B> {
     pub signals: mpsc::Receiver<Signal>,
     /// Operators' orders.
     pub orders: mpsc::Receiver<OrderRequest>,
+    /// New plans, while it runs.
+    pub reloads: mpsc::Receiver<ReloadRequest>,
     /// The task's entry, which counts restarts after panics.
     pub task: TaskEntry,
 }
@@ -57,12 +60,16 @@ pub struct Control<T, H, B> {
     pub(super) incident_store: B,
     pub(super) signals: mpsc::Receiver<Signal>,
     pub(super) orders: mpsc::Receiver<OrderRequest>,
+    pub(super) reloads: mpsc::Receiver<ReloadRequest>,
+    /// It is applied before the next turn.
+    pub(super) reload: Option<ReloadRequest>,
     pub(super) pending_orders: PendingOrders,
     pub(super) keeper: Keeper,
     /// Running orders; each ends with its answer.
     pub(super) tasks: JoinSet<Input>,
+    /// The names of the services, by slot; a vacant one has none.
     pub(super) services: Vec<String>,
-    /// The names of each service's servers.
+    /// The names of each service's servers, likewise.
     pub(super) servers: Vec<Vec<String>>,
     /// Totals that are in the books already, and when the next are written.
     pub(super) booked: Vec<Totals>,
@@ -82,6 +89,8 @@ pub struct Control<T, H, B> {
     pub(super) counters: Arc<ControlCounters>,
     pub(super) heartbeat: Heartbeat,
     pub(super) lateness: LoopLateness,
+    /// The pause after each turn.
+    pub(super) breath: Duration,
     /// For a new keeper, should this one fail.
     pub(super) keeper_setup: KeeperSetup,
     /// Whether a process came or went since it was last shown.
@@ -114,7 +123,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             services: specs.iter().map(|service| service.name.clone()).collect(),
             servers: specs.iter().map(server_names).collect(),
             keeper_setup: KeeperSetup::new(
-                specs.clone(),
+                (specs.clone(), discovered(plan)),
                 parts.seed,
                 parts.memory.clone(),
                 parts.task.clone(),
@@ -122,6 +131,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             ),
             heartbeat: Heartbeat::default(),
             lateness: LoopLateness::new(parts.clock.now(), IDLE),
+            breath: Duration::ZERO,
             keeper: Keeper::new(specs, parts.clock.epoch(), parts.seed, parts.memory),
             clock: parts.clock,
             traffic: parts.traffic,
@@ -129,6 +139,8 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             incident_store: parts.incident_store,
             signals: parts.signals,
             orders: parts.orders,
+            reloads: parts.reloads,
+            reload: None,
             pending_orders: PendingOrders::default(),
             tasks: JoinSet::new(),
             open: BTreeMap::new(),

@@ -19,6 +19,7 @@ use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::discover::DiscoverLoops;
 use super::measure::CounterHistory;
 use super::now::LiveBackend;
 use super::secrets::Secrets;
@@ -95,6 +96,8 @@ pub(super) async fn run(parts: ControlThreadParts) {
 async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let (plan, clock, seed) = (&*parts.plan, parts.clock, parts.seed);
     let (order_sender, orders) = mpsc::channel(ORDERS);
+    // Nobody reloads yet.
+    let (_, reloads) = mpsc::channel(1);
     let PreparedControl {
         memory,
         incident_store,
@@ -110,18 +113,20 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
             clock,
             seed,
             traffic: parts.traffic,
-            executor: SupervisorExecutor::new(plan, supervisor.clone()),
+            executor: SupervisorExecutor::new(supervisor.clone()),
             incident_store: incident_store.clone(),
             memory,
             signals,
             orders,
+            reloads,
             task: tasks.entry("control"),
         },
     );
     let (views, events) = (control.views(), control.events());
     let (counter_history, sampling) = sample_counters(&tasks, &state, clock);
     let to = (&state, &views, &supervisor);
-    super::discover::start(plan, (clock, seed), &tasks, to, &discovery);
+    let discovering = DiscoverLoops::new((clock, seed), &tasks, to, &discovery);
+    discovering.apply(plan);
     let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(LiveBackend {
         clock,

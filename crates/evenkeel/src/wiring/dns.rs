@@ -11,9 +11,11 @@ use std::time::Duration;
 use evenkeel_balance::Picker;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::DnsPlan;
-use evenkeel_core::ServiceId;
-use evenkeel_dns::{DnsCounters, DnsListener, DnsName, DnsOptions, ServerRecord, Servers};
-use evenkeel_proxy::ProxyState;
+use evenkeel_core::{Random, ServiceId};
+use evenkeel_dns::{
+    DnsCounters, DnsListener, DnsListeners, DnsName, DnsOptions, ServerRecord, Servers,
+};
+use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_request::hash_address;
 use evenkeel_runtime::Clock;
 use tokio::sync::watch;
@@ -88,7 +90,7 @@ impl Servers for BalancerServers {
 /// The listeners, held and not yet served.
 #[derive(Debug, Default)]
 pub(super) struct Dns {
-    listeners: Vec<DnsListener>,
+    listeners: DnsListeners,
     /// Their names and addresses.
     pub(super) addresses: Vec<(String, SocketAddr)>,
     /// Their numbers.
@@ -111,7 +113,7 @@ impl Dns {
             dns.addresses.push((listener.name.clone(), bound.address));
             let listener = DnsListener::new(listener.name.clone(), bound, options(listener)?);
             dns.counters.push(Arc::clone(&listener.counters));
-            dns.listeners.push(listener);
+            dns.listeners.push(Arc::new(listener));
         }
         Ok(dns)
     }
@@ -128,7 +130,7 @@ impl Dns {
             return Ok(None);
         }
         let thread = DnsThread {
-            listeners: self.listeners.into(),
+            listeners: watch::Sender::new(self.listeners),
             state: Arc::clone(state),
             clock,
             seed,
@@ -143,7 +145,7 @@ impl Dns {
 
 /// The parts of the DNS thread, which is rebuilt from them if it fails.
 struct DnsThread {
-    listeners: Arc<[DnsListener]>,
+    listeners: watch::Sender<DnsListeners>,
     state: Arc<ProxyState>,
     clock: Clock,
     seed: u64,
@@ -173,9 +175,9 @@ impl DnsThread {
     fn serve(&self) -> impl Future<Output = io::Result<()>> + use<> {
         let (clock, seed) = (self.clock, self.seed);
         let balancer = Arc::new(BalancerServers::new(Arc::clone(&self.state), clock, seed));
-        let (listeners, tasks) = (Arc::clone(&self.listeners), self.state.tasks().clone());
+        let (listeners, tasks) = (self.listeners.subscribe(), self.state.tasks().clone());
         let stop = self.stop.clone();
-        async move { evenkeel_dns::serve(&listeners, balancer, (clock, seed), tasks, stop).await }
+        async move { evenkeel_dns::serve(listeners, balancer, (clock, seed), tasks, stop).await }
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use evenkeel_control::RequestPath;
 use evenkeel_core::{
-    Directive, Exposure, Instant, RequestShape, ServiceId, ServiceOrders, ShapeOrders, ShapeText,
-    Signal,
+    Directive, Exposure, Instant, RequestShape, ServerId, ServiceId, ServiceOrders, ShapeOrders,
+    ShapeText, Signal,
 };
 use evenkeel_discover::Discovery;
 use evenkeel_fault::contract::{ServerLoad, Totals};
@@ -19,6 +19,9 @@ use tokio::sync::Notify;
 const READ_EVERY: Duration = Duration::from_millis(500);
 /// … and between two of what takes longer to read.
 const READ_MACHINE_EVERY: Duration = Duration::from_secs(5);
+
+/// Between two looks whether requests on a removed server have ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
 /// The data plane's shared state and the reading end of its signals.
 #[derive(Debug)]
@@ -75,6 +78,20 @@ impl RequestPath for DataPlane {
             busy: work.busy,
         };
         self.state.loads(service).into_iter().map(load).collect()
+    }
+
+    fn drained(&self, server: ServerId) -> impl Future<Output = ()> + Send + 'static {
+        let state = Arc::clone(&self.state);
+        async move {
+            let in_flight = || {
+                let loads = state.loads(server.service);
+                let work = loads.get(server.index as usize);
+                work.map_or(0, |work| work.in_flight)
+            };
+            while in_flight() > 0 {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+        }
     }
 
     fn drain_signals(&mut self, signals: &mut Vec<Signal>) -> usize {

@@ -117,6 +117,13 @@ impl ServiceLoadWatch {
         }
     }
 
+    /// Another server is in this slot.
+    pub fn forget(&mut self, index: usize) {
+        if let Some(server) = self.servers.get_mut(index) {
+            *server = ServerLoadWatch::default();
+        }
+    }
+
     /// Whether what is usual is learnt, or kept as it is.
     pub const fn freeze(&mut self, is_frozen: bool) {
         self.is_frozen = is_frozen;

@@ -89,6 +89,8 @@ pub enum CloseReason {
     Maintenance,
     /// The server is no longer a member of the service.
     Left,
+    /// Its server or service was removed from the configuration by a reload.
+    Removed,
     /// Its cause is shared by other servers: it goes on as the incident of the service.
     Merged,
     /// Each of its servers turned out to have a fault of its own: it goes on as incidents of those.
@@ -106,6 +108,7 @@ impl CloseReason {
             Self::ClosedByPerson => "an operator closed it",
             Self::Maintenance => "an operator put the server into maintenance",
             Self::Left => "the server is no longer a member",
+            Self::Removed => "it was removed from the configuration by a reload",
             Self::Merged => "it continues as an incident of the whole service",
             Self::Split => "it continues as incidents of single servers",
             Self::EvenkeelEnded => "evenkeel ended before it was over",

@@ -185,6 +185,7 @@ impl ServerContext<'_> {
             CloseReason::Recovered | CloseReason::ClosedByPerson => OrderAnswer::Done(text),
             CloseReason::Maintenance
             | CloseReason::Left
+            | CloseReason::Removed
             | CloseReason::Merged
             | CloseReason::Split
             | CloseReason::EvenkeelEnded => OrderAnswer::Failed(text),

@@ -178,7 +178,7 @@ impl Keeper {
         if case.is_some_and(|case| case.incident.id == canary.incident) {
             return false;
         }
-        let is_well = leader.facts.process.down.is_none();
+        let is_well = leader.facts.process.down.is_none() && leader.vacant.is_none();
         let starts = is_well && service.spec.options.recover.mode == Mode::Automatic;
         let waiting = service.canary.take().map(|canary| canary.waiting);
         let servers = &mut service.servers;

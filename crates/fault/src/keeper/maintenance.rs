@@ -189,7 +189,9 @@ impl Keeper {
                 continue;
             };
             let id = service.spec.id;
-            if maintenance.is_ending && service.servers.iter().any(WatchedServer::is_verified) {
+            // Where there is no server, none is waited for.
+            let is_served = service.servers.iter().any(WatchedServer::is_verified);
+            if maintenance.is_ending && (is_served || service.present == 0) {
                 self.open_gate(id, out);
             } else if maintenance.until.is_some_and(|until| now >= until) {
                 self.maintenance_off(now, None, id, false, out);

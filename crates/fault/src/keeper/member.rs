@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use evenkeel_core::{Directive, Instant, ServerId};
 
-use crate::contract::{OrderAnswer, Output, ProbePace, ServerStatus};
+use crate::contract::{OrderAnswer, Output, ProbePace, ServerSpec, ServerStatus};
 use crate::incident::CloseReason;
 
 use super::server::WatchedServer;
@@ -26,6 +26,11 @@ impl Keeper {
         let Some(service) = self.services.get_mut(id.service.0 as usize) else {
             return;
         };
+        // A late word about a server that a reload has removed.
+        let spec = service.spec.servers.get(id.index as usize);
+        if spec.is_none_or(ServerSpec::is_vacant) {
+            return;
+        }
         let server = service.servers.get_mut(id.index as usize);
         // One that leaves the DNS may come back: its maintenance waits for it.
         if let Some(held) = server.and_then(|server| server.held.take()) {
@@ -76,8 +81,7 @@ impl ServerContext<'_> {
             return;
         };
         let (id, options) = (self.server.id, &self.spec.options);
-        let peers = self.spec.servers.len().saturating_sub(1);
-        *self.server = WatchedServer::new(id, spec, options, peers);
+        *self.server = WatchedServer::new(id, spec, options, self.spec.peers());
         self.server.vacant = spec.address.is_none().then_some(ServerStatus::Absent);
         // A late order about the one before may have reached the next one. A slow start goes on.
         self.out.push(Output::Directive(Directive::Restore {

@@ -14,7 +14,8 @@
 //! 5. `examine` (the diagnosis, and with it the playbook), `follow_up` (what follows when a step has ended), `happened`, which takes
 //!    an event to them by the table, and `reexamine`, which asks again where probes cannot tell.
 //! 6. Where events come from: `open` (detections), `routine` (a restart without a fault), `maintenance` (what a person has taken out),
-//!    `dispatch` (signals, answers and time), `take_in`, `order` (a person's orders), and the judges of services.
+//!    `dispatch` (signals, answers and time), `take_in`, `order` (a person's orders), `reload` (a changed configuration) with `rollout`
+//!    (processes that are replaced for it), and the judges of services.
 //!
 //! The modes:
 //!
@@ -33,6 +34,7 @@ mod names;
 mod phase;
 mod case;
 mod start;
+mod outdated;
 mod shown;
 mod proof;
 mod unproven;
@@ -76,6 +78,8 @@ mod take_in;
 mod publish_orders;
 mod judge_self;
 mod order;
+mod rollout;
+mod reload;
 mod outlook;
 mod read;
 
@@ -138,6 +142,7 @@ impl Keeper {
                     at: _,
                     order,
                 } => self.operator(now, ticket, *order, outputs),
+                Input::Plan(change) => self.plan_changed(now, *change, outputs),
                 Input::ClockSet { epoch, by_millis } => self.clock_set(now, epoch, by_millis),
                 Input::SelfReading(reading) => self.self_reading(now, *reading),
                 Input::Stalled { until, lasted } => self.stalled(until.min(now), lasted),
@@ -157,6 +162,7 @@ impl Keeper {
             self.judge_services(now, outputs);
             let has_gathered = self.gather_failed_starts(now, outputs);
             self.judge_poison(now, outputs);
+            self.roll_out(now, outputs);
             let is_due = self.next_wake().is_some_and(|at| at <= now);
             if !has_gathered && !is_due {
                 break;
@@ -175,7 +181,8 @@ impl Keeper {
             }
             next = next
                 .min(service.poison.wake())
-                .min(service.measures.renew_at);
+                .min(service.measures.renew_at)
+                .min(service.rollout.at);
             let maintenance = service.maintenance.as_ref();
             if let Some(common) = &service.common {
                 next = next.min(common.recheck_at);

@@ -188,7 +188,9 @@ impl WatchedServer {
         let is_repaired = self.case.is_some() && self.facts.process.down.is_some();
         is_repaired
             || self.is_being_changed()
-            || routine.is_some_and(|routine| routine.kind == PlannedKind::Restart)
+            || routine.is_some_and(|routine| {
+                matches!(routine.kind, PlannedKind::Restart | PlannedKind::Replace)
+            })
     }
 }
 
@@ -314,6 +316,14 @@ impl ServerContext<'_> {
             ActionOutcome::Failed,
             Some("an operator ordered a restart".to_owned()),
         );
+        self.restart_for_person();
+    }
+
+    /// Orders the restart of a server with an open incident on behalf of a person.
+    pub(super) fn restart_for_person(&mut self) {
+        let Some(case) = self.server.case.as_deref_mut() else {
+            return;
+        };
         case.by_person = true;
         let slot = case.steps.iter().position(|step| *step == Action::Restart);
         let step = slot.unwrap_or_else(|| {
@@ -363,7 +373,7 @@ impl ServerContext<'_> {
     }
 
     /// Servers that run are restarted one after the other, so that a version that cannot start costs one of them.
-    fn is_restarted_alone(&self) -> Result<(), String> {
+    pub(super) fn is_restarted_alone(&self) -> Result<(), String> {
         let (before, after) = &self.peers;
         let mut peers = before.iter().chain(after.iter());
         let Some(other) = peers.find(|peer| peer.is_being_restarted()) else {

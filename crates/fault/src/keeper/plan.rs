@@ -117,13 +117,16 @@ impl ServerContext<'_> {
             server,
             action,
             fault,
-            author: _,
+            author,
         } = checked.into_plan();
+        let reconfigures = action == Action::Restart && author == Author::Person;
+        self.server.is_outdated &= !reconfigures;
         self.out.push(Output::Act(Box::new(ActionOrder {
             id,
             server,
             action,
             at_once,
+            reconfigures,
             incident,
             fault,
         })));

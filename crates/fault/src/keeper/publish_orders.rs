@@ -92,6 +92,30 @@ impl Keeper {
         if service.servers.iter().any(WatchedServer::is_answered_for) {
             texts.push("no server serves: requests get the fallback, except for trials".to_owned());
         }
+        texts.extend(service.rollout_words());
         texts
+    }
+}
+
+impl WatchedService {
+    /// The replacement of its outdated processes, in words; none if there are none.
+    fn rollout_words(&self) -> Option<String> {
+        let left = self.servers.iter().filter(|one| one.is_outdated);
+        let left: Vec<&str> = left.map(|one| one.name.as_str()).collect();
+        if left.is_empty() {
+            return None;
+        }
+        let names = left.join(", ");
+        Some(match (&self.rollout.stopped, &self.rollout.waits) {
+            (Some(why), _) => format!(
+                "processes are no longer replaced for the changed configuration: {why}; {names} run by the earlier one"
+            ),
+            (None, Some(why)) => format!(
+                "{names} run by an earlier configuration, and are replaced one at a time; the next one waits: {why}"
+            ),
+            (None, None) => {
+                format!("{names} run by an earlier configuration, and are replaced one at a time")
+            }
+        })
     }
 }

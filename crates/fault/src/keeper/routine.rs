@@ -70,6 +70,7 @@ impl ServerContext<'_> {
         let name = self.full_name();
         let done = match kind {
             Some(PlannedKind::Return) => "is verified and takes requests again",
+            Some(PlannedKind::Replace) => "runs by the changed configuration and is verified",
             Some(PlannedKind::Restart) | None => "was restarted and is verified",
         };
         self.server
@@ -91,6 +92,10 @@ impl ServerContext<'_> {
         let text = match kind {
             Some(PlannedKind::Return) => {
                 format!("it did not come back from maintenance: {why}")
+            }
+            Some(PlannedKind::Replace) => {
+                self.server.replace_failed = Some(why.to_owned());
+                format!("the restart for the changed configuration failed: {why}")
             }
             Some(PlannedKind::Restart) | None => {
                 format!("the ordered restart failed: {why}")

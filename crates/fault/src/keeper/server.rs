@@ -8,6 +8,7 @@ use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
 use crate::common_cause::Symptom;
 use crate::contract::{
     Managed, OrderAnswer, OrderId, OrderTicket, Output, ProbePace, ServerSpec, ServerStatus,
+    ServiceSpec,
 };
 use crate::detect::Comparison;
 use crate::kind::FaultKind;
@@ -70,6 +71,10 @@ pub(super) struct WatchedServer {
     /// The longest hang that ended by itself.
     pub(super) longest_pause: Option<Duration>,
     pub(super) order_limit: Duration,
+    /// Its process runs by an earlier configuration.
+    pub(super) is_outdated: bool,
+    /// Why the replacement of its process for a changed configuration failed.
+    pub(super) replace_failed: Option<String>,
     pub(super) rise: u32,
 }
 
@@ -109,6 +114,8 @@ impl WatchedServer {
             starts: StartTimes::default(),
             follows: false,
             longest_pause: None,
+            is_outdated: false,
+            replace_failed: None,
             rise: options.detect.probe.rise.max(1),
         }
     }
@@ -465,6 +472,25 @@ impl WatchedServer {
                     .min(retry.map_or(Instant::NEVER, |retry| retry.at))
             }
         }
+    }
+}
+
+impl ServerSpec {
+    /// Why nobody is in the slot, if so: a server whose name has not resolved yet, or none at all.
+    pub(super) fn vacancy(&self) -> Option<ServerStatus> {
+        match self.address {
+            Some(_) => None,
+            None if self.is_vacant() => Some(ServerStatus::Absent),
+            None => Some(ServerStatus::Unresolved),
+        }
+    }
+}
+
+impl ServiceSpec {
+    /// How many peers one of its servers has, or may have.
+    pub(super) fn peers(&self) -> usize {
+        let occupied = self.servers.iter().filter(|server| !server.is_vacant());
+        occupied.count().saturating_sub(1)
     }
 }
 

@@ -7,7 +7,7 @@ use evenkeel_core::{Instant, ServerId};
 
 use crate::analyze::ServiceTraffic;
 use crate::common_cause::{CommonCause, JudgedServer, Symptom, SymptomCounts};
-use crate::contract::{OrderTicket, ServerStatus, ServiceSpec};
+use crate::contract::{OrderTicket, ServiceSpec};
 use crate::detect::{Detection, RankAmongPeers, RecentTypical, ServiceLoadWatch};
 use crate::maintenance::Maintenance;
 use crate::policy::SlowServerOptions;
@@ -16,6 +16,7 @@ use crate::signal::Routes;
 
 use super::common::{BurnWatch, CommonIncident};
 use super::measures::PublishedOrders;
+use super::outdated::Rollout;
 use super::poison_watch::PoisonWatch;
 use super::server::WatchedServer;
 
@@ -63,6 +64,8 @@ pub(super) struct WatchedService {
     pub(super) present: usize,
     /// An operator has taken the whole service out.
     pub(super) maintenance: Option<Box<ServiceMaintenance>>,
+    /// The replacement of processes that run by an earlier configuration.
+    pub(super) rollout: Rollout,
     /// Maintenance of servers from DNS that are currently absent, with the index that each had.
     pub(super) away: Vec<(u32, Maintenance)>,
 }
@@ -103,14 +106,14 @@ impl Canary {
 impl WatchedService {
     pub(super) fn new(spec: ServiceSpec) -> Self {
         let spec_id = spec.id;
-        let peers = spec.servers.len().saturating_sub(1);
+        let peers = spec.peers();
         let servers = spec.servers.iter().zip(0..).map(|(server, index)| {
             let id = ServerId {
                 service: spec.id,
                 index,
             };
             let mut made = WatchedServer::new(id, server, &spec.options, peers);
-            made.vacant = server.address.is_none().then_some(ServerStatus::Unresolved);
+            made.vacant = server.vacancy();
             made
         });
         let servers: Vec<WatchedServer> = servers.collect();
@@ -139,6 +142,7 @@ impl WatchedService {
             started_again: None,
             present,
             maintenance: None,
+            rollout: Rollout::default(),
             away: Vec::new(),
         }
     }

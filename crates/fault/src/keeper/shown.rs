@@ -49,11 +49,13 @@ pub(super) struct OperatorHold {
 pub(super) enum PlannedKind {
     /// An operator ordered a restart while nothing was wrong.
     Restart,
+    /// The configuration of its process was changed.
+    Replace,
     /// It comes back from maintenance.
     Return,
 }
 
-/// A restart ordered by an operator while nothing was wrong, or a return from maintenance.
+/// A restart ordered by an operator or a reload while nothing was wrong, or a return from maintenance.
 #[derive(Debug)]
 pub(super) struct PlannedVerification {
     pub(super) kind: PlannedKind,

@@ -137,6 +137,14 @@ impl AttemptHistory {
         }
     }
 
+    /// Counts over the last `window` from now on; if that is another one, from zero.
+    pub fn set_window(&mut self, window: Duration) {
+        if self.length != window {
+            self.length = window;
+            self.window = SlidingWindow::new(window);
+        }
+    }
+
     /// Takes in one.
     pub fn take(&mut self, ended: ObservedAttempt) -> AttemptVerdict {
         let ObservedAttempt { at, outcome, .. } = ended;

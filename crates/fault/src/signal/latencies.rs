@@ -111,6 +111,12 @@ impl Latencies {
         }
     }
 
+    /// How far back it reaches.
+    #[must_use]
+    pub const fn window(&self) -> Duration {
+        self.window
+    }
+
     /// An attempt was abandoned in favour of a faster one. It would have taken longer still, so it counts if it was
     /// already slow: otherwise a server whose attempts are all hedged would never be seen to hang.
     pub fn given_up(&mut self, at: Instant, waited: Duration) {

@@ -57,6 +57,20 @@ impl ServerHistory {
         }
     }
 
+    /// The options or the number of peers are others now. What still means the same is kept.
+    pub fn reconfigure(&mut self, options: &DetectOptions, peers: usize) {
+        if let Some(ratio) = options.failure_ratio {
+            self.attempts.set_window(ratio.window);
+        }
+        self.probes_connect = options.probe.kind == ProbeKind::Tcp;
+        let slow = options.slow.filter(|_| peers > 0);
+        self.latencies = match (self.latencies.take(), slow) {
+            (_, None) => None,
+            (Some(known), Some(slow)) if known.window() == slow.window => Some(known),
+            (_, Some(slow)) => Some(Latencies::new(slow.window)),
+        };
+    }
+
     /// Takes in the end of an attempt. Does not allocate for a success.
     pub fn attempt(&mut self, ended: ObservedAttempt) -> AttemptVerdict {
         let ObservedAttempt {

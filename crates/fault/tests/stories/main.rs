@@ -27,3 +27,5 @@ mod onset;
 mod hang;
 mod slow_burn;
 mod together;
+mod reload;
+mod rollout;

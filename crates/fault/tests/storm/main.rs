@@ -17,6 +17,7 @@ use proptest::prelude::*;
 
 mod checker;
 mod draws;
+mod reload;
 #[path = "../common/options.rs"]
 mod options;
 
@@ -68,6 +69,8 @@ struct Storm {
     moods: [usize; SERVERS as usize],
     tickets: u64,
     epoch: Epoch,
+    /// The service as it is configured now, if that changes.
+    reloads: Option<ServiceSpec>,
 }
 
 impl Storm {
@@ -89,6 +92,7 @@ impl Storm {
             moods: [0; SERVERS as usize],
             tickets: 0,
             epoch: EPOCH,
+            reloads: None,
         }
     }
 
@@ -111,6 +115,9 @@ impl Storm {
                 at: now,
                 order: Box::new(order),
             });
+        }
+        if self.random.below(40) == 0 {
+            self.reload();
         }
         if self.random.below(200) == 0 {
             let by_millis = if self.random.below(2) == 0 {
@@ -151,6 +158,17 @@ impl Storm {
                 Some(Asked::Examination(id)) => self.pending.push((at, id, false)),
                 None => {}
             }
+        }
+    }
+
+    fn reload(&mut self) {
+        if let Some(service) = &mut self.reloads {
+            let change = reload::plan_change(&mut self.random, service);
+            for (gone, server) in self.checker.gone.iter_mut().zip(&service.servers) {
+                *gone = server.is_vacant();
+            }
+            // Between two steps: what is taken out in one is judged by one configuration.
+            self.inputs.insert(0, Input::Plan(Box::new(change)));
         }
     }
 
@@ -307,11 +325,28 @@ proptest! {
         prop_assert!(unanswered.is_empty(), "orders without an answer: {unanswered:?}");
         prop_assert_eq!(storm.keeper.inconsistencies(), 0);
     }
+
+    /// The same while the configuration changes. Whoever changes it is an operator.
+    #[test]
+    fn no_reload_breaks_it(seed in any::<u64>(), managed in 0..3) {
+        let managed = [Managed::Child, COMMANDS, Managed::Nothing][managed as usize];
+        let mut storm = Storm::new(seed, managed, Mode::Automatic, true);
+        storm.reloads = Some(spec(managed, Mode::Automatic));
+        let storm = over(storm);
+        let open: Vec<_> = storm.keeper.incidents().collect();
+        prop_assert!(open.is_empty(), "never closed: {open:#?}");
+        let unanswered = &storm.checker.open_tickets;
+        prop_assert!(unanswered.is_empty(), "orders without an answer: {unanswered:?}");
+        prop_assert_eq!(storm.keeper.inconsistencies(), 0);
+    }
 }
 
 /// The storm of this seed, over, and all calm again.
 fn storm(seed: u64, managed: Managed, mode: Mode, with_operators: bool) -> Storm {
-    let mut storm = Storm::new(seed, managed, mode, with_operators);
+    over(Storm::new(seed, managed, mode, with_operators))
+}
+
+fn over(mut storm: Storm) -> Storm {
     for _ in 0..1_500 {
         storm.step();
     }

@@ -23,44 +23,86 @@ use schedule::{DueProbe, ProbeSchedule};
 pub(crate) use owner::Owners;
 pub(crate) use send::send;
 
-/// The probes of all servers. Each has a place here, in the order in which they were added.
+/// The probes of all servers. Each has a place here, for as long as it is configured.
 #[derive(Debug)]
 pub(crate) struct ProbeScheduler {
     clock: Clock,
     /// Contains the panic of a single probe: the server's next one is sent nevertheless.
     panics: Arc<Counter>,
     signals: mpsc::Sender<Signal>,
-    servers: Box<[(ServerId, ProbeCounters)]>,
+    /// By their place.
+    servers: Mutex<Vec<Arc<ProbedServer>>>,
     schedule: Mutex<ProbeSchedule>,
     owners: Arc<Owners>,
     /// Something may be due earlier than it was.
     changed: Notify,
 }
 
+/// A server that is probed.
+#[derive(Debug)]
+pub(crate) struct ProbedServer {
+    server: ServerId,
+    pub(crate) counters: ProbeCounters,
+}
+
 impl ProbeScheduler {
-    /// Of these servers: where each is, how it is probed, and whether it is a process of evenkeel's own. Nothing is sent yet.
+    /// Of no server yet.
     pub(crate) fn new(
         (clock, tasks): (Clock, &Tasks),
         signals: mpsc::Sender<Signal>,
         owners: Arc<Owners>,
-        servers: impl Iterator<Item = (ServerId, Option<Endpoint>, Arc<ProbeOptions>, bool)>,
     ) -> Self {
-        let mut schedule = ProbeSchedule::new();
-        let servers = servers.map(|(server, address, options, is_child)| {
-            schedule.add(options, address, !is_child);
-            (server, ProbeCounters::default())
-        });
-        let servers: Box<[_]> = servers.collect();
-        schedule.shrink();
         Self {
             clock,
             panics: tasks.restarts("probe"),
             signals,
-            servers,
-            schedule: Mutex::new(schedule),
+            servers: Mutex::default(),
+            schedule: Mutex::new(ProbeSchedule::new()),
             owners,
             changed: Notify::new(),
         }
+    }
+
+    /// A server more: where it is, how it is probed, and whether it is a process of evenkeel's own. Its place.
+    pub(crate) fn add(
+        &self,
+        server: ServerId,
+        address: Option<SocketAddr>,
+        options: Arc<ProbeOptions>,
+        is_child: bool,
+    ) -> u32 {
+        let now = self.clock.now();
+        // Held until both lists have it, so that no probe is sent of a place without a server.
+        let mut schedule = self.schedule();
+        let slot = schedule.add(options, address, !is_child, now);
+        let counters = ProbeCounters::default();
+        let probed = Arc::new(ProbedServer { server, counters });
+        let mut servers = self.servers();
+        match servers.get_mut(slot as usize) {
+            Some(known) => *known = probed,
+            None => servers.push(probed),
+        }
+        drop(servers);
+        drop(schedule);
+        self.changed.notify_one();
+        slot
+    }
+
+    /// All servers that there are at the start were added.
+    pub(crate) fn shrink(&self) {
+        self.schedule().shrink();
+        self.servers().shrink_to_fit();
+    }
+
+    /// The server in this slot is gone. The slot is given to the next one.
+    pub(crate) fn remove(&self, slot: u32) {
+        self.schedule().remove(slot, self.clock.now());
+    }
+
+    /// The server in this slot is probed in another way from now on.
+    pub(crate) fn set_options(&self, slot: u32, options: Arc<ProbeOptions>) {
+        self.schedule().set_options(slot, options, self.clock.now());
+        self.changed.notify_one();
     }
 
     /// Sends probes for ever, the first ones spread over the first interval. Chances are drawn from `random`. It can be run
@@ -127,11 +169,13 @@ impl ProbeScheduler {
         self.schedule().address(slot)
     }
 
-    /// The counters of the server in this slot.
-    pub(crate) fn counters(&self, slot: u32) -> Option<&ProbeCounters> {
-        self.servers
-            .get(slot as usize)
-            .map(|(_, counters)| counters)
+    /// The server in this slot, with its counters.
+    pub(crate) fn probed(&self, slot: u32) -> Option<Arc<ProbedServer>> {
+        self.servers().get(slot as usize).map(Arc::clone)
+    }
+
+    fn servers(&self) -> MutexGuard<'_, Vec<Arc<ProbedServer>>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn send(self: Arc<Self>, due: DueProbe) {
@@ -143,18 +187,21 @@ impl ProbeScheduler {
         let (this, due) = (&under_way.rounds, &under_way.due);
         let options = &due.options;
         let sent = send(&due.address, &options.kind, options.timeout, this.clock);
+        let Some(probed) = this.probed(due.slot) else {
+            return;
+        };
         let (outcome, latency) = sent.await;
-        let (server, counters) = &this.servers[due.slot as usize];
-        let outcome = judge(&this.owners, *server, &due.address, outcome).await;
+        let server = probed.server;
+        let outcome = judge(&this.owners, server, &due.address, outcome).await;
         let at = this.clock.now();
         // Reported before the next one can become due, so that reports stay in order.
         let same = this.schedule().is_same(due);
         if same {
-            counters.add_one(outcome);
+            probed.counters.add_one(outcome);
             let observation = Observation::Probe { outcome, latency };
             let signal = Signal {
                 at,
-                server: *server,
+                server,
                 observation,
             };
             // The keeper is gone only when everything ends.

@@ -23,6 +23,8 @@ pub(crate) struct ProbeSchedule {
     due: BinaryHeap<Reverse<(Instant, u32, u32)>>,
     random: Random,
     begun: bool,
+    /// Places whose server is gone.
+    free: Vec<u32>,
     /// How often it has begun.
     epoch: u32,
 }
@@ -64,18 +66,21 @@ impl ProbeSchedule {
             due: BinaryHeap::new(),
             random: Random::seeded(0),
             begun: false,
+            free: Vec::new(),
             epoch: 0,
         }
     }
 
-    /// A server more, at the next place. `runs`: it has no process, or its process runs.
+    /// A server more, at the first free place, which is given. `runs`: it has no process, or its process runs. While probes are
+    /// sent already its first one is due at `now`.
     pub(crate) fn add(
         &mut self,
         options: Arc<ProbeOptions>,
         address: Option<Endpoint>,
         runs: bool,
-    ) {
-        self.entries.push(ProbeEntry {
+        now: Instant,
+    ) -> u32 {
+        let entry = ProbeEntry {
             options,
             address,
             pace: ProbePace::Normal,
@@ -85,7 +90,38 @@ impl ProbeSchedule {
             runs,
             busy: false,
             again: false,
-        });
+        };
+        let Some(slot) = self.free.pop() else {
+            self.entries.push(entry);
+            let slot = self.entries.len() - 1;
+            self.enter(slot, now);
+            return slot as u32;
+        };
+        let known = &mut self.entries[slot as usize];
+        // A probe of the server before may still be in flight, or scheduled.
+        *known = ProbeEntry {
+            stamp: known.stamp,
+            generation: known.generation.wrapping_add(1),
+            busy: known.busy,
+            ..entry
+        };
+        self.enter(slot as usize, now);
+        slot
+    }
+
+    /// The server at this place is gone. The place is given to the next one.
+    pub(crate) fn remove(&mut self, slot: u32, now: Instant) {
+        self.set_address(slot, None, now);
+        self.free.push(slot);
+    }
+
+    /// It is probed in another way from the next probe on, which comes within the new interval.
+    pub(crate) fn set_options(&mut self, slot: u32, options: Arc<ProbeOptions>, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            entry.options = options;
+            let due = entry.due.min(now + entry.base());
+            self.enter(slot as usize, due);
+        }
     }
 
     /// Nobody more will come.
@@ -264,7 +300,7 @@ mod tests {
         let mut schedule = ProbeSchedule::new();
         for host in 0..servers {
             let address = Endpoint::from(([127, 0, 0, host], 80));
-            schedule.add(options(), Some(address), true);
+            schedule.add(options(), Some(address), true, at(0));
         }
         schedule
     }
@@ -291,7 +327,12 @@ mod tests {
     fn probes_of_many_servers_spread_over_the_interval_and_stay_spread() {
         let mut schedule = ProbeSchedule::new();
         for _ in 0..10_000 {
-            schedule.add(options(), Some(Endpoint::from(([127, 0, 0, 1], 80))), true);
+            schedule.add(
+                options(),
+                Some(Endpoint::from(([127, 0, 0, 1], 80))),
+                true,
+                at(0),
+            );
         }
         schedule.begin(at(0), Random::seeded(7));
         let begun = run(&mut schedule, 20_000, 1);
@@ -424,7 +465,12 @@ mod tests {
     #[test]
     fn a_process_is_probed_while_it_runs_and_at_once_when_it_starts() {
         let mut schedule = ProbeSchedule::new();
-        schedule.add(options(), Some(Endpoint::from(([127, 0, 0, 1], 80))), false);
+        schedule.add(
+            options(),
+            Some(Endpoint::from(([127, 0, 0, 1], 80))),
+            false,
+            at(0),
+        );
         schedule.begin(at(0), Random::seeded(7));
         assert!(schedule.take(at(50_000)).is_none());
         schedule.set_running(0, true, at(50_000));
@@ -432,5 +478,39 @@ mod tests {
         schedule.ended(&due, at(50_000), at(50_001));
         schedule.set_running(0, false, at(50_100));
         assert!(schedule.take(at(90_000)).is_none());
+    }
+
+    #[test]
+    fn servers_come_and_go_and_a_place_is_taken_again() {
+        let mut schedule = schedule(2);
+        schedule.begin(at(0), Random::seeded(7));
+        let address = |port| Some(SocketAddr::from(([127, 0, 0, 9], port)));
+        assert_eq!(schedule.add(options(), address(1), true, at(10)), 2);
+        let due = schedule.take(at(10)).expect("the first at once");
+        assert_eq!((due.slot, Some(due.address)), (2, address(1)));
+        schedule.remove(2, at(11));
+        assert_eq!(schedule.add(options(), address(2), true, at(12)), 2);
+        assert!(!schedule.is_same(&due), "it was of the one before");
+        schedule.ended(&due, at(10), at(13));
+        let due = schedule.take(at(13)).expect("the next one at once");
+        assert_eq!(Some(due.address), address(2));
+        assert!(schedule.is_same(&due));
+        schedule.remove(0, at(20));
+        schedule.ended(&due, at(13), at(21));
+        assert!(run(&mut schedule, 20_000, 1).iter().all(|one| one.1 != 0));
+    }
+
+    #[test]
+    fn another_interval_holds_at_once() {
+        let mut schedule = schedule(1);
+        schedule.begin(at(0), Random::seeded(7));
+        let due = schedule.take(at(2_000)).expect("the first");
+        schedule.ended(&due, at(2_000), at(2_001));
+        let often = ProbeOptions {
+            every: Duration::from_millis(100),
+            ..ProbeOptions::clone(&options())
+        };
+        schedule.set_options(0, Arc::new(often), at(2_010));
+        assert!(schedule.take(at(2_110)).is_some());
     }
 }

@@ -72,7 +72,7 @@ pub(super) async fn stopped_process() {
     let clock = Clock::start();
     stage
         .supervisor
-        .restart(SERVER, true, LONG)
+        .restart(SERVER, true, false, LONG)
         .await
         .expect("it restarts");
     assert!(
@@ -133,7 +133,7 @@ pub(super) async fn guardian_dies() {
     until("the child is gone", || !lives(child)).await;
     stage
         .supervisor
-        .restart(SERVER, false, LONG)
+        .restart(SERVER, false, false, LONG)
         .await
         .expect("the next guardian starts it");
     let next = stage.started().await;
@@ -145,7 +145,7 @@ pub(super) async fn restarts() {
     let first = stage.start_until("ready").await;
     stage
         .supervisor
-        .restart(SERVER, false, LONG)
+        .restart(SERVER, false, false, LONG)
         .await
         .expect("it restarts");
     assert!(stage.exited().await.asked);
@@ -159,7 +159,13 @@ pub(super) async fn shutdown() {
     let child = stage.start_until("ready").await;
     stage.supervisor.shutdown().await;
     assert!(!lives(child));
-    assert!(stage.supervisor.restart(SERVER, false, LONG).await.is_err());
+    assert!(
+        stage
+            .supervisor
+            .restart(SERVER, false, false, LONG)
+            .await
+            .is_err()
+    );
 }
 
 pub(super) async fn escaped() {
@@ -212,8 +218,8 @@ pub(super) async fn two_orders() {
     let mut stage = Stage::new(script).await;
     let first = stage.start_until("ready").await;
     let (one, two) = tokio::join!(
-        stage.supervisor.restart(SERVER, false, LONG),
-        stage.supervisor.restart(SERVER, true, LONG)
+        stage.supervisor.restart(SERVER, false, false, LONG),
+        stage.supervisor.restart(SERVER, true, false, LONG)
     );
     assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
     let (second, third) = (stage.started().await, stage.started().await);

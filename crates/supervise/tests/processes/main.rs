@@ -4,6 +4,7 @@ mod stage;
 mod roles;
 mod life;
 mod ports;
+mod reload;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -89,6 +90,26 @@ fn tests() -> Vec<Trial> {
             ports::probes,
         ),
         trial("an examination sees a hung process", ports::examination),
+        trial(
+            "a reload starts what is new, ends what is gone and keeps the rest",
+            reload::come_and_go,
+        ),
+        trial(
+            "a removed server's process ends when its requests have",
+            reload::drains,
+        ),
+        trial(
+            "a changed command runs with the restart that says so",
+            reload::changed_command,
+        ),
+        trial(
+            "a roll-back goes back to the configuration before the reload",
+            reload::rolls_back,
+        ),
+        trial(
+            "the first child may come with a reload",
+            reload::first_child,
+        ),
         trial("shutdown leaves nothing", life::shutdown),
         trial(
             "after a panic processes are restarted, reaped and probed as before",

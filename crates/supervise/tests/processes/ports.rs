@@ -122,7 +122,7 @@ pub(super) async fn panics() {
     }
     let before = stage.supervisor.pid(SERVER);
     assert!(before.is_some(), "no process died of it");
-    let restarted = stage.supervisor.restart(SERVER, true, LONG).await;
+    let restarted = stage.supervisor.restart(SERVER, true, false, LONG).await;
     assert!(restarted.is_ok(), "{restarted:?}");
     assert_ne!(stage.supervisor.pid(SERVER), before);
     let mut left = (true, true);

@@ -45,12 +45,16 @@ impl Stage {
              {{ signal = \"TERM\", wait = \"300ms\" }}\n{more}[service.shop.detect]\nprobe = {probe}\n",
             command.join(", ")
         );
-        let plan = plan(&text);
+        Self::of(&plan(&text), port).await
+    }
+
+    /// The servers of a plan.
+    pub(super) async fn of(plan: &Plan, port: u16) -> Self {
         let (sender, signals) = mpsc::channel(1024);
         let tasks = Tasks::default();
         let guardian = guardian::command();
         let supervisor =
-            Supervisor::start(&plan, Clock::start(), &tasks, guardian, sender).expect("a guardian");
+            Supervisor::start(plan, Clock::start(), &tasks, guardian, sender).expect("a guardian");
         tokio::task::yield_now().await;
         Self {
             tasks,

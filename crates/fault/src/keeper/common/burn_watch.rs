@@ -101,6 +101,16 @@ impl BurnWatch {
         self.slow = None;
     }
 
+    /// Another server is in this slot.
+    pub(in crate::keeper) fn forget_server(&mut self, index: usize) {
+        if let Some(usual) = self.usual.get_mut(index) {
+            *usual = UsualSpeed::default();
+        }
+        if let Some((_, servers)) = &mut self.slow {
+            servers.retain(|one| *one != index);
+        }
+    }
+
     /// Whether the slow burn of this incident is over, and whether that is proven.
     pub(super) fn is_over(&mut self, now: Instant, common: &CommonIncident) -> Option<bool> {
         if now.since(common.case.detected) < QUIET {

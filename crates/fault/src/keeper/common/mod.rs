@@ -274,6 +274,14 @@ impl CommonIncident {
         }
     }
 
+    /// Another server is in this slot.
+    pub(in crate::keeper) fn forget_server(&mut self, index: u32) {
+        let slot = index as usize;
+        self.cause.servers.retain(|one| *one != slot);
+        self.examined.retain(|(_, one)| *one != slot);
+        self.failing.retain(|(one, _)| *one != index);
+    }
+
     /// The result of a later evaluation of the same routes.
     fn take_in(&mut self, cause: &CommonCause) {
         if let (Some(failing), Some(later)) = (&mut self.cause.failing, &cause.failing)

@@ -22,6 +22,7 @@ mod servers;
 mod traffic;
 mod closing;
 mod orders;
+mod reload;
 
 use closing::Closing;
 pub(super) use options::options;
@@ -68,6 +69,8 @@ pub(super) struct World {
     /// What was ordered about requests last.
     pub(super) shapes: Option<ShapeOrders>,
     spec: FaultOptions,
+    /// The service as it is configured now.
+    service: ServiceSpec,
     sims: Vec<Sim>,
     pending: Vec<(Instant, Input)>,
     next_traffic: Instant,
@@ -174,7 +177,12 @@ impl World {
             servers: server_specs(shape, managed),
         };
         // 2026-11-22T10:00:00Z.
-        let keeper = Keeper::new(vec![service], Epoch(WallTime(1_795_341_600_000)), 7, memory);
+        let keeper = Keeper::new(
+            vec![service.clone()],
+            Epoch(WallTime(1_795_341_600_000)),
+            7,
+            memory,
+        );
         let sims = (0..servers).map(|_| Sim::new(managed));
         let mut world = Self {
             keeper,
@@ -199,6 +207,7 @@ impl World {
             closing: Closing::default(),
             shapes: None,
             spec,
+            service,
             sims: sims.collect(),
             pending: Vec::new(),
             next_traffic: Instant::from_millis(100),
@@ -311,7 +320,7 @@ impl World {
     pub(super) fn in_service(&self, index: usize) -> bool {
         let sim = &self.sims[index];
         let out_until = sim.known_until.max(sim.hung_until).max(sim.out_until);
-        !sim.drained && self.now >= out_until
+        !sim.is_gone && !sim.drained && self.now >= out_until
     }
 
     /// Whether it was published as out of service and being repaired.

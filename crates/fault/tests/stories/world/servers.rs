@@ -73,6 +73,8 @@ pub(super) struct Sim {
     pub(super) trial_until: Instant,
     pub(super) repaired_until: Instant,
     pub(super) drained: bool,
+    /// It is not configured any more.
+    pub(super) is_gone: bool,
     pub(super) credit: u32,
     pub(super) sent: u64,
     /// What had been sent when its process was started.
@@ -98,6 +100,7 @@ impl Sim {
             trial_until: Instant::ZERO,
             repaired_until: Instant::ZERO,
             drained: false,
+            is_gone: false,
             credit: 0,
             sent: 0,
             sent_before: 0,

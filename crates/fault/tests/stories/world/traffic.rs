@@ -246,14 +246,20 @@ impl World {
     fn is_used(&self, index: usize) -> bool {
         let open = (0..self.sims.len()).filter(|&one| self.in_service(one));
         let open = open.count();
-        if self.in_service(index) || open * 2 >= self.sims.len() {
+        let there = self.sims.iter().filter(|sim| !sim.is_gone).count();
+        if self.in_service(index) || open * 2 >= there {
             return self.in_service(index);
         }
-        let answers =
-            |sim: &Sim| !sim.drained && self.now >= sim.known_until && self.now >= sim.hung_until;
+        let answers = |sim: &Sim| {
+            !sim.is_gone
+                && !sim.drained
+                && self.now >= sim.known_until
+                && self.now >= sim.hung_until
+        };
         let anyone_answers = self.sims.iter().any(answers);
         let sim = &self.sims[index];
-        answers(sim) || !anyone_answers && !sim.drained && self.now >= sim.known_until
+        answers(sim)
+            || !anyone_answers && !sim.is_gone && !sim.drained && self.now >= sim.known_until
     }
 
     /// Whether it takes part in this pick: on trial it takes a tenth of its share.
