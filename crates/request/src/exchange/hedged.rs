@@ -137,7 +137,7 @@ impl<'a> Exchange<'a> {
         if !host.is_replayable() {
             return None;
         }
-        let queue = &self.service.queue;
+        let queue = &*self.service.queue;
         let is_admitted = queue.is_empty()
             && host.random(|random| {
                 let room = (self.servers.pool(), queue);
