@@ -23,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<Acceptor>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match listener.accept().await {
+        match listener.accept(&worker).await {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
                 let Some(open) = OpenConnection::new(&worker, index) else {
