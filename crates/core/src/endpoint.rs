@@ -9,6 +9,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The longest path of a Unix domain socket, in bytes: `sun_path` has 108, the last of which is NUL (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;
 
@@ -83,6 +86,20 @@ impl Endpoint {
         } else {
             Ok(Self::Unix(Path::new(path).into()))
         })
+    }
+}
+
+/// As its text.
+impl Serialize for Endpoint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Endpoint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
     }
 }
 

@@ -197,12 +197,13 @@ fn listener(old: &ListenerPlan, new: &ListenerPlan) -> ListenerChange {
     let ListenerPlan {
         name: _,
         address,
+        socket,
         default_service,
         routes,
         limits,
     } = new;
     ListenerChange::Changed {
-        address: old.address != *address,
+        address: old.address != *address || old.socket != *socket,
         limits: old.limits != *limits,
         routes: old.routes != *routes || old.default_service != *default_service,
         plan: Box::new(new.clone()),

@@ -95,7 +95,7 @@ fn keep_addresses(old: &ServicePlan, new: &mut ServicePlan) {
         let index = followed.and_then(|group| group.servers.first());
         let address = index
             .and_then(|index| old.server(*index))
-            .map(|server| server.address);
+            .map(|server| server.address.clone());
         let mut servers = new.servers.iter_mut();
         let server = servers.find(|server| Some(&server.index) == index);
         if let (Some(server), Some(address)) = (server, address) {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 
+use evenkeel_core::Endpoint;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{ManagedPlan, Plan, ServerPlan, ServicePlan};
@@ -27,7 +27,7 @@ pub(super) struct ServiceOverlay {
     pub(super) added: Vec<AddedServer>,
     /// Servers of the file that are not used, by name, with the address that the file gave them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) removed: BTreeMap<String, Option<SocketAddr>>,
+    pub(super) removed: BTreeMap<String, Option<Endpoint>>,
     /// Weights, by server.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) weights: BTreeMap<String, OverlaidNumber>,
@@ -43,7 +43,7 @@ pub struct AddedServer {
     /// Its name, unique in the service.
     pub name: String,
     /// Its address.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// Its weight, 1 to 1,000.
     pub weight: u32,
     /// Its tier: 0 is primary, 1 is backup.
@@ -189,13 +189,13 @@ fn overlay_service<'a>(
                 let index = server.index;
                 service.servers.retain(|server| server.index != index);
                 service.discover.retain(|group| group.servers != [index]);
-                kept.removed.insert(name.clone(), *address);
+                kept.removed.insert(name.clone(), address.clone());
             }
         }
     }
     for added in &changes.added {
         let same = |server: &ServerPlan| {
-            server.name == added.name || server.address == Some(added.address)
+            server.name == added.name || server.address.as_ref() == Some(&added.address)
         };
         if service.servers.iter().any(same) {
             dropped.push((&added.name, DropReason::InFile));
@@ -254,7 +254,7 @@ impl AddedServer {
         ServerPlan {
             index,
             name: self.name.clone(),
-            address: Some(self.address),
+            address: Some(self.address.clone()),
             weight: self.weight,
             tier: self.tier,
             near: false,

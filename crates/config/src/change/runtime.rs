@@ -70,7 +70,7 @@ impl Overlay {
         in_range(server.weight, 1, GREATEST_WEIGHT)?;
         in_range(server.max_requests, 0, GREATEST_BOUND)?;
         let same = |other: &&ServerPlan| {
-            other.name == server.name || other.address == Some(server.address)
+            other.name == server.name || other.address.as_ref() == Some(&server.address)
         };
         if let Some(other) = plan.servers.iter().find(same) {
             return Err(RefusedChange::Taken(other.name.clone()));
@@ -98,7 +98,7 @@ impl Overlay {
         if plan.servers.len() == 1 {
             return Err(RefusedChange::LastServer(server.to_owned()));
         }
-        let address = found.address;
+        let address = found.address.clone();
         let changes = self.services.entry(service.to_owned()).or_default();
         let before = changes.added.len();
         changes.added.retain(|added| added.name != server);

@@ -13,7 +13,7 @@ use evenkeel_connect::{Stream, is_local};
 
 use crate::downstream::h1::Client;
 use crate::exchange::serve::serve;
-use crate::listener::sockets::Acceptor;
+use crate::listener::acceptor::Acceptor;
 use crate::worker::open_listener::OpenListener;
 use crate::worker::{MissingOn, Worker};
 
@@ -29,7 +29,7 @@ pub(crate) async fn accept(
 ) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match socket.accept().await {
+        match socket.accept(&worker).await {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
                 begin(&worker, &listener, stream, peer);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::accept::{accept, begin};
-use super::sockets::WorkerSocket;
+use super::acceptor::WorkerSocket;
 use crate::worker::Worker;
 use crate::worker::open_listener::OpenListener;
 

@@ -1,6 +1,7 @@
 //! Accepting clients.
 
 pub(crate) mod limits;
+pub(crate) mod acceptor;
 pub(crate) mod sockets;
 pub(crate) mod accept;
 pub(crate) mod follow;

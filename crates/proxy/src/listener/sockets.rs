@@ -2,23 +2,16 @@
 //!
 //! They belong to no worker: a socket that is closed resets the clients in its queue, so they stay open while a worker that has panicked is
 //! started again. Workers accept on duplicates of their descriptors.
-//!
-//! For an IP address each worker has a socket of its own (`SO_REUSEPORT`), and the kernel spreads connections. A Unix domain socket
-//! knows nothing of the kind: all workers accept on the same one, each by a descriptor of its own. A new connection wakes every idle
-//! worker, and one of them gets it, so those that have nothing to do get more. The runtime's epoll cannot wake only one.
 
 use std::io;
-use std::net::{IpAddr, TcpListener as StdTcpListener};
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::net::TcpListener as StdTcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evenkeel_config::plan::ListenerPlan;
-use evenkeel_connect::Stream;
 use evenkeel_core::Endpoint;
 use evenkeel_runtime::listen::{listen, listen_beside};
 use evenkeel_runtime::socket_file::{SocketAccess, SocketFile, listen_unix};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-
+use crate::listener::acceptor::WorkerSocket;
 use crate::listener::limits::Slots;
 
 /// Connections that may wait to be accepted, per worker and listener, or per Unix domain socket; the kernel's `somaxconn` bounds it
@@ -34,20 +27,6 @@ pub(crate) struct ListenerSockets {
     sockets: Vec<Option<WorkerSocket>>,
     /// The file of a Unix domain socket: removed with the last listener that has it.
     file: Option<Arc<SocketFile>>,
-}
-
-/// A listening socket outside of a runtime.
-#[derive(Debug)]
-pub(crate) enum WorkerSocket {
-    Tcp(StdTcpListener),
-    Unix(StdUnixListener),
-}
-
-/// A listening socket within a worker's runtime.
-#[derive(Debug)]
-pub(crate) enum Acceptor {
-    Tcp(TcpListener),
-    Unix(UnixListener),
 }
 
 /// The sockets of all listeners, each with its name and what tells it from others in its slot. The lock is held for moments, and not on the
@@ -117,68 +96,6 @@ impl ListenerSockets {
             sockets: self.sockets.iter().map(copy).collect::<io::Result<_>>()?,
             file: self.file.clone(),
         })
-    }
-}
-
-impl WorkerSocket {
-    /// # Errors
-    /// If there is no descriptor left.
-    fn try_clone(&self) -> io::Result<Self> {
-        Ok(match self {
-            Self::Tcp(listener) => Self::Tcp(listener.try_clone()?),
-            Self::Unix(listener) => Self::Unix(listener.try_clone()?),
-        })
-    }
-
-    /// The socket within the current runtime; this one stays open.
-    ///
-    /// # Errors
-    /// If there is no descriptor left.
-    pub(crate) fn acceptor(&self) -> io::Result<Acceptor> {
-        Ok(match self.try_clone()? {
-            Self::Tcp(listener) => Acceptor::Tcp(TcpListener::from_std(listener)?),
-            Self::Unix(listener) => Acceptor::Unix(UnixListener::from_std(listener)?),
-        })
-    }
-
-    /// A connection that waits in the queue, and its client's address; within a runtime. Does not wait.
-    ///
-    /// # Errors
-    /// What accept(2) says: also that none waits.
-    pub(crate) fn accept_waiting(&self) -> io::Result<(Stream, Option<IpAddr>)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok((Stream::Tcp(TcpStream::from_std(stream)?), Some(peer.ip())))
-            }
-            Self::Unix(listener) => {
-                let (stream, _) = listener.accept()?;
-                stream.set_nonblocking(true)?;
-                Ok((Stream::Unix(UnixStream::from_std(stream)?), None))
-            }
-        }
-    }
-}
-
-impl Acceptor {
-    /// The next connection, and its client's address; a Unix domain socket knows none. Can be cancelled without loss.
-    ///
-    /// # Errors
-    /// What accept(2) says.
-    pub(crate) async fn accept(&self) -> io::Result<(Stream, Option<IpAddr>)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                Ok((Stream::Tcp(stream), Some(peer.ip())))
-            }
-            Self::Unix(listener) => {
-                // Of a burst others are to get their part: while this worker's other tasks have their turn, they accept.
-                tokio::task::yield_now().await;
-                let (stream, _) = listener.accept().await?;
-                Ok((Stream::Unix(stream), None))
-            }
-        }
     }
 }
 

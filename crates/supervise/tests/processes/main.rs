@@ -5,6 +5,7 @@ mod roles;
 mod life;
 mod ports;
 mod reload;
+mod sockets;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -35,6 +36,14 @@ fn tests() -> Vec<Trial> {
         trial(
             "a stranger on the port is told apart from the server",
             ports::stranger,
+        ),
+        trial(
+            "a stranger on the Unix domain socket is told apart from the server, and left alone",
+            sockets::stranger,
+        ),
+        trial(
+            "the stale file of a Unix domain socket is removed before a start",
+            sockets::stale,
         ),
         trial(
             "the socket of a child of the server counts as its own",

@@ -39,9 +39,21 @@ impl Stage {
 
     pub(super) async fn set_up(command: &[&str], probe: &str, more: &str) -> Self {
         let port = evenkeel_lab::ports::hold(1).expect("a port")[0];
+        let place = format!("ports = [{port}]");
+        let stage = Self::at(&place, command, probe, more).await;
+        Self { port, ..stage }
+    }
+
+    /// A server at this Unix domain socket.
+    pub(super) async fn at_socket(path: &Path, script: &str) -> Self {
+        let place = format!("sockets = [\"unix:{}\"]", path.display());
+        Self::at(&place, &["/bin/sh", "-c", script], PROBE, "").await
+    }
+
+    async fn at(place: &str, command: &[&str], probe: &str, more: &str) -> Self {
         let command: Vec<String> = command.iter().map(|word| format!("{word:?}")).collect();
         let text = format!(
-            "[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[service.shop.run]\ncommand = [{}]\nports = [{port}]\nstop = \
+            "[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[service.shop.run]\ncommand = [{}]\n{place}\nstop = \
              {{ signal = \"TERM\", wait = \"300ms\" }}\n{more}[service.shop.detect]\nprobe = {probe}\n",
             command.join(", ")
         );
@@ -60,7 +72,7 @@ impl Stage {
             tasks,
             supervisor,
             signals,
-            port,
+            port: 0,
         }
     }
 
