@@ -154,23 +154,18 @@ fn collect<'a>(setting: &'a Setting, path: &str, into: &mut Subject<'a>) {
             }
         }
         Setting::List(items) => {
+            let mut seen: BTreeMap<String, usize> = BTreeMap::new();
             for item in items {
                 let mut keys = BTreeMap::new();
                 item.visit("", &mut |path, value, _| {
                     keys.insert(path.to_owned(), value);
                 });
                 let label = label(path, item);
-                let same = |(one, _): &&(String, _)| {
-                    *one == label
-                        || one
-                            .strip_prefix(&label)
-                            .is_some_and(|rest| rest.starts_with(" #"))
-                };
-                let before = into.parts.iter().filter(same).count();
-                let label = if before == 0 {
-                    label
-                } else {
-                    format!("{label} #{}", before + 1)
+                let number = seen.entry(label.clone()).or_default();
+                *number += 1;
+                let label = match *number {
+                    1 => label,
+                    number => format!("{label} #{number}"),
                 };
                 into.parts.push((label, keys));
             }

@@ -62,11 +62,10 @@ fn fill_service(service: &mut Setting, plan: &ServicePlan) {
     }
 }
 
-/// Sets a key that the file leaves out, unless its default is the same.
+/// Sets a key that the file leaves out.
 fn fill(table: &mut Setting, key: &str, value: Json) {
     match table.key(key) {
         Some(Setting::Value(_, Origin::File { .. })) => {}
-        Some(Setting::Value(default, Origin::Default)) if *default == value => {}
         _ => table.put(key, value, Origin::Derived),
     }
 }

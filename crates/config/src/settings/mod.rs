@@ -7,6 +7,7 @@ mod read;
 mod derived;
 mod text;
 mod compare;
+mod at_run_time;
 
 pub use compare::ChangeLine;
 
@@ -56,6 +57,16 @@ pub enum Origin {
     Api,
 }
 
+impl Origin {
+    /// Whether somebody has said it, and it is neither a default nor follows from other keys.
+    const fn is_said(&self) -> bool {
+        match self {
+            Self::Default | Self::Derived => false,
+            Self::File { .. } | Self::CommandLine | Self::Api => true,
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -98,12 +109,12 @@ impl Settings {
         self
     }
 
-    /// Each value as JSON: its path, the value, and its origin. `all`: those that are defaults, too.
+    /// Each value as JSON: its path, the value, and its origin. `all`: also those that the file does not say.
     #[must_use]
     pub fn json(&self, all: bool) -> Json {
         let mut settings = Vec::new();
         self.root.visit("", &mut |path, value, origin| {
-            if !all && *origin == Origin::Default {
+            if !all && !origin.is_said() {
                 return;
             }
             let from = match origin {
@@ -193,11 +204,21 @@ impl Setting {
 }
 
 /// `path.key`, with quotes where the key needs them.
-fn joined(path: &str, key: &str) -> String {
-    let key = text::key(key);
+fn joined(path: &str, name: &str) -> String {
+    let written = key(name);
     if path.is_empty() {
-        key
+        written
     } else {
-        format!("{path}.{key}")
+        format!("{path}.{written}")
+    }
+}
+
+/// A key as it is written: with quotes unless it consists of letters, digits, `-` and `_`.
+fn key(name: &str) -> String {
+    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if !name.is_empty() && name.bytes().all(bare) {
+        name.to_owned()
+    } else {
+        Json::from(name).to_string()
     }
 }

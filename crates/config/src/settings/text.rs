@@ -2,14 +2,14 @@
 
 use serde_json::Value as Json;
 
-use super::{Origin, Setting, Settings, joined};
+use super::{Origin, Setting, Settings, joined, key};
 
 /// Origins stand in this column, if the value leaves room for it.
 const COLUMN: usize = 48;
 
 impl Settings {
-    /// The settings as a configuration file. `all`: with those that are defaults, so that it means the same whatever the
-    /// defaults of another version are.
+    /// The settings as a configuration file that means the same. `all`: also those that the file does not say; what follows
+    /// from other keys is in comments, because what a route takes over from its service would not follow any more.
     #[must_use]
     pub fn toml(&self, all: bool) -> String {
         let mut text = String::new();
@@ -20,13 +20,13 @@ impl Settings {
 
 /// The values of a table, and then the tables in it. `heading` is empty at the top level.
 fn write_table(table: &Setting, path: &str, heading: &str, all: bool, out: &mut String) {
-    let shown = |origin: &Origin| all || *origin != Origin::Default;
     let mut lines = String::new();
     for (name, setting) in table.entries() {
         if let Setting::Value(value, origin) = setting
-            && shown(origin)
+            && (all || origin.is_said())
         {
-            let line = format!("{} = {}", key(name), toml(value));
+            let comment = if *origin == Origin::Derived { "# " } else { "" };
+            let line = format!("{comment}{} = {}", key(name), toml(value));
             lines.push_str(&format!("{line:COLUMN$} # {origin}\n"));
         }
     }
@@ -58,16 +58,6 @@ fn write_table(table: &Setting, path: &str, heading: &str, all: bool, out: &mut 
 
 fn is_typed(table: &Setting) -> bool {
     matches!(table, Setting::Table { typed: true, .. })
-}
-
-/// A key as it is written: with quotes unless it consists of letters, digits, `-` and `_`.
-pub(super) fn key(key: &str) -> String {
-    let bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if !key.is_empty() && key.bytes().all(bare) {
-        key.to_owned()
-    } else {
-        Json::from(key).to_string()
-    }
 }
 
 /// A value as it is written. A JSON string is a TOML string.

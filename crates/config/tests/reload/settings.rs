@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use evenkeel_config::Settings;
-use evenkeel_config::change::{FreeSlots, difference, lay_out};
+use evenkeel_config::change::{
+    AddedServer, FreeSlots, Overlay, ServiceChange, apply_overlay, difference, lay_out,
+};
 use evenkeel_config::settings::{ChangeLine, Origin};
 use evenkeel_core::Random;
 
@@ -117,28 +119,25 @@ fn text_and_json() {
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
     let expected = [
-        "workers = 4 # follows from other keys",
-        "",
         "[listen.web]",
         "address = \"127.0.0.1:80\" # line 2",
         "service = \"shop\" # line 3",
         "",
         "[[service.shop.servers]]",
         "address = \"127.0.0.1:9001\" # line 6",
-        "name = \"127-0-0-1-9001\" # follows from other keys",
-        "",
-        "[service.shop.retry]",
-        "timeout_limit = 2 # follows from other keys",
         "",
         "[service.shop.hedge]",
-        "",
-        "[service.shop.limit.queue]",
-        "target = \"200ms\" # follows from other keys",
     ];
     assert_eq!(lines, expected, "{shown}");
     let json = settings.json(false);
-    assert_eq!(json["settings"][1]["path"], "listen.web.address");
-    assert_eq!(json["settings"][1]["origin"]["line"], 2);
+    assert_eq!(json["settings"][0]["path"], "listen.web.address");
+    assert_eq!(json["settings"][0]["origin"]["line"], 2);
+    let all = settings.toml(true);
+    let derived = "# name = \"127-0-0-1-9001\"";
+    assert!(
+        all.contains(derived) && all.contains("connect = \"1s\""),
+        "{all}"
+    );
     assert!(settings.json(true)["settings"].as_array().unwrap().len() > 60);
 }
 
@@ -172,8 +171,8 @@ fn lines_say_what_differs() {
             "9002\", weight = 2 }, { name = \"c\", address = \"127.0.0.1:9009\" }"
         ),
         [
-            "service shop: server c added",
-            "service shop: server b: weight 1 → 2"
+            "service shop: server b: weight 1 → 2",
+            "service shop: server c added"
         ]
     );
     assert_eq!(
@@ -200,4 +199,84 @@ fn lines_say_what_differs() {
         ),
         ["service new added"]
     );
+}
+
+#[test]
+fn what_was_changed_at_run_time_comes_from_the_api() {
+    let file = plan(SHOP);
+    let mut overlay = Overlay::default();
+    let added = AddedServer {
+        name: "c".to_owned(),
+        address: ([127, 0, 0, 1], 9_500).into(),
+        weight: 2,
+        tier: 0,
+        max_requests: 0,
+    };
+    overlay.add_server(&file, "shop", added).unwrap();
+    overlay.set_weight(&file, "shop", "a", 7).unwrap();
+    overlay.remove_server(&file, "shop", "b").unwrap();
+    let before = settings(SHOP);
+    let now = before.clone().with_overlay(&overlay);
+    let weight = now.get("service.shop.servers[0].weight").unwrap();
+    assert_eq!(weight, (&7.into(), &Origin::Api));
+    let lines: Vec<String> = before
+        .changes_to(&now)
+        .iter()
+        .map(ChangeLine::to_string)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "service shop: server b removed",
+            "service shop: server a: weight 1 → 7",
+            "service shop: server c added"
+        ]
+    );
+    let overlaid = apply_overlay(file, &overlay).plan;
+    let shown = lay_out(&overlaid, plan(&now.toml(false)), &FreeSlots::default());
+    // Listed servers stand before those that evenkeel runs, and what was added stands last.
+    match &difference(&overlaid, &shown).services[..] {
+        [ServiceChange::Changed(change)] => {
+            assert!(
+                change.servers.is_empty() && change.server_order,
+                "{change:?}"
+            );
+            assert!(!change.settings && !change.fault && !change.discover);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A service with very many servers: nothing grows with the square of their number. The times are for a reader.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the times are for a reader, and nothing depends on them"
+)]
+fn ten_thousand_servers() {
+    use std::fmt::Write as _;
+    use std::time::Instant;
+    let mut text = SHOP.replace("servers = [", "servers = [\n");
+    let mut servers = String::new();
+    for number in 0..10_000_u32 {
+        let (high, low) = (number / 250, number % 250);
+        writeln!(servers, "\"10.0.{high}.{low}:80\",").unwrap();
+    }
+    text = text.replace("servers = [\n", &format!("servers = [\n{servers}"));
+    let changed = text.replace("10.0.7.7:80\"", "10.0.7.7:81\"");
+    let old = plan(&text);
+    let start = Instant::now();
+    let new = plan(&changed);
+    let load = start.elapsed();
+    let start = Instant::now();
+    let new = lay_out(&old, new, &FreeSlots::default());
+    let changes = difference(&old, &new);
+    let pure = start.elapsed();
+    let (old_settings, new_settings) = (settings(&text), settings(&changed));
+    let start = Instant::now();
+    let lines = old_settings.changes_to(&new_settings);
+    let compare = start.elapsed();
+    println!("load {load:?}, slots and difference {pure:?}, lines {compare:?}");
+    assert_eq!(changes.services.len(), 1);
+    assert_eq!(lines.len(), 2);
 }
