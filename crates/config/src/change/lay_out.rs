@@ -8,7 +8,7 @@ use evenkeel_request::route::{Route, Target};
 use evenkeel_request::{FallbackTo, Mirror, Policies};
 
 use super::slots::{FreeSlots, PlanSlot, SlotAllocator};
-use crate::plan::{ListenerPlan, Plan, ServicePlan};
+use crate::plan::{DiscoverPlan, ListenerPlan, Plan, ServicePlan};
 
 /// `new` with the slots of `running`: services by name, servers by name within their service, routes by listener and
 /// conditions, policies by the service or the route that they belong to. What is new takes slots that are neither in use in
@@ -87,21 +87,29 @@ fn map_groups(service: &mut ServicePlan, indexes: &BTreeMap<u32, u32>) {
 /// The address of a listed server that follows a name is what DNS said when the file was read. It is `discover` that moves the
 /// server, so that another answer is no change of the configuration.
 fn keep_addresses(old: &ServicePlan, new: &mut ServicePlan) {
-    for group in new.discover.iter().filter(|group| group.fixed.is_some()) {
-        let same = old.discover.iter().find(|before| {
-            before.fixed.is_some() && before.servers == group.servers && before.name == group.name
-        });
-        let followed = same.filter(|before| before.port == group.port);
-        let index = followed.and_then(|group| group.servers.first());
-        let address = index
-            .and_then(|index| old.server(*index))
-            .map(|server| server.address.clone());
-        let mut servers = new.servers.iter_mut();
-        let server = servers.find(|server| Some(&server.index) == index);
-        if let (Some(server), Some(address)) = (server, address) {
-            server.address = address;
+    let before = followed(&old.discover);
+    let after = followed(&new.discover);
+    let servers = old.servers.iter();
+    let addresses: BTreeMap<u32, _> = servers.map(|one| (one.index, &one.address)).collect();
+    for server in &mut new.servers {
+        let name = after.get(&server.index);
+        if name.is_some()
+            && name == before.get(&server.index)
+            && let Some(address) = addresses.get(&server.index)
+        {
+            server.address = Option::clone(address);
         }
     }
+}
+
+/// The name and the port that listed servers follow, by their index.
+fn followed(groups: &[DiscoverPlan]) -> BTreeMap<u32, (&str, Option<u16>)> {
+    let groups = groups.iter().filter(|group| group.fixed.is_some());
+    let servers = groups.filter_map(|group| {
+        let index = group.servers.first()?;
+        Some((*index, (group.name.as_str(), group.port)))
+    });
+    servers.collect()
 }
 
 /// Replaces each id of a service that another part of the plan refers to.

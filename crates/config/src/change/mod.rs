@@ -10,7 +10,10 @@ mod runtime;
 
 pub use difference::difference;
 pub use lay_out::lay_out;
-pub use overlay::{AddedServer, DropReason, DroppedChange, OverlaidPlan, Overlay, apply_overlay};
+pub use overlay::{
+    AddedServer, DroppedChange, OverlaidPlan, Overlay, OverlayDropReason, apply_overlay,
+};
+pub(crate) use overlay::{OverlaidNumber, ServiceOverlay};
 pub use runtime::RefusedChange;
 pub use slots::FreeSlots;
 

@@ -15,25 +15,25 @@ use crate::plan::{ManagedPlan, Plan, ServerPlan, ServicePlan};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Overlay {
-    pub(super) services: BTreeMap<String, ServiceOverlay>,
+    pub(crate) services: BTreeMap<String, ServiceOverlay>,
 }
 
 /// The changes of one service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct ServiceOverlay {
+pub(crate) struct ServiceOverlay {
     /// Servers that the file does not have, the oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) added: Vec<AddedServer>,
+    pub(crate) added: Vec<AddedServer>,
     /// Servers of the file that are not used, by name, with the address that the file gave them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) removed: BTreeMap<String, Option<Endpoint>>,
+    pub(crate) removed: BTreeMap<String, Option<Endpoint>>,
     /// Weights, by server.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) weights: BTreeMap<String, OverlaidNumber>,
+    pub(crate) weights: BTreeMap<String, OverlaidNumber>,
     /// Bounds on concurrent requests, by server.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) max_requests: BTreeMap<String, OverlaidNumber>,
+    pub(crate) max_requests: BTreeMap<String, OverlaidNumber>,
 }
 
 /// A server that was added at run time.
@@ -57,11 +57,11 @@ pub struct AddedServer {
 /// A number that was set at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct OverlaidNumber {
+pub(crate) struct OverlaidNumber {
     /// The number.
-    pub(super) value: u32,
+    pub(crate) value: u32,
     /// What the file said then.
-    pub(super) file: u32,
+    pub(crate) file: u32,
 }
 
 /// A plan with the changes that were made at run time.
@@ -83,13 +83,13 @@ pub struct DroppedChange {
     /// The server.
     pub server: String,
     /// Why.
-    pub reason: DropReason,
+    pub reason: OverlayDropReason,
 }
 
 /// Why a change that was made at run time no longer holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum DropReason {
+pub enum OverlayDropReason {
     /// The file has the server, or its address, that was added.
     InFile,
     /// The file no longer has the service or the server that was changed.
@@ -103,10 +103,10 @@ pub enum DropReason {
 impl fmt::Display for DroppedChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let why = match self.reason {
-            DropReason::InFile => "the file has this server now",
-            DropReason::GoneFromFile => "the file no longer has it",
-            DropReason::ChangedInFile => "the file has changed since",
-            DropReason::SameInFile => "the file says the same now",
+            OverlayDropReason::InFile => "the file has this server now",
+            OverlayDropReason::GoneFromFile => "the file no longer has it",
+            OverlayDropReason::ChangedInFile => "the file has changed since",
+            OverlayDropReason::SameInFile => "the file says the same now",
         };
         let (service, server) = (&self.service, &self.server);
         write!(
@@ -135,7 +135,7 @@ pub fn apply_overlay(file: Plan, overlay: &Overlay) -> OverlaidPlan {
             Some(service) => overlay_service(service, changes, &mut dropped),
             None => {
                 let servers = changes.servers();
-                dropped.extend(servers.map(|server| (server, DropReason::GoneFromFile)));
+                dropped.extend(servers.map(|server| (server, OverlayDropReason::GoneFromFile)));
                 ServiceOverlay::default()
             }
         };
@@ -156,7 +156,7 @@ pub fn apply_overlay(file: Plan, overlay: &Overlay) -> OverlaidPlan {
 fn overlay_service<'a>(
     service: &mut ServicePlan,
     changes: &'a ServiceOverlay,
-    dropped: &mut Vec<(&'a str, DropReason)>,
+    dropped: &mut Vec<(&'a str, OverlayDropReason)>,
 ) -> ServiceOverlay {
     let mut kept = ServiceOverlay::default();
     for (name, number) in &changes.weights {
@@ -181,9 +181,9 @@ fn overlay_service<'a>(
     }
     for (name, address) in &changes.removed {
         match service.servers.iter().find(|server| server.name == *name) {
-            None => dropped.push((name, DropReason::GoneFromFile)),
+            None => dropped.push((name, OverlayDropReason::GoneFromFile)),
             Some(server) if server.address != *address && !follows(service, server.index) => {
-                dropped.push((name, DropReason::ChangedInFile));
+                dropped.push((name, OverlayDropReason::ChangedInFile));
             }
             Some(server) => {
                 let index = server.index;
@@ -198,7 +198,7 @@ fn overlay_service<'a>(
             server.name == added.name || server.address.as_ref() == Some(&added.address)
         };
         if service.servers.iter().any(same) {
-            dropped.push((&added.name, DropReason::InFile));
+            dropped.push((&added.name, OverlayDropReason::InFile));
         } else {
             let last = service.servers.iter().map(|server| server.index).max();
             let index = last.map_or(0, |last| last.saturating_add(1));
@@ -207,11 +207,14 @@ fn overlay_service<'a>(
         }
     }
     // The group of a listed server that follows a name says its weight, too.
+    let servers = service.servers.iter();
+    let numbers: BTreeMap<u32, (u32, u8)> = servers
+        .map(|server| (server.index, (server.weight, server.tier)))
+        .collect();
     for group in &mut service.discover {
-        let mut servers = service.servers.iter();
-        let server = servers.find(|server| group.servers.first() == Some(&server.index));
-        if let (Some(fixed), Some(server)) = (&mut group.fixed, server) {
-            *fixed = (server.weight, server.tier);
+        let numbers = group.servers.first().and_then(|index| numbers.get(index));
+        if let (Some(fixed), Some(numbers)) = (&mut group.fixed, numbers) {
+            *fixed = *numbers;
         }
     }
     kept
@@ -222,18 +225,18 @@ fn hold<'a>(
     service: &mut ServicePlan,
     (name, number): (&'a str, OverlaidNumber),
     of: impl Fn(&mut ServerPlan) -> &mut u32,
-    dropped: &mut Vec<(&'a str, DropReason)>,
+    dropped: &mut Vec<(&'a str, OverlayDropReason)>,
 ) -> bool {
     let mut servers = service.servers.iter_mut();
     let Some(server) = servers.find(|server| server.name == name) else {
-        dropped.push((name, DropReason::GoneFromFile));
+        dropped.push((name, OverlayDropReason::GoneFromFile));
         return false;
     };
     let now = of(server);
     if *now == number.value {
-        dropped.push((name, DropReason::SameInFile));
+        dropped.push((name, OverlayDropReason::SameInFile));
     } else if *now != number.file {
-        dropped.push((name, DropReason::ChangedInFile));
+        dropped.push((name, OverlayDropReason::ChangedInFile));
     } else {
         *now = number.value;
         return true;

@@ -148,6 +148,12 @@ fn write_service(random: &mut Random, name: &str, place: usize, text: &mut Strin
         )
         .unwrap();
     }
+    write_settings(random, name, text);
+    write_fault(random, name, text);
+}
+
+/// What is not about single servers: keys of the service, and then its tables.
+fn write_settings(random: &mut Random, name: &str, text: &mut String) {
     maybe(
         random,
         text,
@@ -209,7 +215,6 @@ fn write_service(random: &mut Random, name: &str, place: usize, text: &mut Strin
             "{ per_second = 6, by = \"source-ip\" }",
         ],
     );
-    write_fault(random, name, text);
 }
 
 fn write_fault(random: &mut Random, name: &str, text: &mut String) {

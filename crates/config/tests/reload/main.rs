@@ -4,6 +4,7 @@
 
 mod generate;
 mod overlay;
+mod settings;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

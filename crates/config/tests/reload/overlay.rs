@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use evenkeel_config::change::{
-    AddedServer, DropReason, FreeSlots, Overlay, RefusedChange, apply_overlay, difference, lay_out,
+    AddedServer, FreeSlots, Overlay, OverlayDropReason, RefusedChange, apply_overlay, difference,
+    lay_out,
 };
 use evenkeel_config::plan::Plan;
 use evenkeel_core::Random;
@@ -245,6 +246,6 @@ fn the_file_holds_over_an_address_that_was_added() {
     let file = plan(&SHOP.replace("9002", "9500"));
     let with = apply_overlay(file.clone(), &overlay);
     assert_eq!(with.dropped.len(), 1);
-    assert_eq!(with.dropped[0].reason, DropReason::InFile);
+    assert_eq!(with.dropped[0].reason, OverlayDropReason::InFile);
     assert_eq!((with.plan, with.overlay), (file, Overlay::default()));
 }
