@@ -11,6 +11,7 @@ use crate::policy::Action;
 use crate::recover::serves_nothing;
 
 use super::ServerContext;
+use super::case::Case;
 use super::phase::{CasePhase, Retry};
 use super::server::WatchedServer;
 use super::shown::PublishedState;
@@ -30,6 +31,24 @@ impl WatchedServer {
                 },
             );
         }
+    }
+}
+
+impl Case {
+    /// What was being verified did not hold: the place of the playbook's next action, if it was verified.
+    fn not_verified(&mut self, now: Instant, why: &str) -> Option<usize> {
+        self.note(now, "verification", format!("failed: {why}"));
+        let CasePhase::Verifying {
+            verification, then, ..
+        } = &self.phase
+        else {
+            self.repaired_by = None;
+            return None;
+        };
+        let (verification, then) = (verification.clone(), *then);
+        self.verified(&verification, "failed");
+        self.repaired_by = None;
+        Some(then)
     }
 }
 
@@ -151,21 +170,7 @@ impl ServerContext<'_> {
         if !is_down {
             self.starts_too_late();
         }
-        let mut then = None;
-        if let Some(case) = self.server.case.as_deref_mut() {
-            case.note(now, "verification", format!("failed: {why}"));
-            if let CasePhase::Verifying {
-                verification,
-                then: next,
-                ..
-            } = &case.phase
-            {
-                let (verification, next) = (verification.clone(), *next);
-                case.verified(&verification, "failed");
-                then = Some(next);
-            }
-            case.repaired_by = None;
-        }
+        let then = self.case().and_then(|case| case.not_verified(now, why));
         self.server
             .answer(OrderAnswer::Failed(why.to_owned()), self.out);
         if self.server.shown == PublishedState::Trial || is_down {

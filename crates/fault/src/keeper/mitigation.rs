@@ -65,6 +65,10 @@ impl ServerContext<'_> {
         if is_served {
             return self.impossible(action, "other servers serve");
         }
+        if let Err(veto) = self.second_check(action) {
+            self.record_veto(action, veto);
+            return AfterAction::On;
+        }
         let now = self.now;
         if let Some(case) = self.case() {
             let is_new = if *action == Action::Shed {

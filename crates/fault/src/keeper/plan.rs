@@ -23,7 +23,7 @@ const ROW: u32 = 5;
 
 impl WatchedServer {
     /// The facts for the second check: observations, not conclusions.
-    fn facts_for_check(&self, now: Instant, tier: u8) -> ServerFacts {
+    pub(super) fn facts_for_check(&self, now: Instant, tier: u8) -> ServerFacts {
         let (attempts, probes) = (&self.facts.attempts, &self.facts.probes);
         let is_present = self.vacant.is_none();
         let last = attempts.failures(now).next_back();
@@ -89,8 +89,7 @@ impl ServerContext<'_> {
         };
         let checked = check(now, plan, &facts);
         if let Err(veto) = checked {
-            let count = self.shared.vetoes.entry((spec.id, veto)).or_default();
-            *count = count.saturating_add(1);
+            self.shared.vetoed(spec.id, veto);
         }
         checked
     }

@@ -40,6 +40,12 @@ impl KeeperShared {
         out.push(Output::Record(incident));
     }
 
+    /// The second check has refused a plan.
+    pub(super) fn vetoed(&mut self, service: ServiceId, veto: Veto) {
+        let count = self.vetoes.entry((service, veto)).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// The date of the onset and the next free number.
     pub(super) fn next_id(&mut self, onset: Instant) -> String {
         let date: String = stamp(self.epoch, onset).chars().take(10).collect();

@@ -4,10 +4,12 @@ mod playbooks;
 mod guard;
 mod repairs;
 mod plan;
+mod measure;
 mod success;
 
 pub use guard::{Capacity, serves_nothing};
 pub(crate) use guard::{KEEP_SERVING, UNMANAGED};
+pub use measure::{MeasureFacts, check_measure};
 pub use plan::{
     ActionPlan, Author, CheckedPlan, RecentActions, ServerFacts, ServiceFacts, Veto, check,
 };

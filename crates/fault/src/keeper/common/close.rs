@@ -81,9 +81,13 @@ impl Keeper {
     }
 
     pub(super) fn record_common(&mut self, slot: usize, out: &mut Vec<Output>) {
+        let id = self.services[slot].spec.id;
         let Some(common) = &mut self.services[slot].common else {
             return;
         };
+        for veto in common.vetoes.drain(..) {
+            self.shared.vetoed(id, veto);
+        }
         if std::mem::take(&mut common.case.changed) && common.follows.is_none() {
             let incident = Box::new(common.case.incident.clone());
             self.shared.record(incident, out);

@@ -12,6 +12,7 @@ use crate::keeper::server::WatchedServer;
 use crate::keeper::service::WatchedService;
 use crate::kind::FaultKind;
 use crate::policy::{Action, Mode};
+use crate::recover::{MeasureFacts, check_measure};
 
 use super::CommonIncident;
 
@@ -59,8 +60,44 @@ impl CommonIncident {
                 return;
             }
             self.mitigation.step += 1;
-            self.carry_out(now, &action, service);
+            if !self.is_vetoed(now, &action, service) {
+                self.carry_out(now, &action, service);
+            }
         }
+    }
+
+    /// Puts a measure for the whole service to the second check, unless it is refused before. A veto is recorded.
+    fn is_vetoed(&mut self, now: Instant, action: &Action, service: &WatchedService) -> bool {
+        let is_due = match action {
+            Action::FailOver => self.later_tiers_carry(now, service),
+            Action::Shed | Action::FallBack => true,
+            Action::Eject
+            | Action::Drain
+            | Action::Restore
+            | Action::Restart
+            | Action::Stop
+            | Action::RollBack
+            | Action::Exec(_)
+            | Action::Wait(_)
+            | Action::Escalate => false,
+        };
+        let tier = |index: usize| service.spec.servers.get(index).map_or(0, |spec| spec.tier);
+        let servers = service.servers.iter().enumerate();
+        let facts = MeasureFacts {
+            mode: service.spec.options.recover.mode,
+            in_maintenance: service.is_suspended(),
+            servers: servers
+                .map(|(index, server)| server.facts_for_check(now, tier(index)))
+                .collect(),
+        };
+        let Some(veto) = check_measure(action, &facts).err().filter(|_| is_due) else {
+            return false;
+        };
+        let why = format!("second check: {}", veto.words());
+        self.case
+            .action(now, action, ActionOutcome::Refused, Some(why));
+        self.vetoes.push(veto);
+        true
     }
 
     /// No fallback is needed while servers answer successfully, and partial service is better than none.

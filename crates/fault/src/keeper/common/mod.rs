@@ -33,6 +33,7 @@ use crate::incident::Finding;
 use crate::kind::FaultKind;
 use crate::outlook::{NextStep, RecoveryOutlook, WaitReason};
 use crate::policy::Action;
+use crate::recover::Veto;
 use crate::signal::RouteTally;
 use crate::verify::UNPROVEN;
 
@@ -81,6 +82,8 @@ pub(in crate::keeper) struct CommonIncident {
     last_success: Instant,
     /// Failures in a row.
     failed_in_row: u32,
+    /// Refusals by the second check that are not counted yet.
+    vetoes: Vec<Veto>,
     /// It began as an overload, or was one: its limits stay.
     was_overload: bool,
     /// The consecutive failures of each failing server: the first success after several is reported.

@@ -80,6 +80,7 @@ impl Keeper {
             last_failure: now,
             last_success: now,
             failed_in_row: 0,
+            vetoes: Vec::new(),
             was_overload: false,
             failing: Vec::new(),
             returns: 0,
