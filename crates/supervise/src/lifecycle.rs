@@ -312,7 +312,7 @@ impl Children {
             .await?;
             let ended = phase.wait_for(|phase| *phase == ChildPhase::Idle);
             if tokio::time::timeout(stop_wait, ended).await.is_ok() {
-                return Ok(format!("ended after signal {}", stop_signal));
+                return Ok(format!("ended after signal {stop_signal}"));
             }
         }
         self.order(GuardianCommand::Signal {

@@ -166,7 +166,7 @@ fn servers_are_unique(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
                 );
                 out.push(diagnostic.help("rename one of them: { name = \"…\", address = \"…\" }"));
             }
-            if let Some(address) = server.address {
+            if let Some(address) = &server.address {
                 addresses.entry(address).or_insert((server, span));
             }
             names.entry(&server.name).or_insert(span);

@@ -9,7 +9,7 @@ use evenkeel_admin::{AccessPolicy, AdminBackend, AdminCounters, AdminListener};
 use evenkeel_balance::{AttemptTotals, WeightUpdater};
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ServicePlan;
-use evenkeel_control::{Control, EventSource, StatusReader, SupervisorExecutor};
+use evenkeel_control::{Control, ControlParts, EventSource, StatusReader, SupervisorExecutor};
 use evenkeel_core::{Endpoint, ServerId, ServiceId};
 use evenkeel_dns::DnsCounters;
 use evenkeel_history::{Store, Writer, WriterHandle};
@@ -96,8 +96,6 @@ pub(super) async fn run(parts: ControlThreadParts) {
 async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let (plan, clock, seed) = (&*parts.plan, parts.clock, parts.seed);
     let (order_sender, orders) = mpsc::channel(ORDERS);
-    // Nobody reloads yet.
-    let (_, reloads) = mpsc::channel(1);
     let PreparedControl {
         memory,
         incident_store,
@@ -107,21 +105,20 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let state = Arc::clone(&parts.traffic.state);
     let discovery = parts.traffic.discovery.clone();
     let tasks = state.tasks().clone();
-    let control = Control::new(
-        plan,
-        evenkeel_control::ControlParts {
-            clock,
-            seed,
-            traffic: parts.traffic,
-            executor: SupervisorExecutor::new(supervisor.clone()),
-            incident_store: incident_store.clone(),
-            memory,
-            signals,
-            orders,
-            reloads,
-            task: tasks.entry("control"),
-        },
-    );
+    let loop_parts = ControlParts {
+        clock,
+        seed,
+        traffic: parts.traffic,
+        executor: SupervisorExecutor::new(supervisor.clone()),
+        incident_store: incident_store.clone(),
+        memory,
+        signals,
+        orders,
+        // Nobody reloads yet.
+        reloads: mpsc::channel(1).1,
+        task: tasks.entry("control"),
+    };
+    let control = Control::new(plan, loop_parts);
     let (views, events) = (control.views(), control.events());
     let (counter_history, sampling) = sample_counters(&tasks, &state, clock);
     let to = (&state, &views, &supervisor);

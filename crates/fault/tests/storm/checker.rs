@@ -34,6 +34,10 @@ pub(crate) struct Checker {
     pub(crate) answered_in_row: [u32; SERVERS as usize],
     /// What began before says how the server was, not how it is: its process was started, or its last incident was closed.
     pub(crate) since: [Instant; SERVERS as usize],
+    /// Its process ended in this step: others may have been taken out before that was known.
+    pub(crate) dying: [bool; SERVERS as usize],
+    /// It was out of rotation before this step.
+    pub(crate) was_out: [bool; SERVERS as usize],
     /// Not configured now.
     pub(crate) gone: [bool; SERVERS as usize],
     /// Incidents that were recorded as closed.
@@ -79,7 +83,9 @@ impl Checker {
         let dead = &mut self.dead[signal.server.index as usize];
         let failed = &mut self.failed_in_row[signal.server.index as usize];
         match &signal.observation {
-            Observation::Exited(_) | Observation::StartFailed(_) => *dead = true,
+            Observation::Exited(_) | Observation::StartFailed(_) => {
+                self.dying[index] |= !std::mem::replace(dead, true);
+            }
             Observation::Started { .. } => *dead = false,
             Observation::Attempt { outcome, .. } if outcome.is_failure() => *failed += 1,
             Observation::Attempt { outcome, .. } if outcome.is_success() => *failed = 0,
@@ -145,6 +151,8 @@ impl Checker {
             self.kept_serving(index);
             self.is_not_the_last_that_answers(index);
         }
+        self.dying = Default::default();
+        self.was_out = self.out;
         for (perhaps_dead, started) in self.perhaps_dead.iter_mut().zip(&mut self.started) {
             *perhaps_dead &= !std::mem::take(started);
         }
@@ -238,7 +246,11 @@ impl Checker {
         let dead_or_deaf = self.kinds[index].is_some_and(evenkeel_fault::recover::serves_nothing);
         let costs_nothing = dead_or_deaf || self.failed_in_row[index] >= 5;
         let serving = (0..self.out.len())
-            .filter(|other| !self.out[*other] && !self.dead[*other] && !self.gone[*other])
+            .filter(|other| !self.gone[*other])
+            .filter(|other| {
+                let has_just_died = self.dying[*other] && !self.was_out[*other];
+                has_just_died || !self.out[*other] && !self.dead[*other]
+            })
             .count();
         let there = self.gone.iter().filter(|gone| !**gone).count();
         assert!(
