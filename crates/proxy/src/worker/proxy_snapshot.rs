@@ -4,6 +4,7 @@
 //! tokens) is behind shared references: the snapshot of the next plan takes over those of the keys that it still has. A service's key is
 //! its name, which keeps its id; a listener's is its name with its address.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evenkeel_config::Plan;
@@ -85,8 +86,9 @@ impl ProxySnapshot {
     /// The next one, by `plan`. What its services share takes the options of the plan at once.
     pub(crate) fn next(&self, plan: &Plan, context: &mut SnapshotContext<'_>) -> Self {
         let mut services = Vec::new();
+        let stale = stale_of_routes(plan);
         for service in &plan.services {
-            let entry = self.next_service(plan, service, context);
+            let entry = self.next_service(service, &stale, context);
             put(&mut services, service.id.0, Some(entry));
         }
         let routes = || plan.listeners.iter().flat_map(|listener| &listener.routes);
@@ -124,13 +126,13 @@ impl ProxySnapshot {
 
     fn next_service(
         &self,
-        plan: &Plan,
         service: &ServicePlan,
+        stale: &BTreeMap<ServiceId, StaleOptions>,
         context: &mut SnapshotContext<'_>,
     ) -> Arc<ServiceEntry> {
         let parts = ServiceParts {
             plan: service,
-            stale: stale_of(plan, service),
+            stale: stale_of(&service.policies).or_else(|| stale.get(&service.id).copied()),
             now: context.now,
         };
         let id = service.id;
@@ -289,15 +291,22 @@ fn put<T>(list: &mut Vec<Option<T>>, place: u32, value: Option<T>) {
     list[place] = value;
 }
 
-/// How old answers of a service are kept: as it says itself, else as the first route says that leads to it.
-fn stale_of(plan: &Plan, service: &ServicePlan) -> Option<StaleOptions> {
+/// How old answers are kept by these policies, if they are.
+fn stale_of(policies: &Policies) -> Option<StaleOptions> {
+    policies.fallback.as_ref()?.stale
+}
+
+/// The same for each service, as the first route says that leads to it. What the service says itself comes before that.
+fn stale_of_routes(plan: &Plan) -> BTreeMap<ServiceId, StaleOptions> {
     let routes = (plan.listeners.iter()).flat_map(|listener| &listener.routes);
-    let of_routes = routes
-        .flat_map(|route| &route.policies)
-        .filter(|(to, _)| *to == service.id)
-        .map(|(_, policies)| policies);
-    let mut all = std::iter::once(&service.policies).chain(of_routes);
-    all.find_map(|policies| policies.fallback.as_ref()?.stale)
+    let of_routes = routes.flat_map(|route| &route.policies);
+    let mut stale = BTreeMap::new();
+    for (service, policies) in of_routes {
+        if let Some(options) = stale_of(policies) {
+            stale.entry(*service).or_insert(options);
+        }
+    }
+    stale
 }
 
 /// From where to where requests are copied, each pair once.
