@@ -28,6 +28,11 @@ impl Counter {
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
     }
+
+    /// Begins again at zero: what was counted has ended. Not while anybody writes it.
+    pub fn reset(&self) {
+        self.0.store(0, Relaxed);
+    }
 }
 
 /// Upper bounds, in seconds, of the buckets of [`DurationHistogram`]: OpenTelemetry's for HTTP, and five below a 5 ms.
@@ -83,6 +88,13 @@ impl DurationHistogram {
         self.buckets[BOUNDS_NANOS.partition_point(|&bound| bound < nanos)].add(1);
         self.sum_nanos.add(nanos);
         self.longest_nanos.fetch_max(nanos, Relaxed);
+    }
+
+    /// Begins again at zero: what was measured has ended. Not while anybody writes it.
+    pub fn reset(&self) {
+        self.buckets.iter().for_each(Counter::reset);
+        self.sum_nanos.reset();
+        self.longest_nanos.store(0, Relaxed);
     }
 
     /// The current value.

@@ -88,8 +88,21 @@ impl Inject {
         }
     }
 
-    #[cfg(feature = "policy")]
-    pub(crate) const fn options(&self) -> InjectOptions {
+    /// The same counts under new options.
+    #[must_use]
+    pub fn continued(&self, options: InjectOptions) -> Self {
+        let copy = |count: &AtomicU64| AtomicU64::new(count.load(Ordering::Relaxed));
+        Self {
+            options,
+            seen: copy(&self.seen),
+            delayed: copy(&self.delayed),
+            aborted: copy(&self.aborted),
+        }
+    }
+
+    /// The options.
+    #[must_use]
+    pub const fn options(&self) -> InjectOptions {
         self.options
     }
 

@@ -81,6 +81,14 @@ impl<T> BurstQueue<T> {
         }
     }
 
+    /// Replaces the options. What waits goes on waiting, until when it was to wait.
+    pub fn set_options(&mut self, options: QueueOptions) {
+        if options != self.options {
+            self.options = options;
+            self.reconfigure();
+        }
+    }
+
     /// Whether it takes up bursts from now on.
     pub fn take_up_bursts(&mut self, on: bool) {
         if on != self.burst.is_some() {

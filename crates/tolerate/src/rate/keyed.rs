@@ -16,7 +16,7 @@ use std::time::Duration;
 use evenkeel_core::Instant;
 
 use super::scale::BucketScale;
-use super::{KeyedRateOptions, RateCounts};
+use super::{KeyedRateOptions, RateCounts, RateOptions};
 
 /// Entries in a set.
 const WAYS: usize = 16;
@@ -64,6 +64,34 @@ impl<K: ?Sized> KeyedRate<K> {
             taken: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             displaced: AtomicU64::new(0),
+            keys: PhantomData,
+        }
+    }
+
+    /// The same tokens, or the same debt, of each key under another rate. What is taken from the old one afterwards is not known to it.
+    #[must_use]
+    pub fn continued(&self, rate: RateOptions, now: Instant) -> Self {
+        let next = BucketScale::new(rate);
+        let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let carry = |entry: &KeyBucket| {
+            // An entry that was never used is a full bucket under any rate.
+            let spent = match load(&entry.spent) {
+                0 => 0,
+                spent => self.scale.rescaled(spent, &next, now),
+            };
+            KeyBucket {
+                key: AtomicU64::new(load(&entry.key)),
+                spent: AtomicU64::new(spent),
+            }
+        };
+        let sets = self.sets.iter();
+        Self {
+            sets: sets.map(|set| set.each_ref().map(carry)).collect(),
+            scale: next,
+            seed: self.seed,
+            taken: AtomicU64::new(load(&self.taken)),
+            refused: AtomicU64::new(load(&self.refused)),
+            displaced: AtomicU64::new(load(&self.displaced)),
             keys: PhantomData,
         }
     }
@@ -133,5 +161,27 @@ impl<K: Hash + ?Sized> KeyedRate<K> {
         };
         count.fetch_add(1, Ordering::Relaxed);
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_keep_their_debts_under_another_rate() {
+        let rate = |per_second, burst| RateOptions { per_second, burst };
+        let options = KeyedRateOptions {
+            rate: rate(1.0, 2),
+            ..KeyedRateOptions::default()
+        };
+        let (before, now) = (KeyedRate::<u64>::new(options, 1), Instant::from_millis(500));
+        while before.take(&1, now).is_ok() {}
+        let after = before.continued(rate(10.0, 5), now);
+        assert!(after.take(&1, now).is_err());
+        let passed = (0..9).filter(|_| after.take(&2, now).is_ok()).count();
+        assert_eq!(passed, 5);
+        let later = now + Duration::from_millis(100);
+        assert!(after.take(&1, later).is_ok() && after.take(&1, later).is_err());
     }
 }

@@ -84,6 +84,19 @@ impl BucketScale {
         (at < latest).then_some((after, at))
     }
 
+    /// What is spent of a bucket of the scale `to`, with the same tokens or the same debt as one of this scale of which so much is.
+    pub(super) fn rescaled(&self, spent: u64, to: &Self, now: Instant) -> u64 {
+        let earned = self.earned(now);
+        let spent = spent.max(earned.saturating_sub(self.burst));
+        let rescaled = |units: u64| {
+            let tokens = units as f64 / self.token as f64;
+            (tokens * to.token as f64) as u64
+        };
+        let there = rescaled(earned.saturating_sub(spent)).min(to.burst);
+        let owed = rescaled(spent.saturating_sub(earned));
+        to.earned(now).saturating_sub(there).saturating_add(owed)
+    }
+
     /// How long it takes to fill an empty bucket.
     pub(super) fn fills_in(self) -> Duration {
         duration_from_seconds(self.burst as f64 / self.per_second as f64)

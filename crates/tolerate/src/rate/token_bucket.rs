@@ -48,21 +48,12 @@ impl Rate {
         self.options
     }
 
-    /// The same tokens, or the same debt, under new options.
-    #[cfg(feature = "policy")]
-    pub(crate) fn continued(&self, options: RateOptions, now: Instant) -> Self {
+    /// The same tokens, or the same debt, under new options. A token that is taken from the old one afterwards is not known to it.
+    #[must_use]
+    pub fn continued(&self, options: RateOptions, now: Instant) -> Self {
         let next = Self::new(options);
-        let earned = self.scale.earned(now);
         let spent = self.spent.load(Ordering::Relaxed);
-        let spent = spent.max(earned.saturating_sub(self.scale.burst));
-        let rescaled = |units: u64| {
-            let tokens = units as f64 / self.scale.token as f64;
-            (tokens * next.scale.token as f64) as u64
-        };
-        let after = next.scale.earned(now);
-        let there = rescaled(earned.saturating_sub(spent)).min(next.scale.burst);
-        let owed = rescaled(spent.saturating_sub(earned));
-        let spent = after.saturating_sub(there).saturating_add(owed);
+        let spent = self.scale.rescaled(spent, &next.scale, now);
         next.spent.store(spent, Ordering::Relaxed);
         let RateCounts { taken, refused, .. } = self.counts();
         next.taken.store(taken, Ordering::Relaxed);

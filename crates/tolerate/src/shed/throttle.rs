@@ -174,8 +174,8 @@ impl Throttle {
     }
 
     /// The same counts under new options. Attempts under way are noted in the old one.
-    #[cfg(feature = "policy")]
-    pub(crate) fn continued(&self, options: ThrottleOptions, now: Instant) -> Self {
+    #[must_use]
+    pub fn continued(&self, options: ThrottleOptions, now: Instant) -> Self {
         let next = Self::new(options);
         // Only one of the rules counts its own rejections.
         let window = match options {
