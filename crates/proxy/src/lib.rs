@@ -13,34 +13,36 @@ mod background;
 mod stats;
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use evenkeel_config::Plan;
+use evenkeel_config::change::{ServerPlanChange, ServiceChange};
+use evenkeel_config::plan::ListenerPlan;
+use evenkeel_config::{Changes, Plan};
+use evenkeel_core::ServiceId;
 use evenkeel_runtime::Clock;
-use evenkeel_runtime::listen::{listen, listen_beside};
 use tokio::sync::watch;
 
 pub use stats::collect::ServiceTotals;
 pub use stats::flow::ServerFlow;
 pub use stats::server_work::{ServerTotals, ServerWork};
+pub use worker::service_entry::ServiceEntry;
 pub use worker::signals::SignalReader;
-pub use worker::state::{ProxyState, ServiceEntry};
+pub use worker::state::ProxyState;
 
+use listener::sockets::ListenerSockets;
 use worker::WorkerParts;
-
-/// Connections that may wait to be accepted, per worker and listener; the kernel's `somaxconn` bounds it as well.
-const BACKLOG: i32 = 4096;
+use worker::proxy_snapshot::ProxySnapshot;
 
 /// The running data plane.
 #[derive(Debug)]
 pub struct Proxy {
     state: Arc<ProxyState>,
-    addresses: Vec<(String, SocketAddr)>,
     signals: Option<SignalReader>,
     draining: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
@@ -108,26 +110,14 @@ impl Proxy {
         let state = Arc::new(ProxyState::new(plan, clock, seed));
         prepare(&state);
         let count = state.workers().len();
-        let mut sockets: Vec<Vec<TcpListener>> = (0..count).map(|_| Vec::new()).collect();
-        let mut addresses = Vec::new();
-        for listener in &plan.listeners {
-            let failed = |source| StartError {
-                listener: Some(listener.name.clone()),
-                address: Some(listener.address),
-                source,
-            };
-            let first = open(listener.address, count).map_err(failed)?;
-            let address = first.local_addr().map_err(failed)?;
-            addresses.push((listener.name.clone(), address));
-            for worker in sockets.iter_mut().skip(1) {
-                worker.push(beside(address).map_err(failed)?);
-            }
-            sockets[0].push(first);
+        for (_, entry) in state.snapshot().listeners() {
+            let sockets = open(&entry.plan, count)?;
+            (state.sockets).add(&entry.plan.name, &entry.clients, sockets);
         }
         let (writers, signals) = worker::signals::signals(count);
         let (draining, told) = watch::channel(false);
         let mut workers = Vec::with_capacity(count);
-        for (index, (listeners, signals)) in sockets.into_iter().zip(writers).enumerate() {
+        for (index, signals) in writers.into_iter().enumerate() {
             let (state, draining) = (Arc::clone(&state), told.clone());
             let thread = Builder::new().name(format!("worker-{index}"));
             workers.push(thread.spawn(move || {
@@ -136,15 +126,13 @@ impl Proxy {
                     clock,
                     state,
                     signals: Rc::new(RefCell::new(signals)),
-                    listeners,
                     draining,
                 };
-                worker::run::run(parts, seed.wrapping_add(index as u64));
+                worker::run::run(&parts, seed.wrapping_add(index as u64));
             })?);
         }
         Ok(Self {
             state,
-            addresses,
             signals: Some(signals),
             draining,
             workers,
@@ -153,8 +141,30 @@ impl Proxy {
 
     /// Where it listens: each listener's name and address, with the port that was taken for port 0.
     #[must_use]
-    pub fn addresses(&self) -> &[(String, SocketAddr)] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.state.sockets.addresses()
+    }
+
+    /// Goes by `plan` from now on, of which `changes` says how it differs from the present one. Requests and connections that are under way
+    /// go on, each request as it began. What is the same in both plans keeps everything, also its connections. Connections of a listener
+    /// that is there no more end with the request that they are at; tunnels and downloads last. A listener whose address changes is another
+    /// listener. The workers follow at once, each with its next request at the latest.
+    ///
+    /// # Errors
+    /// If the address of a new listener is taken or not allowed; nothing is changed then.
+    pub fn apply(&self, plan: &Plan, changes: &Changes) -> Result<(), StartError> {
+        let changed = changes.services.iter().filter_map(changed_service);
+        let changed: BTreeSet<ServiceId> = changed.collect();
+        let has_changed = |id| changed.contains(&id);
+        self.state.publish(plan, &has_changed, |before| {
+            open_new(&self.state, plan, before)
+        })
+    }
+
+    /// The number of the oldest plan that a request or a worker still goes by. What has left the plans before it is held by nobody.
+    #[must_use]
+    pub fn oldest_generation(&self) -> u64 {
+        self.state.oldest_generation()
     }
 
     /// The shared state.
@@ -192,15 +202,57 @@ impl Proxy {
     }
 }
 
-fn open(address: SocketAddr, workers: usize) -> io::Result<TcpListener> {
-    let listener = listen(address, workers > 1, BACKLOG)?;
-    // Accepted sockets inherit it.
-    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
-    Ok(listener)
+/// The service of which this changes something that requests go by.
+fn changed_service(change: &ServiceChange) -> Option<ServiceId> {
+    let ServiceChange::Changed(difference) = change else {
+        return None;
+    };
+    let is_of_requests = |change: &ServerPlanChange| match change {
+        ServerPlanChange::Added { .. } | ServerPlanChange::Removed { .. } => true,
+        ServerPlanChange::Changed { what, .. } => what.address || what.weight || what.limits,
+    };
+    let differs =
+        difference.settings || difference.discover || difference.servers.iter().any(is_of_requests);
+    differs.then_some(difference.plan.id)
 }
 
-fn beside(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = listen_beside(address, BACKLOG)?;
-    socket2::SockRef::from(&listener).set_tcp_nodelay(true)?;
-    Ok(listener)
+fn open(listener: &ListenerPlan, workers: usize) -> Result<ListenerSockets, StartError> {
+    ListenerSockets::open(listener.address, workers).map_err(|source| failed(listener, source))
+}
+
+fn failed(listener: &ListenerPlan, source: io::Error) -> StartError {
+    StartError {
+        listener: Some(listener.name.clone()),
+        address: Some(listener.address),
+        source,
+    }
+}
+
+/// The sockets of the listeners that are in `plan` and not in the present snapshot. One with the address of a listener that ends takes over
+/// its sockets, so that nobody is refused in between.
+fn open_new(
+    state: &ProxyState,
+    plan: &Plan,
+    before: &ProxySnapshot,
+) -> Result<Vec<(usize, ListenerSockets)>, StartError> {
+    let slots = before.slots_of(plan);
+    let ends = |slot: usize| !slots.contains(&(slot, true));
+    let mut opened = Vec::new();
+    for (listener, (slot, is_known)) in plan.listeners.iter().zip(&slots) {
+        if *is_known {
+            continue;
+        }
+        let mut ending = before.listeners().filter(|(slot, _)| ends(*slot));
+        let same = ending.find(|(_, entry)| entry.plan.address == listener.address);
+        let taken = match same {
+            Some((_, entry)) => state.sockets.duplicate(&entry.clients),
+            None => Ok(None),
+        };
+        let sockets = match taken.map_err(|source| failed(listener, source))? {
+            Some(sockets) => sockets,
+            None => open(listener, state.workers().len())?,
+        };
+        opened.push((*slot, sockets));
+    }
+    Ok(opened)
 }

@@ -429,7 +429,8 @@ fn through_policy(
 }
 
 fn service(servers: u16, hedge: Option<HedgeOptions>) -> Service {
-    let server = |index| ServerOptions {
+    let server = |index: u16| ServerOptions {
+        index: index.into(),
         name: format!("a-{index}"),
         address: Some(([127, 0, 0, 1], index + 1).into()),
         weight: 1,

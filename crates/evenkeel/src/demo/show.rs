@@ -224,7 +224,7 @@ impl<'a> DemoView<'a> {
         let view = self.running.views.now();
         let numbers = self.numbers();
         let services = self.running.state.services();
-        let server_set = services.first().map(evenkeel_proxy::ServiceEntry::servers);
+        let server_set = services.first().map(|service| service.servers());
         let members = server_set
             .as_ref()
             .map(|server_set| server_set.pool().members());

@@ -11,7 +11,7 @@ use evenkeel_balance::{AttemptTotals, WeightUpdater};
 use evenkeel_config::Plan;
 use evenkeel_config::plan::ServicePlan;
 use evenkeel_control::{Control, EventSource, StatusReader, SupervisorExecutor};
-use evenkeel_core::ServerId;
+use evenkeel_core::{ServerId, ServiceId};
 use evenkeel_dns::DnsCounters;
 use evenkeel_history::{Store, Writer, WriterHandle};
 use evenkeel_proxy::ProxyState;
@@ -255,7 +255,10 @@ async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Arc<Plan>) {
         let now = clock.now();
         for (place, weigher) in &mut weighers {
             let service = u32::try_from(*place).unwrap_or(u32::MAX);
-            let server_set = state.services()[*place].servers();
+            let Some(entry) = state.service(ServiceId(service)) else {
+                continue;
+            };
+            let server_set = entry.servers();
             weigher.step(server_set.pool(), now, |index| {
                 let server = ServerId::new(service, u32::try_from(index).unwrap_or(u32::MAX));
                 let totals = state.server_totals(server);

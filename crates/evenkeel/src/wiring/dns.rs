@@ -1,6 +1,7 @@
 //! DNS listeners: bound before the program reports that it is ready, served on a thread of their own, and answered with
 //! the servers that the balancer would pick.
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -10,9 +11,9 @@ use std::time::Duration;
 use evenkeel_balance::Picker;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::DnsPlan;
-use evenkeel_core::{Random, ServiceId};
+use evenkeel_core::ServiceId;
 use evenkeel_dns::{DnsCounters, DnsListener, DnsName, DnsOptions, ServerRecord, Servers};
-use evenkeel_proxy::{ProxyState, ServiceEntry};
+use evenkeel_proxy::ProxyState;
 use evenkeel_request::hash_address;
 use evenkeel_runtime::Clock;
 use tokio::sync::watch;
@@ -32,49 +33,43 @@ struct BalancerServers {
     state: Arc<ProxyState>,
     clock: Clock,
     seed: u64,
-    pickers: Mutex<Vec<Picker>>,
+    /// Each made when it is first needed.
+    pickers: Mutex<BTreeMap<ServiceId, Picker>>,
 }
 
 impl BalancerServers {
     fn new(state: Arc<ProxyState>, clock: Clock, seed: u64) -> Self {
-        let mut balancer = Self {
+        Self {
             pickers: Mutex::default(),
             state,
             clock,
             seed,
-        };
-        balancer.pickers = Mutex::new(balancer.new_pickers());
-        balancer
-    }
-
-    /// A picker for each service.
-    fn new_pickers(&self) -> Vec<Picker> {
-        let mut random = Random::seeded(self.seed);
-        let services = self.state.services().iter();
-        let picker = |service: &ServiceEntry| Picker::new(service.servers().pool(), random.bits());
-        services.map(picker).collect()
+        }
     }
 }
 
 impl Servers for BalancerServers {
     fn select(&self, service: ServiceId, client: IpAddr, most: usize) -> Vec<ServerRecord> {
-        let entry = &self.state.services()[service.0 as usize];
+        let Some(entry) = self.state.service(service) else {
+            return Vec::new();
+        };
         let server_set = entry.servers();
         let mut pickers = self.pickers.lock().unwrap_or_else(|poisoned| {
             // A panic in a pick may have left its picker half changed.
             let mut pickers = poisoned.into_inner();
-            *pickers = self.new_pickers();
+            pickers.clear();
             self.pickers.clear_poison();
             pickers
         });
-        let picker = &mut pickers[service.0 as usize];
+        let seed = self.seed.wrapping_add(service.0.into());
+        let new = || Picker::new(server_set.pool(), seed);
+        let picker = pickers.entry(service).or_insert_with(new);
         let key = hash_address(client, BITS.0, BITS.1);
         let picked = picker.pick_several(server_set.pool(), self.clock.now(), Some(key), most);
         let found = |index: u32| {
             let member = &server_set.pool().members()[index as usize];
-            let server = &entry.server_names()[index as usize];
             Some(ServerRecord {
-                name: server.clone(),
+                name: server_set.name(index).to_owned(),
                 address: server_set.address(index)?,
                 weight: member.weight,
                 tier: member.tier,
@@ -84,10 +79,9 @@ impl Servers for BalancerServers {
     }
 
     fn find(&self, service: ServiceId, server: &str) -> Option<SocketAddr> {
-        let entry = self.state.services().get(service.0 as usize)?;
-        let mut servers = (0_u32..).zip(entry.server_names());
-        let (index, _) = servers.find(|(_, one)| *one == server)?;
-        entry.servers().address(index)
+        let servers = self.state.service(service)?.servers();
+        let (index, _) = servers.names().find(|(_, one)| *one == server)?;
+        servers.address(index)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The health of evenkeel itself, as reported by `/health/live` and `/health/ready`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_proxy::ServiceEntry;
@@ -39,7 +40,7 @@ impl LiveBackend {
             return Err("stopping".to_owned());
         }
         let now = self.clock.now();
-        let serves = |entry: &ServiceEntry| entry.servers().pool().in_service(now) > 0;
+        let serves = |entry: &Arc<ServiceEntry>| entry.servers().pool().in_service(now) > 0;
         let services = self.state.services();
         if services.is_empty() || services.iter().any(serves) {
             Ok(())

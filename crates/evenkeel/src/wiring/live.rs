@@ -2,6 +2,7 @@
 //! It reads snapshots and atomics, and blocks nobody.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_admin::{
@@ -48,18 +49,16 @@ impl LiveBackend {
 
 impl AdminBackend for LiveBackend {
     fn why(&self, service: &str) -> Option<ServiceWhy> {
-        let (id, entry) = (0_u32..)
-            .zip(self.state.services())
-            .find(|(_, entry)| entry.name() == service)?;
-        Some(self.service_why(id, entry))
+        let services = self.state.services();
+        let entry = services.iter().find(|entry| entry.name() == service)?;
+        Some(self.service_why(entry.id().0, entry))
     }
 
     fn services(&self) -> Vec<ServiceView> {
         let now = self.clock.now();
-        (0_u32..)
-            .zip(self.state.services())
-            .map(|(id, entry)| self.service(id, entry, now))
-            .collect()
+        let services = self.state.services();
+        let view = |entry: &Arc<ServiceEntry>| self.service(entry.id().0, entry, now);
+        services.iter().map(view).collect()
     }
 
     fn incidents(&self, filter: &IncidentQuery) -> Result<Vec<Incident>, String> {
@@ -107,12 +106,9 @@ impl AdminBackend for LiveBackend {
             .iter()
             .map(|report| report.service.clone())
             .collect();
-        let missing = self
-            .state
-            .services()
-            .iter()
-            .map(ServiceEntry::name)
-            .filter(|name| !known.contains(*name));
+        let services = self.state.services();
+        let names = services.iter().map(|entry| entry.name());
+        let missing = names.filter(|name| !known.contains(*name));
         reports.extend(missing.map(|name| ServiceReport {
             service: name.to_owned(),
             ..ServiceReport::default()

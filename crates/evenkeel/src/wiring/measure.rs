@@ -125,10 +125,8 @@ impl CounterSample {
 impl ServiceCounterSample {
     /// A service's counters now.
     pub(super) fn of(state: &ProxyState, service: ServiceId) -> Self {
-        let number = state
-            .services()
-            .get(service.0 as usize)
-            .map_or(0, |entry| entry.server_names().len());
+        let number =
+            (state.service(service)).map_or(0, |entry| entry.servers().pool().members().len());
         let servers: Vec<CounterSample> = (0_u32..)
             .take(number)
             .map(|index| {

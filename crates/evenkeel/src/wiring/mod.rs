@@ -113,7 +113,7 @@ pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
         .unwrap_or_else(|_| Err("the control thread ended early".to_owned()))
         .map_err(CommandFailure::World)?;
     let control::ControlHandles { views, events } = told;
-    let addresses = proxy.addresses().to_vec();
+    let addresses = proxy.addresses();
     let dns_thread = dns.serve(&state, clock, seed, draining)?;
     Ok(RunningEvenkeel {
         clock,

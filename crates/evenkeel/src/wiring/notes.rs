@@ -22,7 +22,7 @@ impl LiveBackend {
 
     /// The incident of another service that this one's trouble is a part of.
     fn held_elsewhere(&self, service: ServiceId) -> Option<String> {
-        let entry = self.state.services().get(service.0 as usize)?;
+        let entry = self.state.service(service)?;
         let prefix = format!("{}/", entry.name());
         let view = self.views.now();
         let held = view.open.iter().find(|open| {

@@ -98,12 +98,16 @@ impl LiveBackend {
     }
 
     pub(super) fn find(&self, service: &str, server: &str) -> Result<ServerId, String> {
-        let found = (0_u32..)
-            .zip(self.state.services())
-            .find_map(|(id, entry)| {
-                let index = entry.server_names().iter().position(|one| one == server)?;
-                (entry.name() == service).then_some(ServerId::new(id, u32::try_from(index).ok()?))
-            });
+        let services = self.state.services();
+        let entry = services.iter().find(|entry| entry.name() == service);
+        let found = entry.and_then(|entry| {
+            let servers = entry.servers();
+            let (index, _) = servers.names().find(|(_, one)| *one == server)?;
+            Some(ServerId {
+                service: entry.id(),
+                index,
+            })
+        });
         found
             .filter(|id| !self.is_hidden(*id))
             .ok_or_else(|| format!("there is no server {server} in service {service}"))

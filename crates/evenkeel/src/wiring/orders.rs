@@ -105,7 +105,7 @@ impl LiveBackend {
         until: Instant,
     ) -> Result<OrderProgress, OrderError> {
         let in_flight = || {
-            let entry = self.state.services().get(server.service.0 as usize)?;
+            let entry = self.state.service(server.service)?;
             let server_set = entry.servers();
             Some(
                 server_set

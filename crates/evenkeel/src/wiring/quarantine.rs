@@ -19,8 +19,8 @@ impl LiveBackend {
     fn quarantined(&self, service: ServiceId) -> Vec<String> {
         let (view, epoch) = (self.views.now(), self.clock.epoch());
         let of_service = view.quarantined.get(&service.0);
-        let name = self.state.services().get(service.0 as usize);
-        let name = name.map_or("", |entry| entry.name());
+        let entry = self.state.service(service);
+        let name = entry.as_ref().map_or("", |entry| entry.name());
         let text = |one: &Quarantined| {
             let time = |at| period::rfc3339(epoch.wall(at));
             let query = if one.with_query {

@@ -36,9 +36,9 @@ impl LiveBackend {
             .into_iter()
             .filter_map(|server| {
                 // Empty slots are not shown.
-                let mut all = entry.server_names().iter();
-                let place = all.position(|one| *one == server.name)?;
-                Some((place, server))
+                let mut all = server_set.names();
+                let (index, _) = all.find(|(_, one)| *one == server.name)?;
+                Some((index as usize, server))
             })
             .map(|(place, server)| {
                 let member = &server_set.pool().members()[place];

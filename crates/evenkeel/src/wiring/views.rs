@@ -26,7 +26,9 @@ impl LiveBackend {
             .map(|(index, intended)| {
                 let place = index as usize;
                 let server = self.server(ServerId { service, index }, entry, now);
-                let durations = &numbers.servers[place].durations;
+                let of_server = numbers.servers.get(place);
+                let durations = of_server.map(|numbers| numbers.durations);
+                let durations = &durations.unwrap_or_default();
                 ServerView {
                     incident: incidents.remove(&server.name),
                     p50_ms: millis(durations, 0.5),
@@ -74,10 +76,7 @@ impl LiveBackend {
     /// The view of a server without history.
     fn server(&self, id: ServerId, entry: &ServiceEntry, now: Instant) -> ServerView {
         let server_set = entry.servers();
-        let (server, member) = (
-            &entry.server_names()[id.index as usize],
-            &server_set.pool().members()[id.index as usize],
-        );
+        let member = &server_set.pool().members()[id.index as usize];
         let address = server_set.address(id.index);
         let standing = match address {
             Some(_) => member.state.standing(now).word(),
@@ -88,7 +87,7 @@ impl LiveBackend {
             .iter()
             .zip(self.state.server_flow(id).picks);
         ServerView {
-            name: server.clone(),
+            name: server_set.name(id.index).to_owned(),
             address: address.map_or_else(String::new, |address| address.to_string()),
             state: view.state(id).word().to_owned(),
             standing: standing.to_owned(),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use evenkeel_balance::{Picker, ProbedLoad};
 use evenkeel_config::plan::LoadProbePlan;
 use evenkeel_core::blame::TimeLimit;
-use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_core::{Instant, Outcome};
 use evenkeel_http1::Method;
 use evenkeel_request::service::ServerSet;
 use serde::Deserialize;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::upstream::client::{BodyEnd, UpstreamClient};
 use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
-use crate::worker::state::ServiceEntry;
+use crate::worker::worker_snapshot::WorkerService;
 
 /// Questions under way at the same time, for each service and worker.
 const MOST_AT_ONCE: u32 = 16;
@@ -50,7 +50,8 @@ enum End {
 #[derive(Debug)]
 struct LoadProbe {
     worker: Rc<Worker>,
-    server: ServerId,
+    service: Rc<WorkerService>,
+    server: u32,
     address: SocketAddr,
     /// Which of the servers that have been at this place is asked.
     generation: u64,
@@ -68,12 +69,12 @@ impl Worker {
     /// After a pick: asks one of the servers, if the service's servers are asked.
     pub(crate) fn ask(
         self: &Rc<Self>,
-        (id, service): (ServiceId, &ServiceEntry),
+        service: &Rc<WorkerService>,
         picker: &mut Picker,
         servers: &ServerSet,
         now: Instant,
     ) {
-        if service.ask.is_none() {
+        if service.entry.ask.is_none() {
             return;
         }
         let Some(index) = picker.to_ask(servers.pool(), now) else {
@@ -82,46 +83,46 @@ impl Worker {
         let Some(address) = servers.address(index) else {
             return;
         };
-        let under_way = &self.asking[id.0 as usize];
+        let under_way = service.asking();
         if under_way.get() >= MOST_AT_ONCE {
-            self.count_asked(id, SKIPPED);
+            count_asked(service, SKIPPED);
             return;
         }
         under_way.set(under_way.get() + 1);
         let question = LoadProbe {
             worker: Rc::clone(self),
-            server: ServerId { service: id, index },
+            service: Rc::clone(service),
+            server: index,
             address,
             generation: servers.generation(index),
         };
         tokio::task::spawn_local(question.travel());
     }
+}
 
-    fn count_asked(&self, service: ServiceId, result: usize) {
-        self.service_counters(service.0 as usize).asked[result].add_from_owner(1);
-    }
+fn count_asked(service: &WorkerService, result: usize) {
+    service.counters.asked[result].add_from_owner(1);
 }
 
 impl LoadProbe {
     /// Asks, and passes the answer on to the balancer.
     async fn travel(self) {
-        let worker = &*self.worker;
-        let service = self.server.service;
-        let entry = &worker.state.services()[service.0 as usize];
+        let service = &self.service;
+        let entry = &service.entry;
         let Some(plan) = &entry.ask else {
             return;
         };
         let end = self.end(plan, entry.policies().timeout.connect).await;
-        worker.count_asked(service, end.place());
-        let servers = worker.server_set(service);
-        if servers.generation(self.server.index) != self.generation {
+        count_asked(service, end.place());
+        let servers = service.servers();
+        if servers.generation(self.server) != self.generation {
             return;
         }
-        let picker = &mut worker.pickers.borrow_mut()[service.0 as usize];
+        let picker = &mut service.picker().borrow_mut();
         match end {
             End::Answered(answer) => {
-                let now = worker.clock.now();
-                picker.heard(servers.pool(), now, self.server.index, answer);
+                let now = self.worker.clock.now();
+                picker.heard(servers.pool(), now, self.server, answer);
             }
             End::Failed | End::TimedOut | End::NotUnderstood | End::Skipped => picker.unheard(),
         }
@@ -132,7 +133,8 @@ impl LoadProbe {
         let end = worker.clock.now() + plan.timeout;
         let at = (self.address, self.generation);
         let times = (connect, plan.timeout);
-        let opened = UpstreamClient::open(worker, self.server, at, Reuse::Once, times).await;
+        let server = (&self.service, self.server);
+        let opened = UpstreamClient::open(worker, server, at, Reuse::Once, times).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return End::of_outcome(outcome),
@@ -165,7 +167,7 @@ impl LoadProbe {
 
 impl Drop for LoadProbe {
     fn drop(&mut self) {
-        let under_way = &self.worker.asking[self.server.service.0 as usize];
+        let under_way = self.service.asking();
         under_way.set(under_way.get() - 1);
     }
 }

@@ -5,12 +5,11 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use evenkeel_core::Instant;
 use evenkeel_core::blame::TimeLimit;
-use evenkeel_core::{Instant, ServiceId};
-use evenkeel_http1::Method;
 
 use super::request::BackgroundRequest;
-use crate::worker::Worker;
+use crate::worker::worker_snapshot::WorkerMirror;
 
 /// Indices in [`MIRRORED`](crate::stats::counters::MIRRORED).
 const SENT: usize = 0;
@@ -28,35 +27,20 @@ const BODY_BYTES: usize = 1024 * 1024;
 pub(crate) struct Copy {
     request: BackgroundRequest,
     /// Its pair of services.
-    place: usize,
+    pair: Rc<WorkerMirror>,
 }
 
 impl Copy {
-    pub(crate) fn new(
-        worker: Rc<Worker>,
-        place: usize,
-        to: ServiceId,
-        method: Method,
-        key: Option<u64>,
-    ) -> Self {
-        let under_way = &worker.copies[place];
-        under_way.set(under_way.get() + 1);
-        let timeout = worker.state.services()[to.0 as usize].policies().timeout;
-        let request = BackgroundRequest {
-            worker,
-            to,
-            method,
-            key,
-            timeout,
-        };
-        Self { request, place }
+    pub(crate) fn new(request: BackgroundRequest, pair: Rc<WorkerMirror>) -> Self {
+        pair.under_way.set(pair.under_way.get() + 1);
+        Self { request, pair }
     }
 
     /// Makes the attempt, and counts it.
     pub(crate) async fn travel(self, bytes: Vec<u8>) {
         let request = &self.request;
         let started = request.worker.clock.now();
-        let servers = request.worker.server_set(request.to);
+        let servers = request.service.servers();
         match request.ask(&servers, bytes).await {
             Err(status) => self.finish(started, status, true, FAILED),
             Ok(mut answered) => {
@@ -73,29 +57,19 @@ impl Copy {
 
     /// Counts it as a request of the other service, and as a copy.
     fn finish(&self, started: Instant, status: u16, broken: bool, result: usize) {
-        let counters = self
-            .request
-            .worker
-            .service_counters(self.request.to.0 as usize);
+        let counters = &self.request.service.counters;
         counters.statuses.add_one(status);
         let took = self.request.worker.clock.now().since(started);
         counters.durations.add_from_owner(took);
         if status >= 500 || broken {
             counters.failed.add_from_owner(1);
         }
-        self.request.worker.count_copy(self.place, result);
+        self.pair.count(result);
     }
 }
 
 impl Drop for Copy {
     fn drop(&mut self) {
-        let under_way = &self.request.worker.copies[self.place];
-        under_way.set(under_way.get() - 1);
-    }
-}
-
-impl Worker {
-    pub(crate) fn count_copy(&self, place: usize, result: usize) {
-        self.counters.mirrors[place][result].add_from_owner(1);
+        self.pair.under_way.set(self.pair.under_way.get() - 1);
     }
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use evenkeel_core::blame::AttemptPhase;
-use evenkeel_core::{Instant, Outcome, RequestShape, ServerId, ServiceId};
+use evenkeel_core::{Instant, Outcome, RequestShape};
 use evenkeel_http1::Method;
 use evenkeel_request::Cause;
 use evenkeel_request::service::{InFlightGuard, ServerSet};
@@ -20,13 +20,13 @@ use crate::upstream::idle_timeout::Reuse;
 use crate::upstream::load_report;
 use crate::upstream::retry_after;
 use crate::worker::Worker;
-use crate::worker::state::ServiceEntry;
+use crate::worker::worker_snapshot::WorkerService;
 
 /// What is asked, of which service.
 #[derive(Debug)]
 pub(crate) struct BackgroundRequest {
     pub(crate) worker: Rc<Worker>,
-    pub(crate) to: ServiceId,
+    pub(crate) service: Rc<WorkerService>,
     pub(crate) method: Method,
     /// What it is hashed on, if the service's policy hashes.
     pub(crate) key: Option<u64>,
@@ -40,17 +40,13 @@ pub(crate) struct Answered<'s> {
     pub(crate) line: UpstreamClient,
     /// When its head had come.
     pub(crate) at: Instant,
-    server: ServerId,
+    server: u32,
     /// Which of the servers that have been at this place it is.
     generation: u64,
     in_flight: InFlightGuard<'s>,
 }
 
 impl BackgroundRequest {
-    pub(crate) fn service(&self) -> &ServiceEntry {
-        &self.worker.state.services()[self.to.0 as usize]
-    }
-
     /// Makes the attempt, and counts it.
     ///
     /// # Errors
@@ -62,7 +58,7 @@ impl BackgroundRequest {
     ) -> Result<Answered<'s>, u16> {
         let worker = &*self.worker;
         // Copies and renewals are requests of the service, too.
-        if self.service().in_maintenance() {
+        if self.service.entry.in_maintenance() {
             return Err(Cause::Maintenance.status());
         }
         let started = worker.clock.now();
@@ -74,14 +70,12 @@ impl BackgroundRequest {
         let at = worker.clock.now();
         let latency = at.since(started);
         in_flight.came_to(at, outcome, latency);
-        let generation = servers.generation(server.index);
-        worker
-            .server_counters(server)
-            .durations
-            .add_from_owner(latency);
+        let generation = servers.generation(server);
+        let durations = &self.service.counters.server(server).durations;
+        durations.add_from_owner(latency);
         self.signal(at, (server, generation), outcome, latency);
         let Some(line) = line else {
-            self.worker.count_attempt(server, outcome);
+            self.service.count_attempt(server, outcome);
             return Err(Cause::of_outcome(outcome).map_or(502, Cause::status));
         };
         self.hear(servers, server, &line, at);
@@ -109,7 +103,7 @@ impl BackgroundRequest {
                 Outcome::Answered(line.head.status)
             }
         };
-        self.worker.count_attempt(server, outcome);
+        self.service.count_attempt(server, outcome);
         let broken = matches!(end, BodyEnd::Broken(_));
         if broken {
             let now = self.worker.clock.now();
@@ -124,10 +118,10 @@ impl BackgroundRequest {
 
     /// What the head of an answer says about the server itself: how busy it is, and that it wants to be left alone. The attempt is not
     /// made again, so nobody waits because of it.
-    fn hear(&self, servers: &ServerSet, server: ServerId, line: &UpstreamClient, at: Instant) {
-        let state = &servers.pool().members()[server.index as usize].state;
+    fn hear(&self, servers: &ServerSet, server: u32, line: &UpstreamClient, at: Instant) {
+        let state = &servers.pool().members()[server as usize].state;
         let (head, bytes) = (&line.head, line.incoming.unread());
-        let name = self.service().load_header.as_deref();
+        let name = self.service.entry.load_header.as_deref();
         if let Some(load) = name.and_then(|name| load_report::reported(head, bytes, name)) {
             state.report_load(at, load);
         }
@@ -141,47 +135,44 @@ impl BackgroundRequest {
         &'s self,
         servers: &'s ServerSet,
         now: Instant,
-    ) -> Option<(ServerId, InFlightGuard<'s>)> {
-        let entry = self.service();
+    ) -> Option<(u32, InFlightGuard<'s>)> {
+        let entry = &self.service.entry;
         // A client's request that waits goes before it.
         if entry.waiting() > 0 {
             return None;
         }
-        let picker = &mut self.worker.pickers.borrow_mut()[self.to.0 as usize];
+        let picker = &mut self.service.picker().borrow_mut();
         let pick = picker.pick_for(servers.pool(), now, &[], self.key).ok()?;
         let typical = picker.typical_latency();
         let service = entry.service();
         let in_flight = InFlightGuard::begin(service, servers, pick.index, typical, now)?;
-        self.worker.ask((self.to, entry), picker, servers, now);
-        let server = ServerId {
-            service: self.to,
-            index: pick.index,
-        };
-        let picks = &self.worker.server_counters(server).picks;
+        self.worker.ask(&self.service, picker, servers, now);
+        let picks = &self.service.counters.server(pick.index).picks;
         picks[pick.reason.index()].add_from_owner(1);
-        Some((server, in_flight))
+        Some((pick.index, in_flight))
     }
 
     /// A connection, the request, the answer's head; the line is there if the head is.
     async fn attempt(
         &self,
         servers: &ServerSet,
-        server: ServerId,
+        server: u32,
         begun: Instant,
         bytes: &[u8],
     ) -> (Outcome, Option<UpstreamClient>) {
-        let Some(address) = servers.address(server.index) else {
+        let Some(address) = servers.address(server) else {
             return (Outcome::Unreachable, None);
         };
-        let at = (address, servers.generation(server.index));
+        let at = (address, servers.generation(server));
         let timeout = &self.timeout;
         let times = (timeout.connect, timeout.total);
-        let opened = UpstreamClient::open(&self.worker, server, at, Reuse::Once, times).await;
+        let to = (&self.service, server);
+        let opened = UpstreamClient::open(&self.worker, to, at, Reuse::Once, times).await;
         let mut line = match opened {
             Ok(line) => line,
             Err(outcome) => return (outcome, None),
         };
-        let counters = self.worker.server_counters(server);
+        let counters = self.service.counters.server(server);
         if line.is_reused() {
             counters.reused.add_from_owner(1);
         }
@@ -197,8 +188,8 @@ impl BackgroundRequest {
         }
     }
 
-    fn end(&self, line: UpstreamClient, server: ServerId, reusable: bool) {
-        let received = &self.worker.server_counters(server).bytes_received;
+    fn end(&self, line: UpstreamClient, server: u32, reusable: bool) {
+        let received = &self.service.counters.server(server).bytes_received;
         received.add_from_owner(line.received);
         line.end(&self.worker, reusable);
     }
@@ -207,13 +198,14 @@ impl BackgroundRequest {
     fn signal(
         &self,
         at: Instant,
-        (server, generation): (ServerId, u64),
+        (server, generation): (u32, u64),
         outcome: Outcome,
         latency: Duration,
     ) {
-        if self.worker.server_set(self.to).generation(server.index) == generation {
+        if self.service.servers().generation(server) == generation {
             // Copies and renewals are of all kinds; the requests themselves say which kind fails.
             let shape = RequestShape::UNKNOWN;
+            let server = self.service.server_id(server);
             self.worker.signal(at, server, outcome, latency, shape);
         }
     }

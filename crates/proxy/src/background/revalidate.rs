@@ -40,10 +40,10 @@ impl Revalidation {
     /// Makes the attempt, and keeps what has come.
     pub(crate) async fn travel(self, bytes: Vec<u8>) {
         let request = &self.request;
-        let Some(stale) = request.service().stale.as_ref() else {
+        let Some(stale) = request.service.entry.stale.as_ref() else {
             return;
         };
-        let servers = request.worker.server_set(request.to);
+        let servers = request.service.servers();
         let result = match request.ask(&servers, bytes).await {
             Err(_) => FAILED,
             Ok(answered) => self.take(stale, answered).await,
@@ -94,7 +94,7 @@ impl Revalidation {
 
 impl Drop for Revalidation {
     fn drop(&mut self) {
-        if let Some(stale) = &self.request.service().stale {
+        if let Some(stale) = &self.request.service.entry.stale {
             stale.renewing.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -107,6 +107,11 @@ impl Stale {
         }
     }
 
+    /// How old answers are kept.
+    pub(crate) const fn options(&self) -> StaleOptions {
+        self.options
+    }
+
     /// The most bytes of body of an answer.
     pub(crate) const fn most(&self) -> usize {
         self.options.object

@@ -114,7 +114,7 @@ fn context(worker: &Worker, client: &mut Client, work: &Workspace) -> ReplyConte
         id: worker.request_id(),
         method: work.request.method,
         version: work.request.version,
-        keep_alive: work.request.keep_alive && !worker.draining.get(),
+        keep_alive: work.request.keep_alive && !worker.is_last_for(&client.listener),
         date: worker.date(client.latest),
     }
 }

@@ -60,7 +60,7 @@ impl AccessLine {
         let earlier = context.earlier_attempts.as_deref();
         let mut attempts = earlier.unwrap_or_default().to_owned();
         let exchange = &context.exchange;
-        write_attempts(&mut attempts, exchange.service(), exchange.attempts());
+        write_attempts(&mut attempts, exchange.servers(), exchange.attempts());
         tracing::info!(
             target: "access",
             peer = %self.peer,
@@ -105,7 +105,7 @@ impl RequestContext<'_> {
     fn home_name(&self) -> &str {
         let from = self.exchange.fallen().from;
         let id = from.map_or(self.exchange.service_id(), |(service, _)| service);
-        self.worker.state.services()[id.0 as usize].name()
+        self.snapshot.service(id).entry.name()
     }
 
     /// What took the place of a missing answer, for the access log.

@@ -53,7 +53,7 @@ impl RequestContext<'_> {
             match Box::pin(self.race(io, upstream, (now, deadlines), due)).await {
                 RaceResult::First(end) => end,
                 RaceResult::Won(won) => {
-                    self.count_sent(upstream);
+                    count_sent(upstream);
                     self.abandon(place, Outcome::Cancelled, now);
                     *place = Some(*won);
                     return AttemptResult::Answer;
@@ -65,7 +65,7 @@ impl RequestContext<'_> {
         if !upstream.waited_for_body.is_zero() {
             self.exchange.forgive(upstream.waited_for_body);
         }
-        self.count_sent(upstream);
+        count_sent(upstream);
         if matches!(end, UpstreamExchangeEnd::Head) {
             return match self.length_to_hold(io, upstream) {
                 None => AttemptResult::Answer,
@@ -182,11 +182,9 @@ impl RequestContext<'_> {
 
     fn pooled(&self, server: u32, reuse: Reuse, now: Instant) -> Option<UpstreamLease> {
         let generation = self.exchange.servers().generation(server);
-        let server = self.server_id(server);
-        let lease = UpstreamLease::pooled(self.worker, server, generation, reuse, now);
-        if lease.is_some() {
-            let counters = self.worker.server_counters(server);
-            counters.reused.add_from_owner(1);
+        let lease = UpstreamLease::pooled(self.service(), server, generation, reuse, now);
+        if let Some(lease) = &lease {
+            lease.counters().reused.add_from_owner(1);
         }
         lease
     }
@@ -197,12 +195,7 @@ impl RequestContext<'_> {
         let address = servers.address(server).ok_or(Outcome::Unreachable)?;
         let at = (address, servers.generation(server));
         let times = (self.policies().timeout.connect, left);
-        UpstreamLease::connect(self.worker, self.server_id(server), at, times).await
-    }
-
-    fn count_sent(&self, upstream: &UpstreamExchange) {
-        let counters = self.worker.server_counters(upstream.server());
-        counters.bytes_sent.add_from_owner(upstream.bytes_sent);
+        UpstreamLease::connect(self.worker, (self.service(), server), at, times).await
     }
 
     /// Closes the connection of an attempt that began at `begun` and failed with `outcome`.
@@ -220,6 +213,11 @@ impl RequestContext<'_> {
             false => Reuse::Once,
         }
     }
+}
+
+fn count_sent(upstream: &UpstreamExchange) {
+    let counters = upstream.counters();
+    counters.bytes_sent.add_from_owner(upstream.bytes_sent);
 }
 
 /// The result of an attempt that ended like this, without a response to relay.

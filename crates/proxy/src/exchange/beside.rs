@@ -16,6 +16,7 @@ use crate::downstream::h1::Client;
 use crate::downstream::h1::head::{without_fields, write_mirrored};
 use crate::exchange::io::ExchangeIo;
 use crate::worker::Workspace;
+use crate::worker::worker_snapshot::WorkerMirror;
 
 /// Room for the line that marks a copy.
 const MARK_BYTES: usize = 32;
@@ -32,7 +33,7 @@ impl<'a> RequestContext<'a> {
         let method = work.request.method_text.of(client.buffer.unread());
         let drawn = work.request.upgrade.is_none()
             && mirror.takes(method, &mut self.worker.random.borrow_mut());
-        let other = &self.worker.state.services()[mirror.to.0 as usize];
+        let other = &self.snapshot.service(mirror.to).entry;
         drawn.then(|| PlannedMirror {
             mirror,
             key: hash_key(other, client, work),
@@ -47,35 +48,40 @@ impl<'a> RequestContext<'a> {
         let Some(PlannedMirror { mirror, key }) = self.mirror.take() else {
             return;
         };
-        let Some(place) = self.pair(mirror) else {
+        let Some(pair) = self.pair(mirror) else {
             return;
         };
-        let under_way = &self.worker.copies[place];
-        if under_way.get() >= mirror.in_flight {
-            self.worker.count_copy(place, LEFT_OUT_BUSY);
+        if pair.under_way.get() >= mirror.in_flight {
+            pair.count(LEFT_OUT_BUSY);
             return;
         }
         let head = &io.work.to_server;
         let mut bytes = Vec::with_capacity(head.len() + MARK_BYTES + io.work.replay.len());
         write_mirrored(&mut bytes, head);
         bytes.extend_from_slice(&io.work.replay);
-        let copy = Copy::new(Rc::clone(self.worker), place, mirror.to, self.method, key);
+        let to = self.snapshot.service(mirror.to);
+        let request = BackgroundRequest {
+            worker: Rc::clone(self.worker),
+            service: Rc::clone(to),
+            method: self.method,
+            key,
+            timeout: to.entry.policies().timeout,
+        };
+        let copy = Copy::new(request, Rc::clone(pair));
         tokio::task::spawn_local(copy.travel(bytes));
     }
 
     /// Counts a copy that was to be made and was not, since the body was too long or had not come before the answer.
     pub(crate) fn count_left_out(&self) {
-        if let Some(place) = self.mirror.and_then(|drawn| self.pair(drawn.mirror))
+        if let Some(pair) = self.mirror.and_then(|drawn| self.pair(drawn.mirror))
             && self.exchange.attempts().attempts() > 0
         {
-            self.worker.count_copy(place, LEFT_OUT_BODY);
+            pair.count(LEFT_OUT_BODY);
         }
     }
 
-    fn pair(&self, mirror: &Mirror) -> Option<usize> {
-        let wanted = (self.exchange.service_id(), mirror.to);
-        let pairs = self.worker.state.mirrors();
-        pairs.iter().position(|pair| *pair == wanted)
+    fn pair(&self, mirror: &Mirror) -> Option<&'a Rc<WorkerMirror>> {
+        self.snapshot.mirror(self.exchange.service_id(), mirror.to)
     }
 
     /// Has the answer to the request whose prepared head is `to_server` fetched anew.
@@ -93,7 +99,7 @@ impl<'a> RequestContext<'a> {
         }
         let request = BackgroundRequest {
             worker: Rc::clone(self.worker),
-            to: self.exchange.service_id(),
+            service: Rc::clone(self.service()),
             method: Method::Get,
             key: self.exchange.key(),
             timeout: self.policies().timeout,

@@ -109,7 +109,7 @@ impl RequestContext<'_> {
             return;
         };
         let outdated = request.outdated(&io.work.response, upstream.head_bytes());
-        let services = self.worker.state.services().iter();
+        let services = self.snapshot.shared.services();
         for stale in services.filter_map(|entry| entry.stale.as_ref()) {
             (outdated.iter()).for_each(|address| stale.invalidate(address, now));
         }

@@ -15,7 +15,7 @@ impl RequestContext<'_> {
         io: &mut ExchangeIo<'_>,
         upstream: &mut UpstreamExchange,
     ) -> ResponseForm {
-        let form = io.response_form(self.keep_alive && !self.worker.draining.get());
+        let form = io.response_form(self.keep_alive && !io.is_last());
         io.work.begin_response();
         let manner = Manner {
             version: self.version,
@@ -24,7 +24,7 @@ impl RequestContext<'_> {
         };
         let server = upstream.server().index;
         let (work, peer) = io.workspace();
-        let name = &self.entry().server_names()[server as usize];
+        let name = self.exchange.servers().name(server);
         let response = self.forwarded_response(peer.as_bytes(), name);
         write_response(
             &mut work.to_client,

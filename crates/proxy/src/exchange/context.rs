@@ -15,7 +15,8 @@ use crate::cache::key::CacheRequest;
 use crate::cache::store::Answer;
 use crate::exchange::io::ExchangeIo;
 use crate::worker::Worker;
-use crate::worker::state::ServiceEntry;
+use crate::worker::service_entry::ServiceEntry;
+use crate::worker::worker_snapshot::{WorkerService, WorkerSnapshot};
 
 /// Where in a prepared head the time that is left stands.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +37,8 @@ pub(crate) struct PlannedMirror<'a> {
 #[derive(Debug)]
 pub(crate) struct RequestContext<'a> {
     pub(crate) worker: &'a Rc<Worker>,
+    /// The configuration that it began with.
+    pub(crate) snapshot: &'a WorkerSnapshot,
     pub(crate) exchange: Exchange<'a>,
     /// The last look at the clock.
     pub(crate) latest: Instant,
@@ -63,6 +66,7 @@ impl<'a> RequestContext<'a> {
     pub(crate) fn next(&mut self, event: Event, io: &ExchangeIo<'_>) -> Step {
         let mut host = RequestHost {
             worker: self.worker,
+            snapshot: self.snapshot,
             wanted: self.wanted.as_deref(),
             cached: &mut self.cached,
             earlier_attempts: &mut self.earlier_attempts,
@@ -78,9 +82,13 @@ impl<'a> RequestContext<'a> {
     }
 
     /// The service that is asked now.
+    pub(crate) fn service(&self) -> &'a Rc<WorkerService> {
+        self.snapshot.service(self.exchange.service_id())
+    }
+
+    /// The same as all workers know it.
     pub(crate) fn entry(&self) -> &'a ServiceEntry {
-        let services = self.worker.state.services();
-        &services[self.exchange.service_id().0 as usize]
+        &self.service().entry
     }
 
     /// Its policies.

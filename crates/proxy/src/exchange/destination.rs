@@ -5,7 +5,8 @@ use evenkeel_request::route::{self, Redirect, Route, Target};
 
 use crate::downstream::h1::Client;
 use crate::downstream::h1::head::H1Request;
-use crate::worker::state::ServiceEntry;
+use crate::worker::service_entry::ServiceEntry;
+use crate::worker::worker_snapshot::WorkerSnapshot;
 use crate::worker::{Worker, Workspace};
 
 /// Where a request goes.
@@ -20,11 +21,15 @@ pub(crate) enum Destination<'a> {
 
 /// Where the request whose head is in `work` goes, by the routes of its listener.
 pub(crate) fn destination<'a>(
-    worker: &'a Worker,
+    worker: &Worker,
+    snapshot: &'a WorkerSnapshot,
     client: &Client,
     work: &Workspace,
 ) -> Destination<'a> {
-    let listener = &worker.state.listeners()[client.listener];
+    let Some(listener) = snapshot.shared.listener(client.listener.slot()) else {
+        return Destination::Nowhere;
+    };
+    let listener = &listener.plan;
     let view = H1Request {
         head: &work.request,
         bytes: client.buffer.unread(),

@@ -26,6 +26,7 @@ use crate::exchange::io::ExchangeIo;
 use crate::upstream::h1::UpstreamExchange;
 use crate::upstream::load_report;
 use crate::upstream::retry_after;
+use crate::worker::worker_snapshot::WorkerSnapshot;
 use crate::worker::{Worker, Workspace};
 
 /// Handles the request whose head is in `work` and at the front of the client's buffer.
@@ -34,7 +35,9 @@ pub(crate) async fn handle(
     client: &mut Client,
     work: &mut Workspace,
 ) -> Persist {
-    let (service, route) = match destination(worker, client, work) {
+    let snapshot = worker.snapshot_for(&client.listener);
+    let snapshot = &*snapshot;
+    let (service, route) = match destination(worker, snapshot, client, work) {
         Destination::Service(service, route) => (service, route),
         Destination::Elsewhere(route, redirect) => {
             return Box::pin(local_reply::redirect(worker, client, work, route, redirect)).await;
@@ -63,7 +66,7 @@ pub(crate) async fn handle(
     let arrival = Arrival {
         service,
         route,
-        rate: route.and_then(|route| worker.state.rate(route)),
+        rate: route.and_then(|route| snapshot.shared.rate(route)),
         head: &head,
         shape: RequestShape::of(
             work.request.method_text.of(bytes),
@@ -75,23 +78,22 @@ pub(crate) async fn handle(
     };
     let mut context = RequestContext {
         worker,
-        exchange: Exchange::new(&arrival, &WorkerServices(worker)),
+        snapshot,
+        exchange: Exchange::new(&arrival, &WorkerServices(snapshot)),
         latest: at,
         id: worker.request_id(),
         method: work.request.method,
         version: work.request.version,
         route,
         mirror: None,
-        wanted: cache_request(worker, service, route, client, work),
+        wanted: cache_request(snapshot, service, route, client, work),
         cached: None,
         room: None,
         earlier_attempts: None,
         keep_alive: work.request.keep_alive,
     };
-    let log = worker
-        .state
-        .access_log
-        .then(|| Box::new(AccessLine::new(&context, client, work)));
+    let log =
+        (snapshot.shared.access_log).then(|| Box::new(AccessLine::new(&context, client, work)));
     let mut body = context.prepare(client, work);
     let finish = context.go(client, work, &mut body).await;
     context.count(&finish);
@@ -105,16 +107,16 @@ pub(crate) async fn handle(
 
 /// What the request means to the answers that are kept, if any are.
 fn cache_request(
-    worker: &Worker,
+    snapshot: &WorkerSnapshot,
     service: ServiceId,
     route: Option<&Route>,
     client: &Client,
     work: &Workspace,
 ) -> Option<Box<CacheRequest>> {
-    if !worker.state.keeps_answers() {
+    if !snapshot.shared.keeps_answers() {
         return None;
     }
-    let keeps = worker.state.services()[service.0 as usize].stale.is_some();
+    let keeps = snapshot.service(service).entry.stale.is_some();
     CacheRequest::of(&work.request, client.buffer.unread(), route, keeps)
 }
 
@@ -160,12 +162,11 @@ impl RequestContext<'_> {
 
     /// Asks one of the servers how busy it is, if the service's servers are asked.
     fn probe_load(&self) {
-        let entry = self.entry();
-        if entry.ask.is_some() {
-            let id = self.exchange.service_id();
-            let picker = &mut self.worker.pickers.borrow_mut()[id.0 as usize];
+        let service = self.service();
+        if service.entry.ask.is_some() {
+            let picker = &mut service.picker().borrow_mut();
             let servers = self.exchange.servers();
-            self.worker.ask((id, entry), picker, servers, self.latest);
+            (self.worker).ask(service, picker, servers, self.latest);
         }
     }
 
@@ -193,10 +194,8 @@ impl RequestContext<'_> {
             let name = self.entry().load_header.as_deref();
             end.load = name.and_then(|name| load_report::reported(head, bytes, name));
             end.retry_after = retry_after::asked(head, bytes);
-            let counters = self.worker.server_counters(upstream.server());
-            counters
-                .bytes_received
-                .add_from_owner(upstream.bytes_received);
+            let received = &upstream.counters().bytes_received;
+            received.add_from_owner(upstream.bytes_received);
         }
         self.send_copy(io);
         self.next(Event::Ended(end), io)

@@ -37,7 +37,7 @@ impl RequestContext<'_> {
     /// Whether the client's connection can stay when evenkeel answers: a body that is still to come would be read as the next
     /// request. One that has come is left out.
     pub(crate) fn may_keep(&self, io: &mut ExchangeIo<'_>) -> bool {
-        self.keep_alive && io.discard_body() && !self.worker.draining.get()
+        self.keep_alive && io.discard_body() && !io.is_last()
     }
 
     /// Tells the client why there is no answer from a server.
@@ -110,14 +110,15 @@ impl RequestContext<'_> {
         }
         let (id, attempts) = (self.exchange.service_id(), self.exchange.attempts());
         self.count_in(id, self.exchange.started(), finish);
-        self.worker.count_attempts_made(id, attempts);
+        let service = self.snapshot.service(id);
+        service.count_attempts_made(attempts);
         if !finish.aborted {
-            self.worker.count_denied(id, attempts);
+            service.count_denied(attempts);
         }
     }
 
     fn count_in(&self, service: ServiceId, started: Instant, finish: &Finish) {
-        let counters = self.worker.service_counters(service.0 as usize);
+        let counters = &self.snapshot.service(service).counters;
         if finish.aborted {
             counters.aborted.add_from_owner(1);
             return;

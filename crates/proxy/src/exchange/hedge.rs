@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_core::blame::TimeLimit;
-use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_core::{Instant, Outcome};
 use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
 
@@ -20,6 +20,7 @@ use crate::upstream::deadlines::{AttemptDeadlines, earlier};
 use crate::upstream::h1::{UpstreamExchange, UpstreamExchangeEnd};
 use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
+use crate::worker::worker_snapshot::WorkerService;
 
 /// How an attempt with others beside it ended.
 pub(crate) enum RaceResult {
@@ -51,7 +52,8 @@ type HedgedResult = Result<(UpstreamClient, Instant), Outcome>;
 
 /// What a hedged attempt is made with.
 struct HedgedRequest {
-    server: ServerId,
+    service: Rc<WorkerService>,
+    server: u32,
     /// The address and generation of the server.
     at: Option<(std::net::SocketAddr, u64)>,
     method: Method,
@@ -198,7 +200,8 @@ impl<'a> RequestContext<'a> {
         let servers = self.exchange.servers();
         let generation = servers.generation(server);
         let request = HedgedRequest {
-            server: self.server_id(server),
+            service: Rc::clone(self.service()),
+            server,
             at: servers.address(server).map(|address| (address, generation)),
             method: self.method,
             bytes,
@@ -254,8 +257,9 @@ impl HedgedRequest {
         let at = self.at.ok_or(Outcome::Unreachable)?;
         let rest = self.end.0.since(worker.clock.now());
         let connect = (self.connect, rest);
-        let mut line = UpstreamClient::open(worker, self.server, at, Reuse::Once, connect).await?;
-        let counters = worker.server_counters(self.server);
+        let server = (&self.service, self.server);
+        let mut line = UpstreamClient::open(worker, server, at, Reuse::Once, connect).await?;
+        let counters = self.service.counters.server(self.server);
         if line.is_reused() {
             counters.reused.add_from_owner(1);
         }

@@ -14,7 +14,7 @@ use evenkeel_request::exchange::{
     AttemptReport, Attempts, ClientDeadline, Count, FallbackResult, HedgeResult, Host, Revalidate,
     Services,
 };
-use evenkeel_request::service::{CachedServerSet, Service};
+use evenkeel_request::service::{CachedServerSet, ServerSet, Service};
 use evenkeel_tolerate::HedgeDelay;
 use evenkeel_tolerate::inject::Injected;
 
@@ -22,19 +22,21 @@ use crate::cache::key::CacheRequest;
 use crate::cache::store::Answer;
 use crate::exchange::io::ExchangeIo;
 use crate::worker::Worker;
+use crate::worker::worker_snapshot::{WorkerService, WorkerSnapshot};
 
 /// What the exchange asks for, from the worker and the request.
 pub(super) struct RequestHost<'h, 'a> {
     pub(super) worker: &'a Rc<Worker>,
+    pub(super) snapshot: &'a WorkerSnapshot,
     pub(super) wanted: Option<&'h CacheRequest>,
     pub(super) cached: &'h mut Option<Box<StoredValue<Answer>>>,
     pub(super) earlier_attempts: &'h mut Option<Box<str>>,
     pub(super) io: &'h ExchangeIo<'h>,
 }
 
-impl Worker {
+impl WorkerSnapshot {
     fn count(&self, id: ServiceId, what: Count) {
-        let counters = self.service_counters(id.0 as usize);
+        let counters = &self.service(id).counters;
         let counter = match what {
             Count::Deadline(what) => &counters.deadlines[deadline_index(what)],
             Count::Hedge(result) => &counters.hedges[hedge_index(result)],
@@ -79,15 +81,15 @@ const fn fallback_index(result: FallbackResult) -> usize {
 }
 
 /// The services as a worker knows them, for a request that has no context yet.
-pub(crate) struct WorkerServices<'a>(pub(crate) &'a Worker);
+pub(crate) struct WorkerServices<'a>(pub(crate) &'a WorkerSnapshot);
 
 impl<'a> Services<'a> for WorkerServices<'a> {
     fn service(&self, id: ServiceId) -> &'a Service {
-        self.0.state.services()[id.0 as usize].service()
+        self.0.service(id).entry.service()
     }
 
     fn servers(&self, id: ServiceId) -> Rc<CachedServerSet> {
-        self.0.server_set(id)
+        self.0.service(id).servers()
     }
 
     fn count(&self, service: ServiceId, what: Count) {
@@ -97,15 +99,15 @@ impl<'a> Services<'a> for WorkerServices<'a> {
 
 impl<'a> Services<'a> for RequestHost<'_, 'a> {
     fn service(&self, id: ServiceId) -> &'a Service {
-        self.worker.state.services()[id.0 as usize].service()
+        self.snapshot.service(id).entry.service()
     }
 
     fn servers(&self, id: ServiceId) -> Rc<CachedServerSet> {
-        self.worker.server_set(id)
+        self.snapshot.service(id).servers()
     }
 
     fn count(&self, service: ServiceId, what: Count) {
-        self.worker.count(service, what);
+        self.snapshot.count(service, what);
     }
 }
 
@@ -115,16 +117,16 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
     }
 
     fn picker<T>(&self, id: ServiceId, with: impl FnOnce(&mut Picker) -> T) -> T {
-        with(&mut self.worker.pickers.borrow_mut()[id.0 as usize])
+        with(&mut self.snapshot.service(id).picker().borrow_mut())
     }
 
     fn hedging<T>(&self, place: u32, with: impl FnOnce(&mut HedgeDelay) -> T) -> Option<T> {
-        let mut hedging = self.worker.hedging.borrow_mut();
-        hedging.get_mut(place as usize)?.as_mut().map(with)
+        let hedging = self.snapshot.hedging(place)?;
+        Some(with(&mut hedging.borrow_mut()))
     }
 
     fn inject(&self, place: u32) -> Option<Injected> {
-        Some(self.worker.state.inject(place)?.decide())
+        Some(self.snapshot.shared.inject(place)?.decide())
     }
 
     fn is_replayable(&self) -> bool {
@@ -153,14 +155,14 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
         policies: &Policies,
         now: Instant,
     ) -> Option<Revalidate> {
-        let stale = self.worker.state.services()[id.0 as usize].stale.as_ref()?;
+        let stale = self.snapshot.service(id).entry.stale.as_ref()?;
         let servable = stale.first_answer(self.wanted?, policies, now)?;
         *self.cached = Some(Box::new(servable.stored));
         Some(servable.revalidate)
     }
 
     fn stale_response(&mut self, id: ServiceId, now: Instant) -> bool {
-        let stale = self.worker.state.services()[id.0 as usize].stale.as_ref();
+        let stale = self.snapshot.service(id).entry.stale.as_ref();
         let kept = stale.zip(self.wanted);
         let kept = kept.and_then(|(stale, wanted)| stale.old_answer(wanted, now));
         *self.cached = kept.map(Box::new);
@@ -168,27 +170,28 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
     }
 
     fn selected(&self, server: ServerId, pick: Pick) {
-        let picks = &self.worker.server_counters(server).picks;
+        let picks = &self.snapshot.server_counters(server).picks;
         picks[pick.reason.index()].add_from_owner(1);
     }
 
     fn attempt_ended(&self, report: &AttemptReport) {
-        let counters = self.worker.server_counters(report.server);
+        let counters = self.snapshot.server_counters(report.server);
         counters.durations.add_from_owner(report.latency);
         if matches!(report.outcome, Outcome::Answered(..=499)) {
             let nanos = u64::try_from(report.latency.as_nanos()).unwrap_or(u64::MAX);
             counters.answered.add_from_owner(1);
             counters.answer_nanos.add_from_owner(nanos);
         }
-        self.worker.signal_attempt(report);
+        self.signal_attempt(report);
     }
 
     fn attempt_counted(&self, server: ServerId, outcome: Outcome) {
-        self.worker.count_attempt(server, outcome);
+        let service = self.snapshot.service(server.service);
+        service.count_attempt(server.index, outcome);
     }
 
     fn response_broke(&self, report: &AttemptReport) {
-        self.worker.signal_attempt(report);
+        self.signal_attempt(report);
     }
 
     fn name_shape(&self, shape: RequestShape) {
@@ -209,49 +212,49 @@ impl<'a> Host<'a> for RequestHost<'_, 'a> {
     }
 
     fn leaves(&mut self, id: ServiceId, service: &Service, attempts: &Attempts) {
-        let worker = self.worker;
-        worker.count_attempts_made(id, attempts);
-        worker.count_denied(id, attempts);
-        if worker.state.access_log {
+        let entry = self.snapshot.service(id);
+        entry.count_attempts_made(attempts);
+        entry.count_denied(attempts);
+        if self.snapshot.shared.access_log {
             let mut text = String::new();
-            write_attempts(&mut text, service, attempts);
+            write_attempts(&mut text, &service.servers(), attempts);
             *self.earlier_attempts = Some(text.into());
         }
     }
 }
 
-impl Worker {
+impl WorkerService {
     /// Counts how many attempts a request took in this service.
-    pub(crate) fn count_attempts_made(&self, id: ServiceId, attempts: &Attempts) {
-        let counters = self.service_counters(id.0 as usize);
-        counters.retry_stats.took(attempts.attempts());
+    pub(crate) fn count_attempts_made(&self, attempts: &Attempts) {
+        self.counters.retry_stats.took(attempts.attempts());
     }
 
     /// Counts why there was no further attempt, if one was wanted.
-    pub(crate) fn count_denied(&self, id: ServiceId, attempts: &Attempts) {
+    pub(crate) fn count_denied(&self, attempts: &Attempts) {
         if let Some(reason) = attempts.denied() {
-            let counters = self.service_counters(id.0 as usize);
-            counters.retry_stats.denied(reason);
-        }
-    }
-
-    /// Says what an attempt has shown of its server, unless another one is in its slot by now.
-    fn signal_attempt(&self, report: &AttemptReport) {
-        let server = report.server;
-        let is_there =
-            || self.server_set(server.service).generation(server.index) == report.generation;
-        if !report.has_changed || is_there() {
-            let (outcome, latency) = (report.outcome, report.latency);
-            self.signal(report.at, server, outcome, latency, report.shape);
+            self.counters.retry_stats.denied(reason);
         }
     }
 }
 
-/// Appends the attempts on a service.
-pub(crate) fn write_attempts(out: &mut String, service: &Service, attempts: &Attempts) {
+impl RequestHost<'_, '_> {
+    /// Says what an attempt has shown of its server, unless another one is in its slot by now.
+    fn signal_attempt(&self, report: &AttemptReport) {
+        let server = report.server;
+        let service = self.snapshot.service(server.service);
+        let is_there = || service.servers().generation(server.index) == report.generation;
+        if !report.has_changed || is_there() {
+            let (outcome, latency) = (report.outcome, report.latency);
+            self.worker
+                .signal(report.at, server, outcome, latency, report.shape);
+        }
+    }
+}
+
+/// Appends the attempts on these servers.
+pub(crate) fn write_attempts(out: &mut String, servers: &ServerSet, attempts: &Attempts) {
     for record in attempts.records() {
-        let server = service.server_names().get(record.server as usize);
-        let server = server.map_or("", String::as_str);
+        let server = servers.name(record.server);
         let (word, took) = (record.outcome.word(), record.took.as_secs_f64() * 1e3);
         if !out.is_empty() {
             out.push(' ');

@@ -49,6 +49,11 @@ impl<'a> ExchangeIo<'a> {
         &self.client.timer
     }
 
+    /// Whether the client's connection ends with this request: evenkeel is about to end, or its listener is removed.
+    pub(crate) fn is_last(&self) -> bool {
+        self.worker.is_last_for(&self.client.listener)
+    }
+
     /// Whether the client is still connected, and which server it waits for.
     pub(crate) const fn watch(&self) -> &WatchedClient {
         &self.client.watched

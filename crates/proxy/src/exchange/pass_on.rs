@@ -66,7 +66,7 @@ impl RequestContext<'_> {
         if relay.has_waited() {
             self.latest = self.worker.clock.now();
         }
-        let counters = self.worker.server_counters(upstream.server());
+        let counters = upstream.counters();
         (counters.bytes_received).add_from_owner(upstream.bytes_received - already);
         // The rest of the request's body, if the server has answered before it was there.
         (counters.bytes_sent).add_from_owner(upstream.bytes_sent - already_sent);

@@ -5,14 +5,16 @@
 //! longer each time, and clients wait in the kernel's queue.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use evenkeel_connect::is_local;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::downstream::h1::Client;
 use crate::exchange::serve::serve;
+use crate::worker::open_listener::OpenListener;
 use crate::worker::{MissingOn, Worker};
 
 /// Pauses when no connection can be accepted, so that the loop does not spin.
@@ -20,30 +22,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts a listener's connections for ever.
-pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<TcpListener>) {
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    listener: Rc<OpenListener>,
+    socket: Rc<TcpListener>,
+) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match listener.accept().await {
+        match socket.accept().await {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                let Some(open) = OpenConnection::new(&worker, index) else {
-                    worker.counters.connections_refused.add_from_owner(1);
-                    continue;
-                };
-                // Made here, and only borrowed by `serve`: what is moved into a future and then into a part of it takes its size twice.
-                let mut client = Client::new(&worker, index, stream, peer);
-                tokio::task::spawn_local(async move {
-                    serve(&open.worker, &mut client).await;
-                    drop(client);
-                    drop(open);
-                });
+                begin(&worker, &listener, stream, peer);
             }
             // It was gone before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if is_local(&error) {
                     worker.lacks(MissingOn::Client, &error);
-                    worker.upstreams.close_all();
+                    worker.close_idle();
                 } else {
                     tracing::warn!(%error, "a connection could not be accepted");
                 }
@@ -54,23 +50,43 @@ pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<TcpLis
     }
 }
 
+/// Begins to serve a connection, if there may be one more.
+pub(super) fn begin(
+    worker: &Rc<Worker>,
+    listener: &Rc<OpenListener>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    let Some(open) = OpenConnection::new(worker, listener) else {
+        worker.counters.connections_refused.add_from_owner(1);
+        return;
+    };
+    // Made here, and only borrowed by `serve`: what is moved into a future and then into a part of it takes its size twice.
+    let mut client = Client::new(worker, Rc::clone(listener), stream, peer);
+    tokio::task::spawn_local(async move {
+        serve(&open.worker, &mut client).await;
+        drop(client);
+        drop(open);
+    });
+}
+
 /// Counts a client connection for as long as it lives, whatever ends it.
 struct OpenConnection {
     worker: Rc<Worker>,
-    listener: usize,
+    listener: Rc<OpenListener>,
 }
 
 impl OpenConnection {
     /// One more, if there may be one more.
-    fn new(worker: &Rc<Worker>, listener: usize) -> Option<Self> {
-        if !worker.state.clients.try_take(listener) {
+    fn new(worker: &Rc<Worker>, listener: &Rc<OpenListener>) -> Option<Self> {
+        if !worker.state.clients.try_take(&listener.clients) {
             return None;
         }
         worker.counters.connections_opened.add_from_owner(1);
         worker.connections.set(worker.connections.get() + 1);
         Some(Self {
             worker: Rc::clone(worker),
-            listener,
+            listener: Rc::clone(listener),
         })
     }
 }
@@ -78,7 +94,7 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         let worker = &self.worker;
-        worker.state.clients.give_back(self.listener);
+        worker.state.clients.give_back(&self.listener.clients);
         worker.counters.connections_closed.add_from_owner(1);
         worker.connections.set(worker.connections.get() - 1);
         if worker.draining.get() && worker.connections.get() == 0 {

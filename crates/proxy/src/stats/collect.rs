@@ -2,13 +2,16 @@
 
 use evenkeel_balance::PickReason;
 use evenkeel_core::metric::{DurationSnapshot, Sink, Source};
-use evenkeel_core::{Instant, Outcome, ServerId, ServiceId};
+use evenkeel_core::{Instant, Outcome, ServiceId};
 use evenkeel_request::route::Route;
 
-use super::counters::{LOCAL_ERRORS, ServerCounters, ServiceCounters, Statuses, WorkerCounters};
+use super::counters::{LOCAL_ERRORS, ServerCounters, ServiceCounters, Statuses};
 use super::results::{DEADLINE_RESULTS, FALLBACK_RESULTS, HEDGE_RESULTS, KEPT_RESULTS};
 use super::server_metrics;
-use crate::worker::state::{ProxyState, ServiceEntry};
+use super::server_work::server_totals;
+use crate::worker::proxy_snapshot::ProxySnapshot;
+use crate::worker::service_entry::ServiceEntry;
+use crate::worker::state::ProxyState;
 
 /// A service's totals since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,213 +32,210 @@ impl ProxyState {
     /// A service's totals since the start.
     #[must_use]
     pub fn totals(&self, service: ServiceId) -> ServiceTotals {
-        self.counters(service)
-            .fold(ServiceTotals::default(), |sum, counters| ServiceTotals {
-                requests: sum.requests + counters.statuses.total() + counters.aborted.value(),
-                failed: sum.failed + counters.failed.value(),
-                saved_by_retry: sum.saved_by_retry + counters.saved_by_retry.value(),
-                shed: self.shed(service),
-                queued: self.queued(service),
-            })
+        let Some(entry) = self.service(service) else {
+            return ServiceTotals::default();
+        };
+        ServiceTotals {
+            requests: entry.add_up(|it| it.statuses.total() + it.aborted.value()),
+            failed: entry.add_up(|it| it.failed.value()),
+            saved_by_retry: entry.add_up(|it| it.saved_by_retry.value()),
+            shed: entry.service().shed(),
+            queued: entry.service().queued(),
+        }
     }
 
     /// How long a service's requests took until their last byte.
     #[must_use]
     pub fn response_times(&self, service: ServiceId) -> DurationSnapshot {
-        let mut sum = DurationSnapshot::default();
-        self.counters(service)
-            .for_each(|counters| sum.merge(&counters.durations.snapshot()));
-        sum
+        let entry = self.service(service);
+        entry.map_or_else(DurationSnapshot::default, |entry| response_times(&entry))
     }
+}
 
-    fn sum_of_server(
-        &self,
-        (service, server): (usize, usize),
-        number: &dyn Fn(&ServerCounters) -> u64,
-    ) -> u64 {
-        self.add_up(|worker| {
-            let used = worker.services[service].server_if_used(server);
-            used.map_or(0, number)
-        })
+fn response_times(entry: &ServiceEntry) -> DurationSnapshot {
+    let mut sum = DurationSnapshot::default();
+    let workers = entry.counters().iter();
+    workers.for_each(|counters| sum.merge(&counters.durations.snapshot()));
+    sum
+}
+
+fn sum_of_server(
+    entry: &ServiceEntry,
+    server: u32,
+    number: &dyn Fn(&ServerCounters) -> u64,
+) -> u64 {
+    entry.add_up(|counters| {
+        let used = counters.server_if_used(server as usize);
+        used.map_or(0, number)
+    })
+}
+
+fn collect_requests<'s>(
+    sink: &mut dyn Sink,
+    name: &str,
+    statuses: impl Iterator<Item = &'s Statuses>,
+) {
+    let mut sums = [0; 500];
+    statuses.for_each(|statuses| statuses.add_to(&mut sums));
+    for (index, &value) in sums.iter().enumerate().filter(|(_, value)| **value > 0) {
+        let code = (index + 100).to_string();
+        sink.counter(
+            "evenkeel_requests_total",
+            "Requests that were answered, by status.",
+            &[("service", name), ("code", &code)],
+            value,
+        );
     }
+}
 
-    fn collect_requests(
-        &self,
-        sink: &mut dyn Sink,
-        name: &str,
-        each: &dyn Fn(&WorkerCounters) -> Option<&Statuses>,
-    ) {
-        let mut sums = [0; 500];
-        self.workers()
-            .iter()
-            .filter_map(|worker| each(worker))
-            .for_each(|statuses| statuses.add_to(&mut sums));
-        for (index, &value) in sums.iter().enumerate().filter(|(_, value)| **value > 0) {
-            let code = (index + 100).to_string();
+fn collect_service(sink: &mut dyn Sink, entry: &ServiceEntry) {
+    let name = entry.name();
+    let of = |number: &dyn Fn(&ServiceCounters) -> u64| entry.add_up(number);
+    let workers = entry.counters().iter();
+    collect_requests(sink, name, workers.map(|it| &it.statuses));
+    let service = [("service", name)];
+    sink.counter(
+        "evenkeel_requests_failed_total",
+        "Requests that the client saw fail: answered 500 or above, or broken off.",
+        &service,
+        of(&|counters| counters.failed.value()),
+    );
+    sink.counter(
+        "evenkeel_requests_aborted_total",
+        "Requests that the client gave up before their answer.",
+        &service,
+        of(&|counters| counters.aborted.value()),
+    );
+    sink.counter(
+        "evenkeel_requests_saved_by_retry_total",
+        "Requests that succeeded after an attempt had failed.",
+        &service,
+        of(&|counters| counters.saved_by_retry.value()),
+    );
+    sink.durations(
+        "evenkeel_request_duration_seconds",
+        "From the request's head to the last byte of its answer.",
+        &service,
+        &response_times(entry),
+    );
+    for (place, reason) in Outcome::WORDS.iter().enumerate() {
+        let value = of(&|counters| counters.retries[place].value());
+        if value > 0 {
+            let labels = [("service", name), ("reason", *reason)];
             sink.counter(
-                "evenkeel_requests_total",
-                "Requests that were answered, by status.",
-                &[("service", name), ("code", &code)],
+                "evenkeel_retries_total",
+                "Retries, by how the attempt before ended.",
+                &labels,
                 value,
             );
         }
     }
+}
 
-    fn collect_service(&self, sink: &mut dyn Sink, index: usize, name: &str) {
-        let of = |number: &dyn Fn(&ServiceCounters) -> u64| {
-            self.add_up(|worker| number(&worker.services[index]))
-        };
-        self.collect_requests(sink, name, &|worker| Some(&worker.services[index].statuses));
-        let service = [("service", name)];
-        sink.counter(
-            "evenkeel_requests_failed_total",
-            "Requests that the client saw fail: answered 500 or above, or broken off.",
-            &service,
-            of(&|counters| counters.failed.value()),
-        );
-        sink.counter(
-            "evenkeel_requests_aborted_total",
-            "Requests that the client gave up before their answer.",
-            &service,
-            of(&|counters| counters.aborted.value()),
-        );
-        sink.counter(
-            "evenkeel_requests_saved_by_retry_total",
-            "Requests that succeeded after an attempt had failed.",
-            &service,
-            of(&|counters| counters.saved_by_retry.value()),
-        );
-        sink.durations(
-            "evenkeel_request_duration_seconds",
-            "From the request's head to the last byte of its answer.",
-            &service,
-            &self.response_times(ServiceId(u32::try_from(index).unwrap_or(u32::MAX))),
-        );
-        for (place, reason) in Outcome::WORDS.iter().enumerate() {
-            let value = of(&|counters| counters.retries[place].value());
-            if value > 0 {
-                let labels = [("service", name), ("reason", *reason)];
-                sink.counter(
-                    "evenkeel_retries_total",
-                    "Retries, by how the attempt before ended.",
-                    &labels,
-                    value,
-                );
-            }
+fn collect_server(sink: &mut dyn Sink, entry: &ServiceEntry, server: (u32, &str)) {
+    let of = |number: &dyn Fn(&ServerCounters) -> u64| sum_of_server(entry, server.0, number);
+    let labels = [("service", entry.name()), ("server", server.1)];
+    for (place, outcome) in Outcome::WORDS.iter().enumerate() {
+        let value = of(&|counters| counters.attempts[place].value());
+        if value > 0 || place == 0 {
+            let labels = [
+                ("service", entry.name()),
+                ("server", server.1),
+                ("outcome", *outcome),
+            ];
+            sink.counter(
+                "evenkeel_attempts_total",
+                "Attempts on a server, by how they ended.",
+                &labels,
+                value,
+            );
         }
     }
-
-    fn collect_server(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
-        let of = |number: &dyn Fn(&ServerCounters) -> u64| {
-            self.sum_of_server((service.0, server.0), number)
-        };
-        let labels = [("service", service.1), ("server", server.1)];
-        for (place, outcome) in Outcome::WORDS.iter().enumerate() {
-            let value = of(&|counters| counters.attempts[place].value());
-            if value > 0 || place == 0 {
-                let labels = [
-                    ("service", service.1),
-                    ("server", server.1),
-                    ("outcome", *outcome),
-                ];
-                sink.counter(
-                    "evenkeel_attempts_total",
-                    "Attempts on a server, by how they ended.",
-                    &labels,
-                    value,
-                );
-            }
+    for (place, reason) in PickReason::WORDS.iter().enumerate() {
+        let value = of(&|counters| counters.picks[place].value());
+        if value > 0 || place == PickReason::Policy.index() {
+            let labels = [
+                ("service", entry.name()),
+                ("server", server.1),
+                ("reason", *reason),
+            ];
+            let about = "Times that a server was picked for an attempt, by why it was.";
+            sink.counter("evenkeel_picks_total", about, &labels, value);
         }
-        for (place, reason) in PickReason::WORDS.iter().enumerate() {
-            let value = of(&|counters| counters.picks[place].value());
-            if value > 0 || place == PickReason::Policy.index() {
-                let labels = [
-                    ("service", service.1),
-                    ("server", server.1),
-                    ("reason", *reason),
-                ];
-                let about = "Times that a server was picked for an attempt, by why it was.";
-                sink.counter("evenkeel_picks_total", about, &labels, value);
-            }
-        }
-        let id = ServerId::new(
-            u32::try_from(service.0).unwrap_or(u32::MAX),
-            u32::try_from(server.0).unwrap_or(u32::MAX),
-        );
-        sink.durations(
-            "evenkeel_attempt_duration_seconds",
-            "From the start of an attempt to the response's head, or to its failure.",
-            &labels,
-            &self.server_totals(id).durations,
-        );
-        self.collect_flow(sink, service, server);
     }
+    sink.durations(
+        "evenkeel_attempt_duration_seconds",
+        "From the start of an attempt to the response's head, or to its failure.",
+        &labels,
+        &server_totals(entry, server.0).durations,
+    );
+    collect_flow(sink, entry, server);
+}
 
-    fn collect_flow(&self, sink: &mut dyn Sink, service: (usize, &str), server: (usize, &str)) {
-        let of = |number: &dyn Fn(&ServerCounters) -> u64| {
-            self.sum_of_server((service.0, server.0), number)
-        };
-        let labels = [("service", service.1), ("server", server.1)];
-        let connections = "Connections that were opened to a server.";
-        sink.counter(
-            "evenkeel_server_connections_total",
-            connections,
-            &labels,
-            of(&|counters| counters.connections.value()),
-        );
-        let reused = "Attempts that were made on a connection which was open already.";
-        sink.counter(
-            "evenkeel_server_connections_reused_total",
-            reused,
-            &labels,
-            of(&|counters| counters.reused.value()),
-        );
-        sink.counter(
-            "evenkeel_server_sent_bytes_total",
-            "Bytes sent to a server, heads included.",
-            &labels,
-            of(&|counters| counters.bytes_sent.value()),
-        );
-        sink.counter(
-            "evenkeel_server_received_bytes_total",
-            "Bytes received from a server, heads included.",
-            &labels,
-            of(&|counters| counters.bytes_received.value()),
-        );
-    }
+fn collect_flow(sink: &mut dyn Sink, entry: &ServiceEntry, server: (u32, &str)) {
+    let of = |number: &dyn Fn(&ServerCounters) -> u64| sum_of_server(entry, server.0, number);
+    let labels = [("service", entry.name()), ("server", server.1)];
+    let connections = "Connections that were opened to a server.";
+    sink.counter(
+        "evenkeel_server_connections_total",
+        connections,
+        &labels,
+        of(&|counters| counters.connections.value()),
+    );
+    let reused = "Attempts that were made on a connection which was open already.";
+    sink.counter(
+        "evenkeel_server_connections_reused_total",
+        reused,
+        &labels,
+        of(&|counters| counters.reused.value()),
+    );
+    sink.counter(
+        "evenkeel_server_sent_bytes_total",
+        "Bytes sent to a server, heads included.",
+        &labels,
+        of(&|counters| counters.bytes_sent.value()),
+    );
+    sink.counter(
+        "evenkeel_server_received_bytes_total",
+        "Bytes received from a server, heads included.",
+        &labels,
+        of(&|counters| counters.bytes_received.value()),
+    );
 }
 
 impl Source for ProxyState {
     fn collect(&self, sink: &mut dyn Sink) {
         self.collect_connections(sink);
-        self.collect_mirrors(sink);
-        self.collect_asked(sink);
+        let snapshot = self.snapshot();
+        snapshot.collect_mirrors(sink);
+        snapshot.collect_asked(sink);
         for results in [
             &FALLBACK_RESULTS,
             &HEDGE_RESULTS,
             &DEADLINE_RESULTS,
             &KEPT_RESULTS,
         ] {
-            self.collect_results(sink, results);
+            snapshot.collect_results(sink, results);
         }
-        self.collect_injects(sink);
-        self.collect_retries(sink);
-        self.collect_stale(sink);
-        self.collect_requests(sink, "", &|worker| Some(&worker.unrouted));
+        snapshot.collect_injects(sink);
+        snapshot.collect_retries(sink);
+        snapshot.collect_stale(sink);
+        let workers = self.workers().iter();
+        collect_requests(sink, "", workers.map(|worker| &worker.unrouted));
         let now = self.now();
-        for (index, service) in self.services().iter().enumerate() {
-            self.collect_service(sink, index, service.name());
+        for service in snapshot.services() {
+            collect_service(sink, service);
             let servers = service.servers();
-            for (place, server) in service.server_names().iter().enumerate() {
-                let id = ServerId::new(index as u32, place as u32);
-                if servers.address(id.index).is_none() && self.server_totals(id).attempts == 0 {
+            for (index, server) in servers.names() {
+                let is_absent = servers.address(index).is_none();
+                if is_absent && server_totals(service, index).attempts == 0 {
                     continue;
                 }
-                self.collect_server(sink, (index, service.name()), (place, server));
+                collect_server(sink, service, (index, server));
                 let labels = [("service", service.name()), ("server", server)];
-                server_metrics::collect(sink, &labels, &servers, id.index, now);
+                server_metrics::collect(sink, &labels, &servers, index, now);
             }
-            self.collect_shared(sink, index, service, now);
+            collect_shared(sink, &snapshot, service, now);
             let budget = "Retries that the service's budget would pay for now.";
             sink.gauge(
                 "evenkeel_retry_budget",
@@ -289,19 +289,16 @@ impl ProxyState {
         let lost = "Signals that were lost because the control loop did not read them in time.";
         sink.counter("evenkeel_signals_dropped_total", lost, &[], dropped);
     }
+}
 
-    /// The metrics of what the requests of a service share.
-    fn collect_shared(
-        &self,
-        sink: &mut dyn Sink,
-        index: usize,
-        entry: &ServiceEntry,
-        now: Instant,
-    ) {
-        let is_limited = |route: &Route| {
-            route.rate.is_some() && route.services().any(|it| it.0 as usize == index)
-        };
-        let has_rate = self.routes().any(is_limited);
-        entry.service().collect(sink, now, has_rate);
-    }
+/// The metrics of what the requests of a service share.
+fn collect_shared(
+    sink: &mut dyn Sink,
+    snapshot: &ProxySnapshot,
+    entry: &ServiceEntry,
+    now: Instant,
+) {
+    let leads_here = |route: &Route| route.services().any(|it| it == entry.id());
+    let has_rate = (snapshot.routes()).any(|route| route.rate.is_some() && leads_here(route));
+    entry.service().collect(sink, now, has_rate);
 }

@@ -3,7 +3,6 @@
 use std::sync::OnceLock;
 
 use evenkeel_balance::PickReason;
-use evenkeel_config::Plan;
 use evenkeel_core::Outcome;
 use evenkeel_core::metric::{Counter, DurationHistogram};
 
@@ -38,7 +37,6 @@ pub(crate) type MirrorCounters = [Counter; MIRRORED.len()];
 /// One worker's numbers.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerCounters {
-    pub(crate) services: Vec<ServiceCounters>,
     pub(crate) connections_opened: Counter,
     pub(crate) connections_closed: Counter,
     pub(crate) connections_refused: Counter,
@@ -47,8 +45,6 @@ pub(crate) struct WorkerCounters {
     /// Requests that were answered before a service was found, by status.
     pub(crate) unrouted: Statuses,
     pub(crate) signals_dropped: Counter,
-    /// By the place of their pair of services.
-    pub(crate) mirrors: Vec<MirrorCounters>,
 }
 
 /// One worker's numbers of one service.
@@ -69,8 +65,21 @@ pub(crate) struct ServiceCounters {
     pub(crate) fallbacks: [Counter; FALLBACKS.len()],
     pub(crate) hedges: [Counter; HEDGES.len()],
     pub(crate) deadlines: [Counter; DEADLINES.len()],
-    servers: Vec<FirstUsed>,
+    servers: ServerTable,
 }
+
+/// One worker's numbers of servers, by index. It can grow while it is read.
+#[derive(Debug)]
+struct ServerTable {
+    /// Those that there were when the service was made.
+    first: Box<[FirstUsed]>,
+    /// Those that came later: [`CHUNK`] in the first chunk, twice as many in each next one.
+    later: [OnceLock<Box<[FirstUsed]>>; CHUNKS],
+}
+
+const CHUNK: usize = 32;
+/// So many chunks hold more servers than there are indices.
+const CHUNKS: usize = 28;
 
 /// One worker's numbers of one server: nothing until the worker's first attempt on it, since a worker that has very many servers
 /// sends most of them little.
@@ -123,19 +132,86 @@ impl Statuses {
 impl ServiceCounters {
     /// The worker's numbers of this server. For the worker: readers take [`Self::server_if_used`].
     pub(crate) fn server(&self, index: u32) -> &ServerCounters {
-        self.servers[index as usize].get_or_init(Box::default)
+        self.servers.of(index as usize).get_or_init(Box::default)
     }
 
     /// The worker's numbers of this server, if it was ever used.
     pub(crate) fn server_if_used(&self, index: usize) -> Option<&ServerCounters> {
-        self.servers.get(index)?.get().map(AsRef::as_ref)
+        self.servers.find(index)?.get().map(AsRef::as_ref)
+    }
+
+    /// Another server has come to this slot, whose last one nobody counts for any more.
+    pub(crate) fn reset_server(&self, index: usize) {
+        if let Some(counters) = self.server_if_used(index) {
+            counters.reset();
+        }
     }
 }
 
-impl WorkerCounters {
-    /// For a plan in which requests are copied between so many pairs of services.
-    pub(crate) fn new(plan: &Plan, mirrors: usize) -> Self {
-        let services = plan.services.iter().map(|service| ServiceCounters {
+impl ServerTable {
+    fn new(servers: usize) -> Self {
+        Self {
+            first: (0..servers).map(|_| FirstUsed::new()).collect(),
+            later: [const { OnceLock::new() }; CHUNKS],
+        }
+    }
+
+    fn of(&self, index: usize) -> &FirstUsed {
+        if let Some(first) = self.first.get(index) {
+            return first;
+        }
+        let (chunk, place) = chunk_of(index - self.first.len());
+        let chunk_length = CHUNK << chunk;
+        let made = || (0..chunk_length).map(|_| FirstUsed::new()).collect();
+        &self.later[chunk].get_or_init(made)[place]
+    }
+
+    fn find(&self, index: usize) -> Option<&FirstUsed> {
+        if let Some(first) = self.first.get(index) {
+            return Some(first);
+        }
+        let (chunk, place) = chunk_of(index - self.first.len());
+        self.later.get(chunk)?.get()?.get(place)
+    }
+}
+
+/// The chunk of the server that came as this one, and its place there.
+const fn chunk_of(later: usize) -> (usize, usize) {
+    let chunk = (later / CHUNK + 1).ilog2() as usize;
+    (chunk, later + CHUNK - (CHUNK << chunk))
+}
+
+impl ServerCounters {
+    fn reset(&self) {
+        let Self {
+            picks,
+            attempts,
+            durations,
+            answered,
+            answer_nanos,
+            connections,
+            reused,
+            bytes_sent,
+            bytes_received,
+        } = self;
+        let single = [
+            answered,
+            answer_nanos,
+            connections,
+            reused,
+            bytes_sent,
+            bytes_received,
+        ];
+        let all = picks.iter().chain(attempts).chain(single);
+        all.for_each(Counter::reset);
+        durations.reset();
+    }
+}
+
+impl ServiceCounters {
+    /// For a service that begins with so many servers.
+    pub(crate) fn new(servers: usize) -> Self {
+        Self {
             statuses: Statuses::default(),
             failed: Counter::default(),
             aborted: Counter::default(),
@@ -148,12 +224,7 @@ impl WorkerCounters {
             fallbacks: Default::default(),
             hedges: Default::default(),
             deadlines: Default::default(),
-            servers: service.servers.iter().map(|_| FirstUsed::new()).collect(),
-        });
-        Self {
-            services: services.collect(),
-            mirrors: (0..mirrors).map(|_| MirrorCounters::default()).collect(),
-            ..Self::default()
+            servers: ServerTable::new(servers),
         }
     }
 }
@@ -164,4 +235,27 @@ pub(crate) fn is_failure(place: usize) -> bool {
         Outcome::WORDS[place],
         "success" | "stale-connection" | "stream-refused" | "cancelled" | "local-error" | "rescued"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_grows_and_what_it_has_stays() {
+        let counters = ServiceCounters::new(3);
+        let places = [0, 2, 3, 34, 35, 98, 99, 70_000];
+        for place in places {
+            assert!(counters.server_if_used(place).is_none(), "{place}");
+            counters.server(place as u32).reused.add(place as u64 + 1);
+        }
+        for place in places {
+            let used = counters.server_if_used(place).expect("it is used");
+            assert_eq!(used.reused.value(), place as u64 + 1);
+        }
+        counters.reset_server(98);
+        let reused = |place| counters.server_if_used(place).map(|it| it.reused.value());
+        assert_eq!((reused(98), reused(99)), (Some(0), Some(100)));
+        assert!(counters.server_if_used(u32::MAX as usize).is_none());
+    }
 }

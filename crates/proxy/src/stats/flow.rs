@@ -23,10 +23,12 @@ impl ProxyState {
     #[must_use]
     pub fn server_flow(&self, server: ServerId) -> ServerFlow {
         let mut sum = ServerFlow::default();
-        for counters in self
-            .counters(server.service)
-            .filter_map(|service| service.server_if_used(server.index as usize))
-        {
+        let Some(entry) = self.service(server.service) else {
+            return sum;
+        };
+        let workers = entry.counters().iter();
+        let index = server.index as usize;
+        for counters in workers.filter_map(|service| service.server_if_used(index)) {
             for (picks, counter) in sum.picks.iter_mut().zip(&counters.picks) {
                 *picks += counter.value();
             }

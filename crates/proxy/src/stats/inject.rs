@@ -4,19 +4,14 @@
 use evenkeel_core::metric::Sink;
 use evenkeel_tolerate::Inject;
 
-use crate::worker::state::ProxyState;
+use crate::worker::proxy_snapshot::ProxySnapshot;
 
-impl ProxyState {
-    /// Who decides about faults for requests that go by the policies at this place, if anybody does.
-    pub(crate) fn inject(&self, place: u32) -> Option<&Inject> {
-        self.injects().get(place as usize)?.as_ref()
-    }
-
+impl ProxySnapshot {
     pub(crate) fn collect_injects(&self, sink: &mut dyn Sink) {
         let about = "Requests to which a fault was done on purpose.";
-        for (place, service) in self.services().iter().enumerate() {
+        for service in self.services() {
             let of_routes = self.route_policies();
-            let of_routes = of_routes.filter(|(service, _)| service.0 as usize == place);
+            let of_routes = of_routes.filter(|(to, _)| *to == service.id());
             let places = of_routes.map(|(_, policies)| policies.place);
             let all = std::iter::once(service.policies().place).chain(places);
             let all: Vec<_> = all

@@ -4,20 +4,18 @@ use evenkeel_core::ServiceId;
 use evenkeel_core::metric::Sink;
 
 use super::counters::MIRRORED;
-use crate::worker::state::ProxyState;
+use crate::worker::proxy_snapshot::ProxySnapshot;
 
-impl ProxyState {
+impl ProxySnapshot {
     pub(crate) fn collect_mirrors(&self, sink: &mut dyn Sink) {
-        let name = |service: ServiceId| self.services()[service.0 as usize].name();
-        for (place, (from, to)) in self.mirrors().iter().enumerate() {
+        let name = |service: ServiceId| self.service(service).map_or("", |it| it.name());
+        for pair in self.mirrors() {
             for (index, result) in MIRRORED.iter().enumerate() {
-                let workers = self.workers().iter();
-                let value = workers
-                    .map(|worker| worker.mirrors[place][index].value())
-                    .sum();
+                let workers = pair.counters.iter();
+                let value = workers.map(|counters| counters[index].value()).sum();
                 let labels = [
-                    ("service", name(*from)),
-                    ("to", name(*to)),
+                    ("service", name(pair.from)),
+                    ("to", name(pair.to)),
                     ("result", *result),
                 ];
                 let about = "Requests that were to be copied to another service, by what became of the copy.";

@@ -4,7 +4,7 @@ use evenkeel_core::metric::{Counter, Sink};
 use evenkeel_request::Policies;
 
 use super::counters::{DEADLINES, FALLBACKS, HEDGES, KEPT_ENDED, ServiceCounters};
-use crate::worker::state::ProxyState;
+use crate::worker::proxy_snapshot::ProxySnapshot;
 
 /// A metric with the labels `service` and `result`.
 pub(crate) struct Results {
@@ -17,16 +17,15 @@ pub(crate) struct Results {
     pub(crate) is_there: fn(&Policies) -> bool,
 }
 
-impl ProxyState {
+impl ProxySnapshot {
     pub(crate) fn collect_results(&self, sink: &mut dyn Sink, results: &Results) {
-        for (place, service) in self.services().iter().enumerate() {
-            if !self.any_policies(place, results.is_there) {
+        for service in self.services() {
+            if !self.any_policies(service, results.is_there) {
                 continue;
             }
             for (index, word) in results.words.iter().enumerate() {
-                let workers = self.workers().iter();
-                let counters =
-                    workers.filter_map(|it| (results.counters)(&it.services[place]).get(index));
+                let workers = service.counters().iter();
+                let counters = workers.filter_map(|it| (results.counters)(it).get(index));
                 let labels = [("service", service.name()), ("result", *word)];
                 let value = counters.map(Counter::value).sum();
                 sink.counter(results.name, results.about, &labels, value);

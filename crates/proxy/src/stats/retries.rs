@@ -3,16 +3,12 @@
 use evenkeel_core::metric::{DurationSnapshot, Sink};
 
 use super::retry_stats::{ATTEMPTS, DENIED};
-use crate::worker::state::ProxyState;
+use crate::worker::proxy_snapshot::ProxySnapshot;
 
-impl ProxyState {
+impl ProxySnapshot {
     pub(crate) fn collect_retries(&self, sink: &mut dyn Sink) {
-        for (place, service) in self.services().iter().enumerate() {
-            let retry_stats = || {
-                self.workers()
-                    .iter()
-                    .map(|worker| &worker.services[place].retry_stats)
-            };
+        for service in self.services() {
+            let retry_stats = || service.counters().iter().map(|it| &it.retry_stats);
             for (index, attempts) in ATTEMPTS.iter().enumerate() {
                 let value = retry_stats()
                     .map(|stats| stats.attempts[index].value())

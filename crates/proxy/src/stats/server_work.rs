@@ -7,6 +7,7 @@ use evenkeel_core::metric::DurationSnapshot;
 use evenkeel_core::{ServerId, ServiceId};
 
 use crate::stats::counters::is_failure;
+use crate::worker::service_entry::ServiceEntry;
 use crate::worker::state::ProxyState;
 
 /// How much one server has to do.
@@ -35,34 +36,21 @@ impl ProxyState {
     /// A server's totals since the start.
     #[must_use]
     pub fn server_totals(&self, server: ServerId) -> ServerTotals {
-        let mut sum = ServerTotals::default();
-        for counters in self
-            .counters(server.service)
-            .filter_map(|service| service.server_if_used(server.index as usize))
-        {
-            for (place, attempts) in counters.attempts.iter().enumerate() {
-                sum.attempts += attempts.value();
-                sum.failures += if is_failure(place) {
-                    attempts.value()
-                } else {
-                    0
-                };
-            }
-            sum.durations.merge(&counters.durations.snapshot());
-        }
-        sum
+        let entry = self.service(server.service);
+        let totals = entry.map(|entry| server_totals(&entry, server.index));
+        totals.unwrap_or_default()
     }
 
     /// How much each server of a service has to do, by its place.
     #[must_use]
     pub fn loads(&self, service: ServiceId) -> Vec<ServerWork> {
-        let Some(entry) = self.services().get(service.0 as usize) else {
+        let Some(entry) = self.service(service) else {
             return Vec::new();
         };
         let servers = entry.servers();
         let work = |(place, member): (usize, &Member)| {
             let (mut answered, mut nanos) = (0, 0);
-            let workers = self.counters(service);
+            let workers = entry.counters().iter();
             for counters in workers.filter_map(|worker| worker.server_if_used(place)) {
                 answered += counters.answered.value();
                 nanos += counters.answer_nanos.value();
@@ -81,14 +69,22 @@ impl ProxyState {
             .map(work)
             .collect()
     }
+}
 
-    pub(crate) fn queued(&self, service: ServiceId) -> u64 {
-        let entry = self.services().get(service.0 as usize);
-        entry.map_or(0, |entry| entry.service().queued())
+/// A server's totals since the start.
+pub(super) fn server_totals(entry: &ServiceEntry, server: u32) -> ServerTotals {
+    let mut sum = ServerTotals::default();
+    let workers = entry.counters().iter();
+    for counters in workers.filter_map(|service| service.server_if_used(server as usize)) {
+        for (place, attempts) in counters.attempts.iter().enumerate() {
+            sum.attempts += attempts.value();
+            sum.failures += if is_failure(place) {
+                attempts.value()
+            } else {
+                0
+            };
+        }
+        sum.durations.merge(&counters.durations.snapshot());
     }
-
-    pub(crate) fn shed(&self, service: ServiceId) -> u64 {
-        let entry = self.services().get(service.0 as usize);
-        entry.map_or(0, |entry| entry.service().shed())
-    }
+    sum
 }

@@ -3,9 +3,9 @@
 use evenkeel_core::metric::Sink;
 
 use crate::cache::store::{FIRST, RENEWALS};
-use crate::worker::state::ProxyState;
+use crate::worker::proxy_snapshot::ProxySnapshot;
 
-impl ProxyState {
+impl ProxySnapshot {
     pub(crate) fn collect_stale(&self, sink: &mut dyn Sink) {
         for service in self.services() {
             let Some(stale) = &service.stale else {

@@ -7,13 +7,14 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_connect::stream_event;
 use evenkeel_core::blame::{AttemptPhase, EndEvent, Judgement, Peer, Sent, TimeLimit};
 use evenkeel_core::metric::Counter;
-use evenkeel_core::{Instant, Outcome, ServerId};
+use evenkeel_core::{Instant, Outcome};
 use evenkeel_http1::{Body, Method, Parsed, ResponseHead, head_end};
 use tokio::io::AsyncWrite;
 
@@ -25,6 +26,7 @@ use crate::worker::Worker;
 use crate::worker::buffer::Buffer;
 use crate::worker::poll_budget::POLL_BYTES;
 use crate::worker::timer::Timer;
+use crate::worker::worker_snapshot::WorkerService;
 
 /// A connection, and the answer that comes on it.
 #[derive(Debug)]
@@ -63,15 +65,15 @@ impl UpstreamClient {
     /// been at its place. `times`: for connecting, and what is left on the whole.
     pub(crate) async fn open(
         worker: &Worker,
-        server: ServerId,
+        (service, server): (&Rc<WorkerService>, u32),
         at: (SocketAddr, u64),
         reuse: Reuse,
         times: (Duration, Duration),
     ) -> Result<Self, Outcome> {
         let now = worker.clock.now();
-        let lease = match UpstreamLease::pooled(worker, server, at.1, reuse, now) {
+        let lease = match UpstreamLease::pooled(service, server, at.1, reuse, now) {
             Some(pooled) => pooled,
-            None => UpstreamLease::connect(worker, server, at, times).await?,
+            None => UpstreamLease::connect(worker, (service, server), at, times).await?,
         };
         Ok(Self {
             lease,
@@ -266,6 +268,6 @@ impl UpstreamClient {
     pub(crate) fn end(self, worker: &Worker, reusable: bool) {
         worker.buffers.give(self.incoming);
         let now = worker.clock.now();
-        self.lease.complete(worker, reusable, &self.head, now);
+        self.lease.complete(reusable, &self.head, now);
     }
 }

@@ -4,23 +4,24 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_connect::{Stream, is_out_of_descriptors, outcome_of};
-use evenkeel_core::{Outcome, ServerId};
+use evenkeel_core::Outcome;
 
+use crate::stats::counters::ServerCounters;
 use crate::worker::{MissingOn, Worker};
 
-/// Connects within `timeout`. Pooled connections are closed for it where descriptors have run out.
+/// Connects to the server with these counters within `timeout`. Pooled connections are closed for it where descriptors have run out.
 ///
 /// # Errors
 /// How the attempt ended.
 pub(super) async fn connect(
     worker: &Worker,
-    server: ServerId,
+    counters: &ServerCounters,
     address: SocketAddr,
     timeout: Duration,
 ) -> Result<Stream, Outcome> {
     let endpoint = address.into();
     let opened = match Stream::connect(&endpoint, timeout).await {
-        Err(error) if is_out_of_descriptors(&error) && worker.upstreams.close_all() > 0 => {
+        Err(error) if is_out_of_descriptors(&error) && worker.close_idle() > 0 => {
             worker.lacks(MissingOn::Server, &error);
             Stream::connect(&endpoint, timeout).await
         }
@@ -28,7 +29,6 @@ pub(super) async fn connect(
     };
     match opened {
         Ok(stream) => {
-            let counters = worker.server_counters(server);
             counters.connections.add_from_owner(1);
             Ok(stream)
         }

@@ -5,6 +5,7 @@
 //! complete. Every other end of a lease, including a drop, closes the connection.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 use evenkeel_connect::Stream;
@@ -12,16 +13,20 @@ use evenkeel_core::blame::{AttemptPhase, EndContext, EndEvent, Judgement, Sent, 
 use evenkeel_core::{Instant, Outcome, ServerId};
 use evenkeel_http1::ResponseHead;
 
+use crate::stats::counters::ServerCounters;
 use crate::upstream::connect::connect;
 use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
 use crate::worker::client_watch::WatchedClient;
+use crate::worker::worker_snapshot::WorkerService;
 
 /// A connection to a server, leased to one attempt.
 #[derive(Debug)]
 pub(crate) struct UpstreamLease {
     stream: Stream,
-    server: ServerId,
+    service: Rc<WorkerService>,
+    /// The server's index in the service.
+    server: u32,
     /// Tells the server from others that have been in its slot.
     generation: u64,
     /// How long the connection was idle before it was taken from the pool; `None` if it is new.
@@ -31,18 +36,19 @@ pub(crate) struct UpstreamLease {
 impl UpstreamLease {
     /// A pooled connection to this server that may be used for such a request, if there is one.
     pub(crate) fn pooled(
-        worker: &Worker,
-        server: ServerId,
+        service: &Rc<WorkerService>,
+        server: u32,
         generation: u64,
         reuse: Reuse,
         now: Instant,
     ) -> Option<Self> {
-        let ended = &worker.service_counters(server.service.0 as usize).pool;
-        let taken = worker
-            .upstreams
+        let ended = &service.counters.pool;
+        let taken = service
+            .upstreams()
             .take(server, (generation, reuse), (now, ended))?;
         Some(Self {
             stream: taken.stream,
+            service: Rc::clone(service),
             server,
             generation,
             idle: Some(taken.idle),
@@ -56,13 +62,15 @@ impl UpstreamLease {
     /// The outcome of the attempt.
     pub(crate) async fn connect(
         worker: &Worker,
-        server: ServerId,
+        (service, server): (&Rc<WorkerService>, u32),
         (address, generation): (SocketAddr, u64),
         (timeout, left): (Duration, Duration),
     ) -> Result<Self, Outcome> {
-        match connect(worker, server, address, timeout.min(left)).await {
+        let counters = service.counters.server(server);
+        match connect(worker, counters, address, timeout.min(left)).await {
             Ok(stream) => Ok(Self {
                 stream,
+                service: Rc::clone(service),
                 server,
                 generation,
                 idle: None,
@@ -74,8 +82,13 @@ impl UpstreamLease {
         }
     }
 
-    pub(crate) const fn server(&self) -> ServerId {
-        self.server
+    pub(crate) fn server(&self) -> ServerId {
+        self.service.server_id(self.server)
+    }
+
+    /// The worker's numbers of the server.
+    pub(crate) fn counters(&self) -> &ServerCounters {
+        self.service.counters.server(self.server)
     }
 
     /// Whether the connection has carried a request before this one.
@@ -120,27 +133,19 @@ impl UpstreamLease {
 
     /// Ends the lease after a response with this head. If it is `reusable` ([`Judgement::may_keep`]: both directions are complete
     /// and the server keeps the connection open), the connection returns to the pool.
-    pub(crate) fn complete(
-        self,
-        worker: &Worker,
-        reusable: bool,
-        head: &ResponseHead,
-        now: Instant,
-    ) {
+    pub(crate) fn complete(self, reusable: bool, head: &ResponseHead, now: Instant) {
         if reusable {
-            let ended = &worker.service_counters(self.server.service.0 as usize).pool;
+            let ended = &self.service.counters.pool;
             let connection = (self.stream, self.generation);
-            worker
-                .upstreams
-                .give(self.server, connection, head, (now, ended));
+            (self.service.upstreams()).give(self.server, connection, head, (now, ended));
         }
     }
 
     /// Ends the lease of an attempt that began at `begun` and failed with `outcome`: closes the connection. If the server closed a
     /// pooled connection without an answer, the pool takes its idle time as a hint of the server's idle timeout.
-    pub(crate) fn abandon(self, worker: &Worker, outcome: Outcome, begun: Instant) {
+    pub(crate) fn abandon(self, outcome: Outcome, begun: Instant) {
         if let (Outcome::Stale | Outcome::Reset { .. }, Some(idle)) = (outcome, self.idle) {
-            worker.upstreams.lost(self.server, idle, begun);
+            self.service.upstreams().lost(self.server, idle, begun);
         }
     }
 }

@@ -6,11 +6,11 @@
 //! look would cost a busy proxy 4 % of its time. What comes after the look cannot be told from an answer. A request that may not be
 //! repeated takes only a connection that its server is not about to close ([`crate::upstream::idle_timeout`]).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use evenkeel_connect::{IdleState, Stream};
-use evenkeel_core::{Instant, ServerId};
+use evenkeel_core::Instant;
 use evenkeel_http1::ResponseHead;
 
 use crate::stats::counters::PoolCounters;
@@ -41,10 +41,12 @@ pub(crate) struct PooledConnection {
     pub(crate) idle: Duration,
 }
 
-/// A worker's kept connections, by service and server.
-#[derive(Debug)]
+/// A worker's kept connections to the servers of one service, by index.
+#[derive(Debug, Default)]
 pub(crate) struct Upstreams {
-    services: Vec<Vec<RefCell<ServerPool>>>,
+    servers: RefCell<Vec<ServerPool>>,
+    /// The service is there no more: none is kept.
+    is_closed: Cell<bool>,
 }
 
 /// Those to one server.
@@ -65,23 +67,16 @@ struct Kept {
 }
 
 impl Upstreams {
-    pub(crate) fn new(servers: impl Iterator<Item = usize>) -> Self {
-        Self {
-            services: servers
-                .map(|count| (0..count).map(|_| RefCell::default()).collect())
-                .collect(),
-        }
-    }
-
     /// The kept connection that was used last, if one is good for such a request. Those to servers that were here before are
     /// closed.
     pub(crate) fn take(
         &self,
-        server: ServerId,
+        server: u32,
         (generation, reuse): (u64, Reuse),
         (now, ended): (Instant, &PoolCounters),
     ) -> Option<PooledConnection> {
-        let pool = &mut *self.of(server).borrow_mut();
+        let mut servers = self.servers.borrow_mut();
+        let pool = servers.get_mut(server as usize)?;
         let limit = pool.timeout.limit(reuse, now);
         let turn = match reuse {
             Reuse::Repeatable => TURN,
@@ -128,12 +123,16 @@ impl Upstreams {
     /// Keeps a connection to the server of this generation, complete in both directions. `head`: of its last response.
     pub(crate) fn give(
         &self,
-        server: ServerId,
+        server: u32,
         (stream, generation): (Stream, u64),
         head: &ResponseHead,
         (now, ended): (Instant, &PoolCounters),
     ) {
-        let pool = &mut *self.of(server).borrow_mut();
+        if self.is_closed.get() {
+            return;
+        }
+        let mut servers = self.servers.borrow_mut();
+        let pool = pool_of(&mut servers, server);
         if let Some(seconds) = head.idle_timeout {
             pool.timeout.advertise(Duration::from_secs(seconds));
         }
@@ -154,33 +153,49 @@ impl Upstreams {
     }
 
     /// A connection taken after being idle for so long was closed by the server before it answered: perhaps it was idle too long.
-    pub(crate) fn lost(&self, server: ServerId, idle: Duration, now: Instant) {
-        let timeout = &mut self.of(server).borrow_mut().timeout;
+    pub(crate) fn lost(&self, server: u32, idle: Duration, now: Instant) {
+        let mut servers = self.servers.borrow_mut();
+        let timeout = &mut pool_of(&mut servers, server).timeout;
         timeout.saw_closed(idle, idle, now);
     }
 
-    /// Closes what servers have closed, and what is too old to be used. `ended`: the counters of a service.
-    pub(crate) fn sweep<'a>(&self, now: Instant, ended: impl Fn(usize) -> &'a PoolCounters) {
-        for (place, service) in self.services.iter().enumerate() {
-            for pool in service {
-                let pool = &mut *pool.borrow_mut();
-                if !pool.kept.is_empty() {
-                    pool.sweep(now, ended(place));
-                }
+    /// Closes what servers have closed, what is too old to be used, and what leads to a server that is in its slot no more (`generation`
+    /// tells which is).
+    pub(crate) fn sweep(
+        &self,
+        (now, ended): (Instant, &PoolCounters),
+        generation: impl Fn(u32) -> u64,
+    ) {
+        for (index, pool) in (0..).zip(&mut *self.servers.borrow_mut()) {
+            if !pool.kept.is_empty() {
+                let generation = generation(index);
+                pool.kept.retain(|one| one.generation == generation);
+                pool.sweep(now, ended);
             }
         }
     }
 
     /// Closes all, to have their descriptors back; says how many.
     pub(crate) fn close_all(&self) -> usize {
-        let kept = self.services.iter().flatten();
-        kept.map(|kept| std::mem::take(&mut kept.borrow_mut().kept).len())
-            .sum()
+        let servers = &mut *self.servers.borrow_mut();
+        let kept = servers.iter_mut();
+        kept.map(|kept| std::mem::take(&mut kept.kept).len()).sum()
     }
 
-    fn of(&self, server: ServerId) -> &RefCell<ServerPool> {
-        &self.services[server.service.0 as usize][server.index as usize]
+    /// Closes all, and keeps none that a request under way gives back: the service is there no more.
+    pub(crate) fn close(&self) {
+        self.is_closed.set(true);
+        self.close_all();
     }
+}
+
+/// The connections to this server. The list is as long as the greatest index that was used.
+fn pool_of(servers: &mut Vec<ServerPool>, server: u32) -> &mut ServerPool {
+    let index = server as usize;
+    if servers.len() <= index {
+        servers.resize_with(index + 1, ServerPool::default);
+    }
+    &mut servers[index]
 }
 
 impl ServerPool {
@@ -241,7 +256,7 @@ mod tests {
     use super::*;
     use crate::stats::counters::KEPT_ENDED;
 
-    const SERVER: ServerId = ServerId::new(0, 0);
+    const SERVER: u32 = 0;
 
     fn ms(millis: u64) -> Instant {
         Instant::from_millis(millis)
@@ -256,7 +271,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             Self {
-                pool: Upstreams::new(std::iter::once(1)),
+                pool: Upstreams::default(),
                 ended: PoolCounters::default(),
             }
         }
@@ -352,7 +367,7 @@ mod tests {
             let bench = Bench::new();
             let early = bench.give(ms(1_000));
             let _late = bench.give(ms(2_500));
-            let sweep = |at| bench.pool.sweep(at, |_| &bench.ended);
+            let sweep = |at| bench.pool.sweep((at, &bench.ended), |_| 7);
             sweep(ms(2_900));
             drop(early);
             // A turn of the runtime, in which it hears of the end.
@@ -361,8 +376,8 @@ mod tests {
             assert_eq!(bench.ended(), [1, 0, 0, 0]);
             // It was seen open after 1.9 s, so 1.15 s are safe.
             let limit = |reuse| {
-                let pool = bench.pool.of(SERVER).borrow();
-                pool.timeout.limit(reuse, ms(3_000)).as_millis()
+                let pools = bench.pool.servers.borrow();
+                pools[0].timeout.limit(reuse, ms(3_000)).as_millis()
             };
             assert_eq!(limit(Reuse::Once), 1_150);
             assert_eq!(limit(Reuse::Repeatable), 30_000);

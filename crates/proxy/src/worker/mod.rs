@@ -7,37 +7,38 @@ pub(crate) mod exhaustion;
 pub(crate) mod poll_budget;
 pub(crate) mod rescue;
 pub(crate) mod run;
+pub(crate) mod service_entry;
 pub(crate) mod signals;
+pub(crate) mod proxy_snapshot;
+pub(crate) mod worker_snapshot;
+pub(crate) mod open_listener;
 pub(crate) mod state;
 pub(crate) mod timer;
 pub(crate) mod workspace;
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_balance::Picker;
 use evenkeel_core::{
-    Blame, Exposure, Instant, Observation, Outcome, Random, RequestShape, ServerId, ServiceId,
-    ShapeText, Signal,
+    Blame, Exposure, Instant, Observation, Outcome, Random, RequestShape, ServerId, ShapeText,
+    Signal,
 };
 use evenkeel_request::RequestId;
-use evenkeel_request::service::CachedServerSet;
 use evenkeel_runtime::Clock;
-use evenkeel_tolerate::HedgeDelay;
 use tokio::sync::{Notify, watch};
 
 use self::buffer::Buffers;
 use self::client_watch::ClientWatcher;
 use self::date::{DateCache, DateText};
+use self::open_listener::OpenListener;
 use self::signals::SignalWriter;
 use self::state::ProxyState;
 use self::timer::Timers;
-use crate::stats::counters::{ServerCounters, ServiceCounters, WorkerCounters};
-use crate::upstream::pool::Upstreams;
+use self::worker_snapshot::WorkerSnapshot;
+use crate::stats::counters::WorkerCounters;
 
 pub(crate) use self::workspace::Workspace;
 
@@ -56,24 +57,19 @@ const KEPT_WORKSPACES: usize = 1024;
 /// What a worker's connections share. Single-threaded: no locks, no atomics but the counters.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    index: usize,
     pub(crate) clock: Clock,
     pub(crate) state: Arc<ProxyState>,
+    /// What it goes by now, and whoever asks for it next, unless there is a newer one.
+    snapshot: RefCell<Rc<WorkerSnapshot>>,
+    /// The listeners of that snapshot on which it accepts.
+    listeners: RefCell<Vec<Rc<OpenListener>>>,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) buffers: Buffers,
-    pub(crate) upstreams: Upstreams,
     pub(crate) timers: Rc<Timers>,
     pub(crate) watcher: Rc<ClientWatcher>,
     pub(crate) random: RefCell<Random>,
-    pub(crate) pickers: RefCell<Vec<Picker>>,
-    /// When second attempts are made beside late ones, by the place of policies.
-    pub(crate) hedging: RefCell<Vec<Option<HedgeDelay>>>,
-    /// The servers by service, as this worker saw them last.
-    server_sets: RefCell<Vec<Rc<CachedServerSet>>>,
     pub(crate) draining: Cell<bool>,
-    /// Copies of requests under way, by the place of their pair of services.
-    pub(crate) copies: Vec<Cell<u32>>,
-    /// Questions how busy servers are that are under way, by service.
-    pub(crate) asking: Vec<Cell<u32>>,
     #[expect(
         clippy::vec_box,
         reason = "a workspace is handed from hand to hand and is large"
@@ -96,9 +92,6 @@ pub(crate) struct WorkerParts {
     pub(crate) clock: Clock,
     pub(crate) state: Arc<ProxyState>,
     pub(crate) signals: Rc<RefCell<SignalWriter>>,
-    /// The worker accepts on duplicates of these descriptors. A socket that is closed resets the clients in its queue, so these
-    /// stay open while a worker is started again.
-    pub(crate) listeners: Vec<StdListener>,
     pub(crate) draining: watch::Receiver<bool>,
 }
 
@@ -110,33 +103,17 @@ impl Worker {
     pub(crate) fn new(parts: &WorkerParts, seed: u64) -> io::Result<Self> {
         let (clock, state) = (parts.clock, Arc::clone(&parts.state));
         let mut random = Random::seeded(seed);
-        let pickers = state
-            .services()
-            .iter()
-            .map(|service| Picker::new(service.servers().pool(), random.bits()))
-            .collect();
-        let hedging = state.policies();
-        let hedging = hedging.map(|policies| policies.hedge.map(HedgeDelay::new));
-        let server_sets = state.services().iter();
-        let server_sets = server_sets.map(|entry| Rc::new(CachedServerSet(entry.servers())));
+        let snapshot = WorkerSnapshot::new(parts.index, state.snapshot(), None, &mut random);
         Ok(Self {
+            index: parts.index,
             clock,
+            snapshot: RefCell::new(Rc::new(snapshot)),
+            listeners: RefCell::default(),
             counters: Arc::clone(&state.workers()[parts.index]),
             buffers: Buffers::default(),
-            upstreams: Upstreams::new(
-                state
-                    .services()
-                    .iter()
-                    .map(|service| service.server_names().len()),
-            ),
             timers: Timers::new(clock),
             watcher: ClientWatcher::new()?,
-            pickers: RefCell::new(pickers),
-            hedging: RefCell::new(hedging.collect()),
-            server_sets: RefCell::new(server_sets.collect()),
             draining: Cell::new(false),
-            copies: state.mirrors().iter().map(|_| Cell::new(0)).collect(),
-            asking: state.services().iter().map(|_| Cell::new(0)).collect(),
             workspaces: RefCell::default(),
             signals: Rc::clone(&parts.signals),
             connections: Cell::new(0),
@@ -149,22 +126,74 @@ impl Worker {
         })
     }
 
-    /// The servers of a service as they are now. Counts in this worker only: the reference that workers share is counted
-    /// when the set is another one.
-    pub(crate) fn server_set(&self, service: ServiceId) -> Rc<CachedServerSet> {
-        let index = service.0 as usize;
-        let service = self.state.services()[index].service();
-        let known = &mut self.server_sets.borrow_mut()[index];
-        if known.version() != service.version() {
-            *known = Rc::new(CachedServerSet(service.servers()));
+    /// Its place among the workers.
+    pub(crate) const fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What a request goes by that comes now. Counts in this worker only, and looks at a number that hardly ever changes.
+    pub(crate) fn snapshot(&self) -> Rc<WorkerSnapshot> {
+        let known = Rc::clone(&self.snapshot.borrow());
+        if known.shared.generation() == self.state.generation() {
+            return known;
         }
-        Rc::clone(known)
+        self.take_snapshot(&known)
+    }
+
+    /// The same for a request of this listener, which may be there no more.
+    pub(crate) fn snapshot_for(&self, listener: &OpenListener) -> Rc<WorkerSnapshot> {
+        let now = self.snapshot();
+        if listener.is_removed() {
+            return listener.last_snapshot().unwrap_or(now);
+        }
+        now
+    }
+
+    /// Goes by the newest plan from now on.
+    fn take_snapshot(&self, before: &Rc<WorkerSnapshot>) -> Rc<WorkerSnapshot> {
+        let (shared, random) = (self.state.snapshot(), &mut self.random.borrow_mut());
+        let next = Rc::new(WorkerSnapshot::new(
+            self.index,
+            shared,
+            Some(before),
+            random,
+        ));
+        let removed = before.removed_in(&next);
+        removed.for_each(|service| service.upstreams().close());
+        let stays = |listener: &mut Rc<OpenListener>| listener.follow(before, &next);
+        self.listeners.borrow_mut().retain_mut(stays);
+        *self.snapshot.borrow_mut() = Rc::clone(&next);
+        next
+    }
+
+    /// Takes a listener of the snapshot for open.
+    pub(crate) fn open_listener(&self, listener: Rc<OpenListener>) {
+        self.listeners.borrow_mut().push(listener);
+    }
+
+    /// Whether a connection of this listener ends with the request that it is at.
+    pub(crate) fn is_last_for(&self, listener: &OpenListener) -> bool {
+        self.draining.get() || listener.is_removed()
     }
 
     /// Looks at all kept connections.
     pub(crate) fn sweep_connections(&self) {
-        let ended = |service| &self.service_counters(service).pool;
-        self.upstreams.sweep(self.clock.now(), ended);
+        let now = self.clock.now();
+        for service in self.snapshot().services() {
+            let servers = service.servers();
+            let generation = |index| servers.generation(index);
+            let ended = &service.counters.pool;
+            service.upstreams().sweep((now, ended), generation);
+        }
+    }
+
+    /// Closes all kept connections, to have their descriptors back; says how many.
+    pub(crate) fn close_idle(&self) -> usize {
+        let snapshot = self.snapshot();
+        let services = snapshot.services();
+        services
+            .map(|service| service.upstreams().close_all())
+            .sum()
     }
 
     /// Counts a connection that there was nothing left for.
@@ -189,19 +218,6 @@ impl Worker {
     pub(crate) fn request_id(&self) -> RequestId {
         self.requests.set(self.requests.get() + 1);
         RequestId::new(self.request_prefix, self.requests.get())
-    }
-
-    pub(crate) fn service_counters(&self, service: usize) -> &ServiceCounters {
-        &self.counters.services[service]
-    }
-
-    pub(crate) fn server_counters(&self, server: ServerId) -> &ServerCounters {
-        self.counters.services[server.service.0 as usize].server(server.index)
-    }
-
-    /// Counts how an attempt came out: once for each, when that is known.
-    pub(crate) fn count_attempt(&self, server: ServerId, outcome: Outcome) {
-        self.server_counters(server).attempts[outcome.place()].add_from_owner(1);
     }
 
     /// An attempt has shown how the server is. What evenkeel itself lacked shows nothing.

@@ -1,17 +1,15 @@
 //! The thread of a worker: its runtime, what it does besides its connections, its end, and its next start after a panic.
 
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::rc::Rc;
 
 use evenkeel_core::{Instant, Random};
 use evenkeel_runtime::spawn::RestartPause;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinHandle;
 
 use super::{Worker, WorkerParts};
-use crate::listener::accept::accept;
+use crate::listener::follow::AcceptTasks;
 use crate::upstream::pool::SWEEP;
 
 /// Runs a worker until it was told to drain and its last connection is closed.
@@ -19,7 +17,7 @@ use crate::upstream::pool::SWEEP;
 /// A panic in the runtime or in the worker's own future ends the worker: its connections are closed, and what their requests held
 /// of shared state is given back. It is started again on the same sockets with a new state, after a growing pause in which new
 /// clients wait in the kernel's queue. It is lost while it cannot be started, and while the pause is the longest.
-pub(crate) fn run(mut parts: WorkerParts, seed: u64) {
+pub(crate) fn run(parts: &WorkerParts, seed: u64) {
     let task = parts.state.tasks().entry("worker");
     let mut seeds = Random::seeded(seed);
     let mut pause = RestartPause::default();
@@ -30,7 +28,7 @@ pub(crate) fn run(mut parts: WorkerParts, seed: u64) {
             .enable_all()
             .build_local(LocalOptions::default());
         let ended = match runtime {
-            Ok(runtime) => task.block_on(runtime, work(&mut parts, seed, begin)),
+            Ok(runtime) => task.block_on(runtime, work(parts, seed, begin)),
             Err(error) => {
                 // Without a runtime there is no timer that could wait.
                 std::thread::park_timeout(begin.since(parts.clock.now()));
@@ -63,7 +61,7 @@ pub(crate) fn run(mut parts: WorkerParts, seed: u64) {
 ///
 /// # Errors
 /// If it could not be started: descriptors or memory ran out.
-async fn work(parts: &mut WorkerParts, seed: u64, begin: Instant) -> io::Result<()> {
+async fn work(parts: &WorkerParts, seed: u64, begin: Instant) -> io::Result<()> {
     let mut draining = parts.draining.clone();
     tokio::select! {
         () = parts.clock.sleep_until(begin) => {}
@@ -71,44 +69,38 @@ async fn work(parts: &mut WorkerParts, seed: u64, begin: Instant) -> io::Result<
         _ = draining.wait_for(|draining| *draining) => return Ok(()),
     }
     let worker = Rc::new(Worker::new(parts, seed)?);
-    let tasks = start_tasks(&worker, parts.index);
-    let accepting = start_accepting(&worker, &parts.listeners)?;
+    let accepting = Rc::new(AcceptTasks::new(&worker));
+    accepting.follow()?;
+    let tasks = start_tasks(&worker, &accepting, parts.index);
     parts.state.set_lost(parts.index, false);
     let _ended = draining.wait_for(|draining| *draining).await.is_err();
-    accepting.iter().for_each(JoinHandle::abort);
-    parts.listeners.clear();
+    // Before the sockets are closed, so that no plan opens one.
+    tasks[0].abort();
+    accepting.end();
+    parts.state.sockets.close_of_worker(parts.index);
     worker.drain().await;
     tasks.iter().for_each(JoinHandle::abort);
     Ok(())
 }
 
-/// What a worker does besides its connections, for as long as it lives.
-fn start_tasks(worker: &Rc<Worker>, index: usize) -> [JoinHandle<()>; 4] {
+/// What a worker does besides its connections, for as long as it lives. The first one follows the plans.
+fn start_tasks(
+    worker: &Rc<Worker>,
+    accepting: &Rc<AcceptTasks>,
+    index: usize,
+) -> [JoinHandle<()>; 5] {
     let (tasks, clock) = (worker.state.tasks(), worker.clock);
     let timers = Rc::clone(&worker.timers);
     let watcher = Rc::clone(&worker.watcher);
     let (rescuing, sweeping) = (Rc::clone(worker), Rc::clone(worker));
+    let accepting = Rc::clone(accepting);
     [
+        tasks.spawn_local("follow", clock, move || Rc::clone(&accepting).run()),
         tasks.spawn_local("timers", clock, move || Rc::clone(&timers).run()),
         tasks.spawn_local("client-watch", clock, move || Rc::clone(&watcher).run()),
         tasks.spawn_local("rescue", clock, move || rescue(Rc::clone(&rescuing), index)),
         tasks.spawn_local("sweep", clock, move || sweep(Rc::clone(&sweeping))),
     ]
-}
-
-/// The listeners stay open if their task panics: clients wait in the kernel's queue until it is started again.
-fn start_accepting(
-    worker: &Rc<Worker>,
-    listeners: &[StdListener],
-) -> io::Result<Vec<JoinHandle<()>>> {
-    let start = |(index, listener): (usize, &StdListener)| {
-        let listener = Rc::new(TcpListener::from_std(listener.try_clone()?)?);
-        let (tasks, worker) = (worker.state.tasks(), Rc::clone(worker));
-        Ok(tasks.spawn_local("accept", worker.clock, move || {
-            accept(Rc::clone(&worker), index, Rc::clone(&listener))
-        }))
-    };
-    listeners.iter().enumerate().map(start).collect()
 }
 
 impl WorkerParts {

@@ -1,27 +1,24 @@
 //! What all workers and the control loop share: the services with their servers, and the counters.
 
 use std::hash::RandomState;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
-use evenkeel_config::plan::{ListenerPlan, LoadProbePlan, ServicePlan};
 use evenkeel_core::{
     Directive, ExactShape, Instant, Random, ServiceId, ServiceOrders, ShapeOrders,
 };
-use evenkeel_request::route::{RateRule, Route};
-use evenkeel_request::service::{
-    AdmissionOptions, BreakerChange, Joined, RateLimiter, ServerOptions, ServerSet, Service,
-    ServiceOptions, StickyOptions, WatchOptions,
-};
-use evenkeel_request::{HeaderChanges, Mirror, Policies};
+use evenkeel_request::service::Joined;
 use evenkeel_runtime::{Clock, Tasks};
-use evenkeel_tolerate::{Budget, Inject, StaleOptions};
+use tokio::sync::watch;
 
-use crate::cache::store::Stale;
-use crate::listener::limits::ClientLimits;
-use crate::stats::counters::{ServiceCounters, WorkerCounters};
+use super::proxy_snapshot::{ProxySnapshot, SnapshotContext};
+use super::service_entry::ServiceEntry;
+use crate::listener::limits::ClientLimit;
+use crate::listener::sockets::{ListenerSockets, OpenSockets};
+use crate::stats::counters::WorkerCounters;
 use crate::worker::exhaustion::Exhaustion;
 use crate::worker::rescue::RescueInbox;
 
@@ -29,92 +26,153 @@ use crate::worker::rescue::RescueInbox;
 #[derive(Debug)]
 pub struct ProxyState {
     clock: Clock,
-    listeners: Vec<ListenerPlan>,
-    /// How many clients may be connected, over all workers.
-    pub(crate) clients: ClientLimits,
+    /// By the newest plan.
+    snapshot: ArcSwap<ProxySnapshot>,
+    /// Its generation. Workers look at it once per request.
+    generation: AtomicU64,
+    /// Tells those who wait that there is a newer plan.
+    published: watch::Sender<()>,
+    /// Locked while the next one is made.
+    snapshots: Mutex<SnapshotHistory>,
+    /// How many clients may be connected, over all listeners and workers.
+    pub(crate) clients: ClientLimit,
+    pub(crate) sockets: OpenSockets,
     /// What is said when descriptors run out.
     pub(crate) exhaustion: Exhaustion,
     /// By how many nanoseconds a worker's timer was late at most, since that was read.
     stall: AtomicU64,
-    services: Vec<ServiceEntry>,
     workers: Vec<Arc<WorkerCounters>>,
     /// The secret of exact shapes.
     pub(crate) shape_keys: RandomState,
     /// By worker.
     rescues: Vec<RescueInbox>,
-    mirrors: Vec<(ServiceId, ServiceId)>,
-    /// Whether some service keeps answers.
-    keeps_answers: bool,
-    /// Who decides about faults on purpose, by the place of policies.
-    injects: Vec<Option<Inject>>,
-    /// How many requests a second may come by routes, by the place of the route.
-    rates: Vec<Option<RateLimiter>>,
-    pub(crate) access_log: bool,
     /// The lasting tasks, of the workers and of whoever shares the list.
     tasks: Tasks,
     /// By worker: whether it has panicked or could not be started, and does not run for now.
     lost: Vec<AtomicBool>,
 }
 
-/// One service as the data plane knows it: what its requests share, and what only evenkeel's own connections need.
+/// The snapshots that somebody may still go by.
 #[derive(Debug)]
-pub struct ServiceEntry {
-    service: Service,
-    /// Old answers, if any are kept.
-    pub(crate) stale: Option<Stale>,
-    pub(crate) request_headers: HeaderChanges,
-    pub(crate) response_headers: HeaderChanges,
-    pub(crate) mirror: Option<Mirror>,
-    /// The field of responses in which servers say how busy they are.
-    pub(crate) load_header: Option<String>,
-    /// How servers are asked how busy they are, if they are.
-    pub(crate) ask: Option<LoadProbePlan>,
+struct SnapshotHistory {
+    /// With their generations, in their order.
+    all: Vec<(u64, Weak<ProxySnapshot>)>,
+    /// Seeds what is random in what is new.
+    random: Random,
 }
 
 impl ProxyState {
     pub(crate) fn new(plan: &Plan, clock: Clock, seed: u64) -> Self {
+        let workers = plan.workers.max(1);
         let mut random = Random::seeded(seed);
-        let mirrors = mirror_pairs(plan);
-        let mut state = Self {
+        let mut context = SnapshotContext {
+            workers,
+            now: clock.now(),
+            random: &mut random,
+            has_changed: &|_| true,
+        };
+        let first = Arc::new(ProxySnapshot::empty().next(plan, &mut context));
+        Self {
             clock,
-            listeners: plan.listeners.clone(),
-            clients: ClientLimits::new(plan),
+            generation: AtomicU64::new(first.generation()),
+            published: watch::Sender::new(()),
+            snapshots: Mutex::new(SnapshotHistory {
+                all: vec![(first.generation(), Arc::downgrade(&first))],
+                random,
+            }),
+            snapshot: ArcSwap::new(first),
+            clients: ClientLimit::new(),
+            sockets: OpenSockets::default(),
             exhaustion: Exhaustion::default(),
             stall: AtomicU64::new(0),
-            services: plan
-                .services
-                .iter()
-                .enumerate()
-                .map(|(place, service)| ServiceEntry {
-                    stale: stale_of(plan, place).map(Stale::new),
-                    ..ServiceEntry::new(service, clock, &mut random)
-                })
-                .collect(),
-            workers: (0..plan.workers.max(1))
-                .map(|_| Arc::new(WorkerCounters::new(plan, mirrors.len())))
-                .collect(),
+            workers: (0..workers).map(|_| Arc::default()).collect(),
             shape_keys: RandomState::new(),
-            rescues: (0..plan.workers.max(1))
-                .map(|_| RescueInbox::default())
-                .collect(),
-            mirrors,
-            keeps_answers: false,
-            injects: Vec::new(),
-            rates: Vec::new(),
-            access_log: plan.log.access,
+            rescues: (0..workers).map(|_| RescueInbox::default()).collect(),
             tasks: Tasks::default(),
-            lost: (0..plan.workers.max(1))
-                .map(|_| AtomicBool::new(false))
-                .collect(),
+            lost: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+        }
+    }
+
+    /// Has the workers go by `plan` from now on. `has_changed`: whether a service differs from the one of the same name in the plan before.
+    /// `open` opens the sockets of the listeners that are new, by slot; if it fails, nothing is changed.
+    ///
+    /// # Errors
+    /// That of `open`.
+    pub(crate) fn publish<E>(
+        &self,
+        plan: &Plan,
+        has_changed: &dyn Fn(ServiceId) -> bool,
+        open: impl FnOnce(&ProxySnapshot) -> Result<Vec<(usize, ListenerSockets)>, E>,
+    ) -> Result<(), E> {
+        let mut history = self.history();
+        let before = self.snapshot();
+        let opened = open(&before)?;
+        let mut context = SnapshotContext {
+            workers: self.workers.len(),
+            now: self.now(),
+            random: &mut history.random,
+            has_changed,
         };
-        state.keeps_answers = state.services.iter().any(|service| service.stale.is_some());
-        let injects = state.policies().map(|policies| policies.inject);
-        state.injects = injects.map(|inject| inject.map(Inject::new)).collect();
-        let rates = state.routes().map(|route| route.rate.as_ref());
-        let mut gate =
-            |rule: Option<&RateRule>| rule.map(|rule| RateLimiter::new(rule, &mut random));
-        state.rates = rates.map(&mut gate).collect();
-        state
+        let next = Arc::new(before.next(plan, &mut context));
+        for (slot, sockets) in opened {
+            if let Some(entry) = next.listener(slot) {
+                (self.sockets).add(&entry.plan.name, &entry.clients, sockets);
+            }
+        }
+        history.forget_unused();
+        history.all.push((next.generation(), Arc::downgrade(&next)));
+        self.snapshot.store(Arc::clone(&next));
+        self.generation.store(next.generation(), Ordering::Release);
+        self.published.send_replace(());
+        let slots = before.slots_of(plan);
+        let open = slots.iter().filter_map(|(slot, _)| next.listener(*slot));
+        let open: Vec<_> = open.map(|entry| &entry.clients).collect();
+        self.sockets.keep(&open);
+        // Nobody will say any more that a server of theirs has come back.
+        let stays = |entry: &ServiceEntry| {
+            let next = next.service(entry.id());
+            next.is_some_and(|next| next.service().is_same(entry.service()))
+        };
+        let removed = before.services().filter(|entry| !stays(entry));
+        removed.for_each(|entry| entry.service().end_holds());
+        Ok(())
+    }
+
+    /// What holds now.
+    pub(crate) fn snapshot(&self) -> Arc<ProxySnapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// The number of the plan that holds now: 1 for the first, one more for each that was applied.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The number of the oldest plan that a request or a worker still goes by. What has left the plans before it is held by nobody.
+    #[must_use]
+    pub fn oldest_generation(&self) -> u64 {
+        let mut history = self.history();
+        history.forget_unused();
+        let oldest = history.all.first();
+        oldest.map_or_else(|| self.generation(), |(generation, _)| *generation)
+    }
+
+    /// How many plans there are that a request or a worker still goes by.
+    #[must_use]
+    pub fn live_generations(&self) -> usize {
+        let mut history = self.history();
+        history.forget_unused();
+        history.all.len()
+    }
+
+    /// Hears of each plan that is applied.
+    pub(crate) fn plans(&self) -> watch::Receiver<()> {
+        self.published.subscribe()
+    }
+
+    fn history(&self) -> MutexGuard<'_, SnapshotHistory> {
+        (self.snapshots.lock()).unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lasting tasks of the program: those of the workers, and whose else shares the list.
@@ -148,54 +206,55 @@ impl ProxyState {
         }
     }
 
-    /// Whether some service keeps answers.
-    pub(crate) const fn keeps_answers(&self) -> bool {
-        self.keeps_answers
+    /// The services that there are, by their ids.
+    #[must_use]
+    pub fn services(&self) -> Vec<Arc<ServiceEntry>> {
+        self.snapshot.load().services().cloned().collect()
     }
 
-    /// The services, in the order of the plan.
+    /// The service with this id, if there is one.
     #[must_use]
-    pub fn services(&self) -> &[ServiceEntry] {
-        &self.services
+    pub fn service(&self, id: ServiceId) -> Option<Arc<ServiceEntry>> {
+        self.snapshot.load().service(id).cloned()
     }
 
     /// Tells the balancer.
     pub fn apply(&self, directive: &Directive, now: Instant) {
         let server = directive.server();
-        let Some(entry) = self.services.get(server.service.0 as usize) else {
+        let Some(entry) = self.service(server.service) else {
             return;
         };
         if matches!(directive, Directive::Rescue { .. }) {
             self.rescues.iter().for_each(|inbox| inbox.push(server));
         }
-        entry.service.apply(directive, now);
+        entry.service().apply(directive, now);
     }
 
     /// Puts servers from DNS into their slots, or takes them out. Requests that are under way go on as they began.
     pub fn change(&self, service: ServiceId, changes: &[(u32, Option<Joined>)], now: Instant) {
-        if let Some(entry) = self.services.get(service.0 as usize) {
-            entry.service.change(changes, now);
+        if let Some(entry) = self.service(service) {
+            entry.service().change(changes, now);
         }
     }
 
     /// Keeps the requests of a service from its servers, or sends them there again. Those under way go on.
     pub fn set_maintenance(&self, service: ServiceId, on: bool) {
-        if let Some(entry) = self.services.get(service.0 as usize) {
-            entry.service.set_maintenance(on);
+        if let Some(entry) = self.service(service) {
+            entry.service().set_maintenance(on);
         }
     }
 
     /// Keeps certain requests of a service from its servers, and has others watched. Replaces what was ordered before.
     pub fn set_shapes(&self, orders: &ShapeOrders) {
-        if let Some(entry) = self.services.get(orders.service.0 as usize) {
-            entry.service.set_shapes(orders);
+        if let Some(entry) = self.service(orders.service) {
+            entry.service().set_shapes(orders);
         }
     }
 
     /// What holds for a service as a whole from now on. Replaces what was ordered before.
     pub fn set_service(&self, orders: &ServiceOrders) {
-        if let Some(entry) = self.services.get(orders.service.0 as usize) {
-            entry.service.set_orders(orders, self.now());
+        if let Some(entry) = self.service(orders.service) {
+            entry.service().set_orders(orders, self.now());
         }
     }
 
@@ -207,9 +266,9 @@ impl ProxyState {
 
     /// No request waits any longer for a server to come back.
     pub(crate) fn end_holds(&self) {
-        self.services
-            .iter()
-            .for_each(|entry| entry.service.end_holds());
+        for entry in self.services() {
+            entry.service().end_holds();
+        }
     }
 
     /// How often a connection was not accepted or opened since the start, for want of descriptors, of local ports and of memory.
@@ -252,13 +311,6 @@ impl ProxyState {
         &self.rescues
     }
 
-    /// The numbers of each worker of one service.
-    pub(crate) fn counters(&self, service: ServiceId) -> impl Iterator<Item = &ServiceCounters> {
-        self.workers()
-            .iter()
-            .filter_map(move |worker| worker.services.get(service.0 as usize))
-    }
-
     /// A number of all workers together.
     pub(crate) fn add_up(&self, number: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.workers().iter().map(|worker| number(worker)).sum()
@@ -268,195 +320,13 @@ impl ProxyState {
         &self.workers
     }
 
-    /// From where to where requests are copied, each pair once.
-    pub(crate) fn mirrors(&self) -> &[(ServiceId, ServiceId)] {
-        &self.mirrors
-    }
-
-    pub(crate) fn injects(&self) -> &[Option<Inject>] {
-        &self.injects
-    }
-
-    pub(crate) fn listeners(&self) -> &[ListenerPlan] {
-        &self.listeners
-    }
-
-    /// All policies, by their place: those of services, then those of routes.
-    pub(crate) fn policies(&self) -> impl Iterator<Item = &Policies> {
-        let services = self.services.iter().map(ServiceEntry::policies);
-        services.chain(self.route_policies().map(|(_, policies)| policies))
-    }
-
-    /// Whether `holds` for the policies of the service at `place`, or for those of a route to it.
-    pub(crate) fn any_policies(&self, place: usize, holds: impl Fn(&Policies) -> bool) -> bool {
-        let of_routes = self.route_policies();
-        let mut of_routes = of_routes.filter(|(service, _)| service.0 as usize == place);
-        holds(self.services[place].policies()) || of_routes.any(|(_, policies)| holds(policies))
-    }
-
-    /// Those that routes have of their own, with the service that each is for.
-    pub(crate) fn route_policies(&self) -> impl Iterator<Item = &(ServiceId, Policies)> {
-        self.routes().flat_map(|route| &route.policies)
-    }
-
-    /// Those of all listeners, by their place.
-    pub(crate) fn routes(&self) -> impl Iterator<Item = &Route> {
-        self.listeners.iter().flat_map(|listener| &listener.routes)
-    }
-
-    /// How many requests a second may come by this route, if that is bounded.
-    pub(crate) fn rate(&self, route: &Route) -> Option<&RateLimiter> {
-        self.rates.get(route.place as usize)?.as_ref()
-    }
-
     pub(crate) fn now(&self) -> Instant {
         self.clock.now()
     }
 }
 
-/// How old answers of the service at this place are kept: as it says itself, else as the first route says that leads to it.
-fn stale_of(plan: &Plan, place: usize) -> Option<StaleOptions> {
-    let routes = (plan.listeners.iter()).flat_map(|listener| &listener.routes);
-    let of_routes = routes
-        .flat_map(|route| &route.policies)
-        .filter(|(service, _)| service.0 as usize == place)
-        .map(|(_, policies)| policies);
-    let mut all = std::iter::once(&plan.services[place].policies).chain(of_routes);
-    all.find_map(|policies| policies.fallback.as_ref()?.stale)
-}
-
-impl ServiceEntry {
-    fn new(plan: &ServicePlan, clock: Clock, random: &mut Random) -> Self {
-        Self {
-            service: Service::new(options(plan), clock.now(), random),
-            stale: None,
-            request_headers: plan.request_headers.clone(),
-            response_headers: plan.response_headers.clone(),
-            mirror: plan.mirror.clone(),
-            load_header: plan.load_header.clone(),
-            ask: plan.ask.clone(),
-        }
+impl SnapshotHistory {
+    fn forget_unused(&mut self) {
+        self.all.retain(|(_, snapshot)| snapshot.strong_count() > 0);
     }
-
-    /// What its requests share.
-    #[must_use]
-    pub const fn service(&self) -> &Service {
-        &self.service
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.service.name()
-    }
-
-    /// The names of its servers, in the order of the plan.
-    #[must_use]
-    pub fn server_names(&self) -> &[String] {
-        self.service.server_names()
-    }
-
-    /// Its servers as they are now, in the same order.
-    #[must_use]
-    pub fn servers(&self) -> Arc<ServerSet> {
-        self.service.servers()
-    }
-
-    /// Whether its requests are answered for it.
-    #[must_use]
-    pub fn in_maintenance(&self) -> bool {
-        self.service.in_maintenance()
-    }
-
-    /// What its requests go by, unless their route has something of its own.
-    #[must_use]
-    pub const fn policies(&self) -> &Policies {
-        self.service.policies()
-    }
-
-    /// How servers are asked how busy they are, if they are.
-    #[must_use]
-    pub const fn ask(&self) -> Option<&LoadProbePlan> {
-        self.ask.as_ref()
-    }
-
-    /// Requests that wait because all servers have as many as they may.
-    #[must_use]
-    pub fn waiting(&self) -> u32 {
-        self.service.waiting()
-    }
-
-    /// Requests that wait for a server to come back.
-    #[must_use]
-    pub fn held(&self) -> u32 {
-        self.service.held()
-    }
-
-    /// What pays for its retries.
-    #[must_use]
-    pub const fn budget(&self) -> &Budget {
-        self.service.budget()
-    }
-}
-
-/// What a service of this plan is made of.
-fn options(plan: &ServicePlan) -> ServiceOptions {
-    let servers = plan.servers.iter().map(|server| ServerOptions {
-        name: server.name.clone(),
-        address: server.address,
-        weight: server.weight,
-        tier: server.tier,
-        near: server.near,
-        max_requests: server.max_requests,
-    });
-    ServiceOptions {
-        name: plan.name.clone(),
-        servers: servers.collect(),
-        balance: plan.balance.clone(),
-        hash_on: plan.hash_on.clone(),
-        sticky: plan.sticky.as_ref().map(|sticky| StickyOptions {
-            by: sticky.by.clone(),
-            key: sticky.key.clone(),
-        }),
-        watch: WatchOptions {
-            limit: plan.limit.adaptive,
-            breaker: plan.breaker,
-            log: Some(log_breaker),
-        },
-        queue: plan.limit.queue,
-        hold: plan.hold_requests,
-        admission: AdmissionOptions {
-            class_header: plan.limit.class_header.clone(),
-            class: plan.limit.class,
-            shares: plan.limit.shares,
-            rate: plan.limit.rate.clone(),
-            throttle: plan.limit.throttle,
-        },
-        policies: plan.policies.clone(),
-    }
-}
-
-fn log_breaker(server: &str, change: BreakerChange) {
-    match change {
-        BreakerChange::Opened(reason, time) => {
-            let seconds = time.as_secs_f64();
-            tracing::warn!(server, reason, seconds, "a breaker has opened");
-        }
-        BreakerChange::Closed => tracing::info!(server, "a breaker has closed"),
-    }
-}
-
-/// From where to where requests are copied, each pair once.
-fn mirror_pairs(plan: &Plan) -> Vec<(ServiceId, ServiceId)> {
-    let mut pairs = Vec::new();
-    for (from, service) in (0..).map(ServiceId).zip(&plan.services) {
-        pairs.extend(service.mirror.iter().map(|mirror| (from, mirror.to)));
-    }
-    for route in plan.listeners.iter().flat_map(|listener| &listener.routes) {
-        let to = route.mirror.as_ref().map(|mirror| mirror.to);
-        pairs.extend(route.services().filter_map(|from| Some((from, to?))));
-    }
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs
 }

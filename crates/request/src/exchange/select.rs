@@ -28,7 +28,7 @@ impl<'a> Exchange<'a> {
             self.returns_seen = holding.returns();
         }
         host.random(|random| {
-            let room = (self.servers.pool(), &self.service.queue);
+            let room = (self.servers.pool(), &*self.service.queue);
             (self.service.admission()).attempt(room, self.class, now, random)
         })?;
         if !self.service.queue.is_empty() {

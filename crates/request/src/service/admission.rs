@@ -2,6 +2,7 @@
 //! service that refuses most of what it gets.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use evenkeel_tolerate::{
 
 use super::queue::WaitQueue;
 use crate::route::{RateRule, Route};
-use crate::{Cause, HashOn, RequestView};
+use crate::{Cause, RequestView};
 
 /// What a service refuses at once.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,11 +36,15 @@ pub struct AdmissionOptions {
 /// What a service refuses at once, and counts.
 #[derive(Debug)]
 pub struct Admission {
-    class_header: Option<String>,
-    class: Class,
-    shares: ShedOptions,
-    rate: Option<RateLimiter>,
-    throttle: Option<Throttle>,
+    options: AdmissionOptions,
+    rate: Option<Arc<RateLimiter>>,
+    throttle: Option<Arc<Throttle>>,
+    counts: Arc<AdmissionCounts>,
+}
+
+/// What was refused, since the service was made.
+#[derive(Debug, Default)]
+struct AdmissionCounts {
     /// By class.
     shed: [Counter; Class::ALL.len()],
     limited: AtomicU64,
@@ -47,27 +52,60 @@ pub struct Admission {
 
 /// A rate limit of a service or of a route.
 #[derive(Debug)]
-pub enum RateLimiter {
-    /// Over all requests.
+pub struct RateLimiter {
+    rule: RateRule,
+    tokens: Tokens,
+}
+
+/// The tokens of a rate limit.
+#[derive(Debug)]
+enum Tokens {
+    /// Of all requests.
     All(Rate),
-    /// For each value of this.
-    By(HashOn, KeyedRate<u64>),
+    /// Of each value of what requests are told apart by.
+    Keyed(KeyedRate<u64>),
 }
 
 impl RateLimiter {
     /// By this rule; what is random in it is seeded by `random`.
     #[must_use]
     pub fn new(rule: &RateRule, random: &mut Random) -> Self {
-        match &rule.by {
-            None => Self::All(Rate::new(rule.rate)),
-            Some(by) => {
+        let tokens = match &rule.by {
+            None => Tokens::All(Rate::new(rule.rate)),
+            Some(_) => {
                 let options = KeyedRateOptions {
                     rate: rule.rate,
                     ..KeyedRateOptions::default()
                 };
-                Self::By(by.clone(), KeyedRate::new(options, random.bits()))
+                Tokens::Keyed(KeyedRate::new(options, random.bits()))
             }
-        }
+        };
+        let rule = rule.clone();
+        Self { rule, tokens }
+    }
+
+    /// What limits by `rule` after `before` has. It stays as it is if its rule does, and keeps tokens and debts under another rate if
+    /// requests are told apart as before.
+    #[must_use]
+    pub fn follow(
+        before: Option<&Arc<Self>>,
+        rule: Option<&RateRule>,
+        now: Instant,
+        random: &mut Random,
+    ) -> Option<Arc<Self>> {
+        let rule = rule?;
+        let before = before.filter(|before| before.rule.by == rule.by);
+        Some(match before {
+            None => Arc::new(Self::new(rule, random)),
+            Some(before) if before.rule == *rule => Arc::clone(before),
+            Some(before) => Arc::new(Self {
+                rule: rule.clone(),
+                tokens: match &before.tokens {
+                    Tokens::All(rate) => Tokens::All(rate.continued(rule.rate, now)),
+                    Tokens::Keyed(rates) => Tokens::Keyed(rates.continued(rule.rate, now)),
+                },
+            }),
+        })
     }
 
     /// Lets a request of this client pass.
@@ -75,26 +113,49 @@ impl RateLimiter {
     /// # Errors
     /// How long until one like it could.
     fn take(&self, now: Instant, head: &impl RequestView, peer: IpAddr) -> Result<(), Duration> {
-        match self {
-            Self::All(rate) => rate.take(now),
-            Self::By(by, rates) => rates.take(&by.key(head, peer).unwrap_or(0), now),
+        match &self.tokens {
+            Tokens::All(rate) => rate.take(now),
+            Tokens::Keyed(rates) => {
+                let by = self.rule.by.as_ref();
+                let key = by.and_then(|by| by.key(head, peer));
+                rates.take(&key.unwrap_or(0), now)
+            }
         }
     }
 }
 
 impl Admission {
-    pub(super) fn new(options: &AdmissionOptions, random: &mut Random) -> Self {
+    pub(super) fn new(options: AdmissionOptions, random: &mut Random) -> Self {
+        let rate = options.rate.as_ref();
+        let throttle = options.throttle.map(ThrottleOptions::Sre);
         Self {
-            class_header: options.class_header.clone(),
-            class: options.class,
-            shares: options.shares,
-            rate: options
-                .rate
-                .as_ref()
-                .map(|rate| RateLimiter::new(rate, random)),
-            throttle: (options.throttle).map(|sre| Throttle::new(ThrottleOptions::Sre(sre))),
-            shed: Default::default(),
-            limited: AtomicU64::new(0),
+            rate: rate.map(|rule| Arc::new(RateLimiter::new(rule, random))),
+            throttle: throttle.map(|options| Arc::new(Throttle::new(options))),
+            counts: Arc::default(),
+            options,
+        }
+    }
+
+    /// What follows it with these options, and counts on.
+    pub(super) fn reconfigured(
+        &self,
+        options: AdmissionOptions,
+        now: Instant,
+        random: &mut Random,
+    ) -> Self {
+        let throttle = match (&self.throttle, options.throttle) {
+            (Some(before), sre) if sre == self.options.throttle => Some(Arc::clone(before)),
+            (_, None) => None,
+            (None, Some(sre)) => Some(Arc::new(Throttle::new(ThrottleOptions::Sre(sre)))),
+            (Some(before), Some(sre)) => {
+                Some(Arc::new(before.continued(ThrottleOptions::Sre(sre), now)))
+            }
+        };
+        Self {
+            rate: RateLimiter::follow(self.rate.as_ref(), options.rate.as_ref(), now, random),
+            throttle,
+            counts: Arc::clone(&self.counts),
+            options,
         }
     }
 
@@ -104,8 +165,8 @@ impl Admission {
         if let Some(class) = route.and_then(|route| route.class) {
             return class;
         }
-        let Some(header) = &self.class_header else {
-            return self.class;
+        let Some(header) = &self.options.class_header else {
+            return self.options.class;
         };
         let mut said = None;
         head.any_value(header, &mut |value| {
@@ -114,7 +175,7 @@ impl Admission {
                 .and_then(|word| word.parse().ok());
             true
         });
-        said.unwrap_or(self.class)
+        said.unwrap_or(self.options.class)
     }
 
     /// Why a request of this client is over a rate limit, if it is: that of its route, or that of the service.
@@ -127,9 +188,9 @@ impl Admission {
         peer: IpAddr,
     ) -> Option<Cause> {
         // What its route refuses takes nothing from the service's other requests.
-        let mut limiters = of_route.into_iter().chain(&self.rate);
+        let mut limiters = of_route.into_iter().chain(self.rate.as_deref());
         let wait = limiters.find_map(|limiter| limiter.take(now, head, peer).err())?;
-        self.limited.fetch_add(1, Ordering::Relaxed);
+        self.counts.limited.fetch_add(1, Ordering::Relaxed);
         Some(Cause::RateLimited {
             seconds: whole_seconds(wait),
         })
@@ -147,13 +208,14 @@ impl Admission {
         now: Instant,
         random: &mut Random,
     ) -> Result<(), Cause> {
-        if self.shares.share(class) < 1.0 {
+        let shares = &self.options.shares;
+        if shares.share(class) < 1.0 {
             let (used, bounds) = pool.used(now);
             // Where no server is in service there is nothing to have a share of: what becomes of the request is decided behind this.
             let bounds = bounds.filter(|bounds| *bounds > 0);
-            let is_over = bounds.is_some_and(|bounds| !self.shares.admits(class, used, bounds));
+            let is_over = bounds.is_some_and(|bounds| !shares.admits(class, used, bounds));
             if is_over && !queue.takes_up_burst() {
-                self.shed[class.index()].add(1);
+                self.counts.shed[class.index()].add(1);
                 return Err(Cause::Shed);
             }
         }
@@ -165,7 +227,7 @@ impl Admission {
 
     /// How many were refused since their class's share was used.
     pub(super) fn shed(&self) -> u64 {
-        self.shed.iter().map(Counter::value).sum()
+        self.counts.shed.iter().map(Counter::value).sum()
     }
 
     /// An attempt has ended like this.
@@ -192,8 +254,8 @@ impl Admission {
 
     pub(super) fn collect(&self, sink: &mut dyn Sink, service: &str, now: Instant, has_rate: bool) {
         for class in Class::ALL {
-            let value = self.shed[class.index()].value();
-            if value > 0 || self.shares.share(class) < 1.0 {
+            let value = self.counts.shed[class.index()].value();
+            if value > 0 || self.options.shares.share(class) < 1.0 {
                 let labels = [("service", service), ("class", class.word())];
                 let about = "Requests that were refused because their class's share of the servers was used.";
                 sink.counter("evenkeel_shed_total", about, &labels, value);
@@ -201,7 +263,7 @@ impl Admission {
         }
         let labels = [("service", service)];
         if has_rate {
-            let value = self.limited.load(Ordering::Relaxed);
+            let value = self.counts.limited.load(Ordering::Relaxed);
             let about = "Requests that were refused because there were too many in a second.";
             sink.counter("evenkeel_rate_limited_total", about, &labels, value);
         }
@@ -255,7 +317,7 @@ mod tests {
             }
             let admission = service.admission();
             let admitted = admission.attempt(
-                (set.pool(), &service.queue),
+                (set.pool(), &*service.queue),
                 Class::Sheddable,
                 now,
                 &mut random,
@@ -263,7 +325,7 @@ mod tests {
             let expected = if is_shed { Err(Cause::Shed) } else { Ok(()) };
             assert_eq!(admitted, expected, "out: {is_out}, shed: {is_shed}");
             let important = admission.attempt(
-                (set.pool(), &service.queue),
+                (set.pool(), &*service.queue),
                 Class::Critical,
                 now,
                 &mut random,

@@ -4,8 +4,9 @@
 //! of the control loop, so a request that waits costs nothing until there are some. Off, it costs a service's requests one comparison per
 //! attempt.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -14,10 +15,16 @@ use evenkeel_core::metric::{Counter, DurationHistogram, Sink};
 
 use crate::hold::{GaveUp, HeldNow, HoldOptions};
 
-/// The requests of a service that wait, and what they wait for.
+/// Which requests of a service may wait, and those that do.
 #[derive(Debug)]
 pub(crate) struct Holding {
-    options: HoldOptions,
+    pub(super) options: HoldOptions,
+    pub(super) state: Arc<HoldState>,
+}
+
+/// The requests of a service that wait, and what they wait for. It is there also where none may wait: some may have before.
+#[derive(Debug, Default)]
+pub(crate) struct HoldState {
     now: HeldNow,
     /// Grows whenever a server of the service comes back.
     returns: AtomicU64,
@@ -39,7 +46,7 @@ pub(crate) struct Holding {
 /// A request that waits; dropping it gives its room back.
 #[derive(Debug)]
 pub(crate) struct Held<'h> {
-    holding: &'h Holding,
+    holding: &'h HoldState,
     number: u64,
     bytes: u64,
 }
@@ -66,23 +73,31 @@ impl Drop for Held<'_> {
     }
 }
 
+impl Deref for Holding {
+    type Target = HoldState;
+    fn deref(&self) -> &HoldState {
+        &self.state
+    }
+}
+
 impl Holding {
-    pub(super) fn new(options: HoldOptions) -> Self {
-        Self {
-            options,
-            now: HeldNow::default(),
-            returns: AtomicU64::new(0),
-            in_vain: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            news: AtomicU64::new(0),
-            numbers: AtomicU64::new(0),
-            wakers: Mutex::default(),
-            entered: Counter::default(),
-            waited: DurationHistogram::default(),
-            gave_up: Default::default(),
-        }
+    pub(crate) const fn options(&self) -> &HoldOptions {
+        &self.options
     }
 
+    /// Takes in a request of so many bytes.
+    pub(crate) fn enter(&self, bytes: u64) -> Result<Held<'_>, GaveUp> {
+        self.now.enter(&self.options, bytes)?;
+        self.entered.add(1);
+        Ok(Held {
+            holding: &self.state,
+            number: self.numbers.fetch_add(1, Ordering::Relaxed),
+            bytes,
+        })
+    }
+}
+
+impl HoldState {
     /// A directive about a server of the service was applied, and has changed whether that server is being repaired or not.
     pub(super) fn apply(&self, directive: &Directive, has_changed: bool) {
         let is_news = match directive {
@@ -117,10 +132,6 @@ impl Holding {
         self.now.requests()
     }
 
-    pub(crate) const fn options(&self) -> &HoldOptions {
-        &self.options
-    }
-
     /// How many news there were so far.
     pub(crate) fn news(&self) -> u64 {
         self.news.load(Ordering::Acquire)
@@ -142,17 +153,6 @@ impl Holding {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
-    }
-
-    /// Takes in a request of so many bytes.
-    pub(crate) fn enter(&self, bytes: u64) -> Result<Held<'_>, GaveUp> {
-        self.now.enter(&self.options, bytes)?;
-        self.entered.add(1);
-        Ok(Held {
-            holding: self,
-            number: self.numbers.fetch_add(1, Ordering::Relaxed),
-            bytes,
-        })
     }
 
     /// A server came back for a request that has waited so long.

@@ -14,7 +14,7 @@ mod quarantine;
 mod admission;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use evenkeel_balance::BalanceOptions;
@@ -31,7 +31,7 @@ pub use server_set::{CachedServerSet, Joined, ServerOptions, ServerSet};
 pub use sticky::{Sticky, StickyBy, StickyKey, StickyOptions};
 pub use watch::{BreakerChange, BreakerLog, WatchOptions};
 
-use holding::Holding;
+use holding::{HoldState, Holding};
 use orders::Orders;
 use quarantine::QuarantineGate;
 use queue::WaitQueue;
@@ -62,56 +62,96 @@ pub struct ServiceOptions {
     pub policies: Policies,
 }
 
-/// What the requests of one service share.
+/// What the requests of one service share, with the options of one configuration. Those with the options of the next one
+/// ([`Self::reconfigured`]) share the rest with them.
 #[derive(Debug)]
 pub struct Service {
     name: String,
-    server_names: Vec<String>,
-    servers: ArcSwap<ServerSet>,
-    /// The version of the set of servers. Workers look at it once per request.
+    hash_on: Option<HashOn>,
+    pub(crate) holding: Option<Holding>,
+    admission: Admission,
+    policies: Policies,
+    servers: Arc<CurrentServers>,
+    pub(crate) quarantine: Arc<QuarantineGate>,
+    pub(crate) orders: Arc<Orders>,
+    pub(crate) queue: Arc<WaitQueue>,
+    held: Arc<HoldState>,
+    budget: Arc<Budget>,
+}
+
+/// The set of servers that holds now.
+#[derive(Debug)]
+struct CurrentServers {
+    set: ArcSwap<ServerSet>,
+    /// Its version. Workers look at it once per request.
     version: AtomicU64,
     /// Held while the next set is made.
     changing: Mutex<()>,
     /// A person has taken the service into maintenance: its requests are answered for it.
     in_maintenance: AtomicBool,
-    hash_on: Option<HashOn>,
-    pub(crate) quarantine: QuarantineGate,
-    pub(crate) orders: Orders,
-    pub(crate) queue: WaitQueue,
-    pub(crate) holding: Option<Holding>,
-    admission: Admission,
-    policies: Policies,
-    budget: Budget,
 }
 
 impl Service {
     /// A service at `now`; what is random in it is seeded by `random`.
     #[must_use]
     pub fn new(options: ServiceOptions, now: Instant, random: &mut Random) -> Self {
-        let server_names = options.servers.iter().map(|server| server.name.clone());
-        let set = SetOptions {
-            service: options.name.clone(),
-            sticky: options.sticky,
-            watch: options.watch,
-            balance: options.balance,
-        };
-        let hashes = set.balance.policy.hashes();
+        let set = ServerSet::new(&options.servers, &options.of_set(), now);
+        let hashes = options.balance.policy.hashes();
+        let held = Arc::<HoldState>::default();
+        let state = Arc::clone(&held);
         Self {
             name: options.name,
-            server_names: server_names.collect(),
-            servers: ArcSwap::from_pointee(ServerSet::new(&options.servers, set, now)),
-            version: AtomicU64::new(0),
-            changing: Mutex::new(()),
-            in_maintenance: AtomicBool::new(false),
             hash_on: hashes.then_some(options.hash_on),
-            quarantine: QuarantineGate::default(),
-            orders: Orders::default(),
-            queue: WaitQueue::new(options.queue),
-            holding: options.hold.map(Holding::new),
-            admission: Admission::new(&options.admission, random),
-            budget: Budget::new(options.policies.retry.budget, now),
+            holding: options.hold.map(|options| Holding { options, state }),
+            admission: Admission::new(options.admission, random),
+            servers: Arc::new(CurrentServers {
+                set: ArcSwap::from_pointee(set),
+                version: AtomicU64::new(0),
+                changing: Mutex::new(()),
+                in_maintenance: AtomicBool::new(false),
+            }),
+            quarantine: Arc::default(),
+            orders: Arc::default(),
+            queue: Arc::new(WaitQueue::new(options.queue)),
+            held,
+            budget: Arc::new(Budget::new(options.policies.retry.budget, now)),
             policies: options.policies,
         }
+    }
+
+    /// The same service with other options, from `now` on. What both share takes the new options at once: the servers, the queue (those
+    /// that wait go on waiting), the retry budget (which keeps its tokens, up to the new burst). Requests that go on with this value keep
+    /// its policies. A server that keeps its name and its address keeps its state.
+    #[must_use]
+    pub fn reconfigured(&self, options: ServiceOptions, now: Instant, random: &mut Random) -> Self {
+        self.servers
+            .change(|set| set.reconfigured(&options.servers, options.of_set(), now));
+        self.queue.set_options(options.queue);
+        let budget = options.policies.retry.budget;
+        if budget != self.policies.retry.budget {
+            self.budget.reconfigure(budget, now);
+        }
+        let hashes = options.balance.policy.hashes();
+        let state = Arc::clone(&self.held);
+        Self {
+            name: options.name,
+            hash_on: hashes.then_some(options.hash_on),
+            holding: options.hold.map(|options| Holding { options, state }),
+            admission: (self.admission).reconfigured(options.admission, now, random),
+            policies: options.policies,
+            servers: Arc::clone(&self.servers),
+            quarantine: Arc::clone(&self.quarantine),
+            orders: Arc::clone(&self.orders),
+            queue: Arc::clone(&self.queue),
+            held: Arc::clone(&self.held),
+            budget: Arc::clone(&self.budget),
+        }
+    }
+
+    /// Whether both are the same service, with the options of two configurations or of one.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.servers, &other.servers)
     }
 
     /// Its name.
@@ -120,28 +160,22 @@ impl Service {
         &self.name
     }
 
-    /// The names of its servers, by index.
-    #[must_use]
-    pub fn server_names(&self) -> &[String] {
-        &self.server_names
-    }
-
     /// Its servers as they are now.
     #[must_use]
     pub fn servers(&self) -> Arc<ServerSet> {
-        self.servers.load_full()
+        self.servers.set.load_full()
     }
 
     /// The version of [`Self::servers`].
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.servers.version.load(Ordering::Acquire)
     }
 
     /// Whether its requests are answered for it.
     #[must_use]
     pub fn in_maintenance(&self) -> bool {
-        self.in_maintenance.load(Ordering::Relaxed)
+        self.servers.in_maintenance.load(Ordering::Relaxed)
     }
 
     /// What requests are hashed on, if the balancing policy hashes.
@@ -164,7 +198,7 @@ impl Service {
 
     /// What pays for its retries.
     #[must_use]
-    pub const fn budget(&self) -> &Budget {
+    pub fn budget(&self) -> &Budget {
         &self.budget
     }
 
@@ -183,7 +217,7 @@ impl Service {
     /// Requests that wait for a server to come back.
     #[must_use]
     pub fn held(&self) -> u32 {
-        self.holding.as_ref().map_or(0, Holding::requests)
+        self.held.requests()
     }
 
     /// Requests that had to wait for room, since the start.
@@ -207,27 +241,24 @@ impl Service {
         };
         let was_repaired = member.state.is_being_repaired(now);
         member.state.apply(directive, now);
-        if let Some(holding) = &self.holding {
-            let has_changed = was_repaired != member.state.is_being_repaired(now);
-            holding.apply(directive, has_changed);
-        }
+        let has_changed = was_repaired != member.state.is_being_repaired(now);
+        self.held.apply(directive, has_changed);
     }
 
     /// Puts servers from DNS into their slots, or takes them out. Requests that are under way go on as they began.
     pub fn change(&self, changes: &[(u32, Option<Joined>)], now: Instant) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.replace(self.servers.load().with(changes, now));
+        self.servers.change(|set| set.with(changes, now));
     }
 
     /// Keeps its requests from its servers, or sends them there again. Those under way go on.
     pub fn set_maintenance(&self, on: bool) {
-        self.in_maintenance.store(on, Ordering::Release);
-        self.holding.iter().for_each(Holding::wake_all);
+        self.servers.in_maintenance.store(on, Ordering::Release);
+        self.held.wake_all();
     }
 
     /// No request waits any longer for a server to come back.
     pub fn end_holds(&self) {
-        self.holding.iter().for_each(Holding::end);
+        self.held.end();
     }
 
     /// Keeps certain requests from its servers, and has others watched. Replaces what was ordered before.
@@ -239,9 +270,9 @@ impl Service {
     pub fn set_orders(&self, orders: &ServiceOrders, now: Instant) {
         self.orders.set(orders);
         if self.orders.changes_servers(orders) {
-            let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-            let servers = self.servers.load();
-            self.replace(servers.ordered(&orders.limits, orders.fails_over, now));
+            let _changing = self.servers.lock();
+            let next = |set: &ServerSet| set.ordered(&orders.limits, orders.fails_over, now);
+            self.servers.replace(next);
             self.queue.take_up_bursts(!orders.limits.is_empty());
         }
     }
@@ -256,17 +287,11 @@ impl Service {
     /// What was ordered was not renewed in time, and ends. If it was renewed since the caller saw that, it stays: whoever renewed it
     /// found it in place, and will not put it back.
     fn orders_have_run_out(&self, now: Instant) {
-        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _changing = self.servers.lock();
         if !self.orders.holds() {
-            self.replace(self.servers.load().ordered(&[], false, now));
+            self.servers.replace(|set| set.ordered(&[], false, now));
             self.queue.take_up_bursts(false);
         }
-    }
-
-    fn replace(&self, next: ServerSet) {
-        let version = next.version();
-        self.servers.store(Arc::new(next));
-        self.version.store(version, Ordering::Release);
     }
 
     /// The metrics of what its requests share. `has_rate`: whether a rate limit can refuse one, by a route or its own.
@@ -279,6 +304,36 @@ impl Service {
         if let Some(holding) = &self.holding {
             holding.collect(sink, &self.name);
         }
+    }
+}
+
+impl ServiceOptions {
+    fn of_set(&self) -> SetOptions {
+        SetOptions {
+            service: self.name.clone(),
+            sticky: self.sticky.clone(),
+            watch: self.watch,
+            balance: self.balance.clone(),
+        }
+    }
+}
+
+impl CurrentServers {
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, next: impl FnOnce(&ServerSet) -> ServerSet) {
+        let _changing = self.lock();
+        self.replace(next);
+    }
+
+    /// The lock is held.
+    fn replace(&self, next: impl FnOnce(&ServerSet) -> ServerSet) {
+        let next = next(&self.set.load());
+        let version = next.version();
+        self.set.store(Arc::new(next));
+        self.version.store(version, Ordering::Release);
     }
 }
 

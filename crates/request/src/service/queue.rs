@@ -85,6 +85,11 @@ impl WaitQueue {
         }
     }
 
+    /// Replaces the options. Those that wait go on waiting, until when they were to wait.
+    pub(super) fn set_options(&self, options: QueueOptions) {
+        self.line().set_options(options);
+    }
+
     /// Whether it takes up bursts from now on, since limits were found for the servers in an overload.
     pub(super) fn take_up_bursts(&self, on: bool) {
         self.line().take_up_bursts(on);

@@ -19,7 +19,9 @@ use super::watch::{Watch, WatchOptions};
 /// One server of a service, as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerOptions {
-    /// Its name, unique in the service.
+    /// Its slot: what knows it by index goes on knowing it while others come and go.
+    pub index: u32,
+    /// Its name, unique in the service and not empty.
     pub name: String,
     /// Its address, if it is known now; one from DNS may come, change and go.
     pub address: Option<SocketAddr>,
@@ -56,8 +58,10 @@ pub struct ServerSet {
 /// The address of a member.
 #[derive(Debug, Clone)]
 struct ServerSlot {
-    /// The names of the service and of the slot, for the log.
+    /// The names of the service and of the server, for the log: `service/server`. Nothing behind the stroke if the slot is free.
     name: Arc<str>,
+    /// The address that is configured; `None` if it is DNS that fills the slot.
+    configured: Option<SocketAddr>,
     /// `None` while the slot is vacant.
     address: Option<SocketAddr>,
     /// The version with which this server came: tells its connections from those of its predecessor.
@@ -91,29 +95,146 @@ impl Deref for CachedServerSet {
 }
 
 impl ServerSet {
-    pub(super) fn new(servers: &[ServerOptions], options: SetOptions, now: Instant) -> Self {
-        let watch = options.watch;
-        let members = servers.iter().map(|server| Member {
+    pub(super) fn new(servers: &[ServerOptions], options: &SetOptions, now: Instant) -> Self {
+        let none = Self::build(0, Vec::new(), Vec::new(), Arc::new(options.clone()));
+        let (members, slots) = none.reconfigured_slots(servers, (options.watch, 0), now);
+        Self::build(0, members, slots, none.options)
+    }
+
+    /// The next one, with these servers and options. A server that keeps its name and its address keeps its state; one from DNS keeps what
+    /// DNS says of it as well. Another one is new, and starts slowly if others serve already. A slot without a server is free.
+    pub(super) fn reconfigured(
+        &self,
+        servers: &[ServerOptions],
+        options: SetOptions,
+        now: Instant,
+    ) -> Self {
+        let version = self.version + 1;
+        let (members, slots) = self.reconfigured_slots(servers, (options.watch, version), now);
+        let next = Self::build(version, members, slots, Arc::new(options));
+        Self {
+            pool: next.pool.failing_over(self.pool.fails_over()),
+            ..next
+        }
+    }
+
+    fn reconfigured_slots(
+        &self,
+        servers: &[ServerOptions],
+        (watch, version): (WatchOptions, u64),
+        now: Instant,
+    ) -> (Vec<Member>, Vec<ServerSlot>) {
+        let is_warm = self.pool.in_service(now) > 0;
+        let last = servers.iter().map(|server| server.index as usize + 1).max();
+        let length = last.unwrap_or(0).max(self.slots.len());
+        let mut configured = vec![None; length];
+        for server in servers {
+            configured[server.index as usize] = Some(server);
+        }
+        let slots = configured.iter().enumerate().map(|(index, server)| {
+            let known = self.slots.get(index).zip(self.pool.members().get(index));
+            match (server, known) {
+                (Some(server), Some(known)) if self.is_same(known.0, server) => {
+                    self.kept(known, server, watch, now)
+                }
+                (Some(server), _) => {
+                    let (member, slot) = self.joined(server, (watch, version), now);
+                    if is_warm && slot.address.is_some() {
+                        member.state.join(now);
+                    }
+                    (member, slot)
+                }
+                (None, _) => self.free(version),
+            }
+        });
+        slots.unzip()
+    }
+
+    /// Whether the slot has this server already.
+    fn is_same(&self, slot: &ServerSlot, server: &ServerOptions) -> bool {
+        self.name_in(slot) == server.name && slot.configured == server.address
+    }
+
+    /// A server that stays.
+    fn kept(
+        &self,
+        (slot, member): (&ServerSlot, &Member),
+        server: &ServerOptions,
+        watch: WatchOptions,
+        now: Instant,
+    ) -> (Member, ServerSlot) {
+        let (mut member, mut slot) = (member.clone(), slot.clone());
+        if slot.configured.is_some() || slot.address.is_none() {
+            (member.weight, member.tier) = (server.weight, server.tier);
+        }
+        member.near = server.near;
+        let limit = watch.max_requests(server.max_requests);
+        let stays_unlimited = !watch.finds_limits() && matches!(limit, 0 | u32::MAX);
+        if slot.relieved.is_some() && !stays_unlimited {
+            slot.watch = (slot.watch.as_ref()).and_then(|watch| watch.relieved(&member));
+            slot.relieved = None;
+        }
+        member.max_requests = match &mut slot.relieved {
+            Some(relieved) => {
+                *relieved = limit;
+                u32::MAX
+            }
+            None => limit,
+        };
+        if slot.address.is_some() {
+            let before = (self.options.watch, slot.watch.as_ref());
+            let is_relieved = slot.relieved.is_some();
+            slot.watch = watch.follow(before, is_relieved, now, (&slot.name, &member));
+        }
+        (member, slot)
+    }
+
+    /// A server that is new in its slot.
+    fn joined(
+        &self,
+        server: &ServerOptions,
+        (watch, version): (WatchOptions, u64),
+        now: Instant,
+    ) -> (Member, ServerSlot) {
+        let member = Member {
             identity: identity(server.address),
             state: Arc::new(ServerState::new()),
             weight: server.weight,
             tier: server.tier,
             near: server.near,
             max_requests: watch.max_requests(server.max_requests),
-        });
-        let members: Vec<Member> = members.collect();
-        let slots = servers.iter().zip(&members).map(|(server, member)| {
-            let name = format!("{}/{}", options.service, server.name).into();
-            ServerSlot {
-                address: server.address,
-                generation: 0,
-                watch: watch.begin(now, &name, member),
-                name,
-                relieved: None,
-            }
-        });
-        let slots = slots.collect();
-        Self::build(0, members, slots, Arc::new(options))
+        };
+        let name = format!("{}/{}", self.options.service, server.name).into();
+        let slot = ServerSlot {
+            configured: server.address,
+            address: server.address,
+            generation: version,
+            watch: watch.begin(now, &name, &member),
+            name,
+            relieved: None,
+        };
+        (member, slot)
+    }
+
+    /// A slot that no server is configured for.
+    fn free(&self, version: u64) -> (Member, ServerSlot) {
+        let member = Member {
+            identity: identity(None),
+            state: Arc::new(ServerState::new()),
+            weight: 1,
+            tier: 0,
+            near: false,
+            max_requests: 0,
+        };
+        let slot = ServerSlot {
+            name: format!("{}/", self.options.service).into(),
+            configured: None,
+            address: None,
+            generation: version,
+            watch: None,
+            relieved: None,
+        };
+        (member, slot)
     }
 
     /// The next one, with `changes` by the slot. A server that joins is new, and starts slowly if others serve already; one that
@@ -222,6 +343,25 @@ impl ServerSet {
         self.sticky.as_ref()
     }
 
+    /// The name of the server in this slot; empty if the slot is free.
+    #[must_use]
+    pub fn name(&self, index: u32) -> &str {
+        let slot = self.slots.get(index as usize);
+        slot.map_or("", |slot| self.name_in(slot))
+    }
+
+    fn name_in<'s>(&self, slot: &'s ServerSlot) -> &'s str {
+        slot.name
+            .get(self.options.service.len() + 1..)
+            .unwrap_or("")
+    }
+
+    /// The servers that are configured, by their slots; those from DNS also while they are absent.
+    pub fn names(&self) -> impl Iterator<Item = (u32, &str)> {
+        let names = (0..).zip(self.slots.iter().map(|slot| self.name_in(slot)));
+        names.filter(|(_, name)| !name.is_empty())
+    }
+
     /// The servers as the balancer sees them, each at its slot.
     #[must_use]
     pub const fn pool(&self) -> &Pool {
@@ -282,18 +422,18 @@ mod tests {
 
     fn set(addresses: &[Option<u16>]) -> ServerSet {
         let options = options(0);
-        let with_port = |port: &Option<u16>| ServerOptions {
+        let with_port = |(index, port): (u16, &Option<u16>)| ServerOptions {
             address: port.map(at),
-            ..server(0)
+            ..server(index)
         };
-        let servers: Vec<_> = addresses.iter().map(with_port).collect();
+        let servers: Vec<_> = (0..).zip(addresses).map(with_port).collect();
         let options = SetOptions {
             service: options.name,
             balance: options.balance,
             sticky: None,
             watch: options.watch,
         };
-        ServerSet::new(&servers, options, Instant::ZERO)
+        ServerSet::new(&servers, &options, Instant::ZERO)
     }
 
     fn at(port: u16) -> SocketAddr {

@@ -2,7 +2,7 @@
 //! result to the server's state, which the balancer reads.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use evenkeel_balance::{Member, ServerState};
@@ -48,7 +48,7 @@ pub enum BreakerChange {
 /// What watches one server.
 #[derive(Debug)]
 pub(crate) struct Watch {
-    adaptive: Option<AdaptiveLimit>,
+    adaptive: Option<Arc<AdaptiveLimit>>,
     breaker: Option<Arc<ServerBreaker>>,
     /// The limit is not looked for any more: the overload is over.
     is_over: AtomicBool,
@@ -59,7 +59,9 @@ pub(crate) struct Watch {
 struct ServerBreaker {
     breaker: Breaker,
     /// How many attempts it lets through at once when it is half-open.
-    trials: u32,
+    trials: AtomicU32,
+    /// The service has breakers no more: attempts that began before say nothing.
+    is_off: AtomicBool,
     /// Whose it is, for the log.
     server: Arc<str>,
     log: Option<BreakerLog>,
@@ -102,19 +104,84 @@ impl WatchOptions {
         if let Some(adaptive) = &adaptive {
             member.state.set_bound(adaptive.limit());
         }
-        let breaker = self.breaker.map(|options| {
-            Arc::new(ServerBreaker {
-                breaker: Breaker::new(options, seed),
-                trials: options.trials,
-                server: Arc::clone(server),
-                log: self.log,
-            })
-        });
+        let breaker = self
+            .breaker
+            .map(|options| self.new_breaker(options, server, seed));
         Some(Arc::new(Watch {
-            adaptive,
-            breaker,
+            adaptive: adaptive.map(Arc::new),
+            breaker: breaker.map(Arc::new),
             is_over: AtomicBool::new(false),
         }))
+    }
+
+    fn new_breaker(self, options: BreakerOptions, server: &Arc<str>, seed: u64) -> ServerBreaker {
+        ServerBreaker {
+            breaker: Breaker::new(options, seed),
+            trials: AtomicU32::new(options.trials),
+            is_off: AtomicBool::new(false),
+            server: Arc::clone(server),
+            log: self.log,
+        }
+    }
+
+    /// What watches a server that stays, after `watch` has by the options `before`: what was learnt stays. While a limit is found for the
+    /// time of an overload (`is_relieved`), it goes on.
+    pub(super) fn follow(
+        self,
+        (before, watch): (Self, Option<&Arc<Watch>>),
+        is_relieved: bool,
+        now: Instant,
+        (server, member): (&Arc<str>, &Member),
+    ) -> Option<Arc<Watch>> {
+        if (self.limit, self.breaker) == (before.limit, before.breaker) {
+            return watch.cloned();
+        }
+        let Some(watch) = watch else {
+            return self.begin(now, server, member);
+        };
+        let seed = evenkeel_balance::key(member.identity.as_bytes());
+        let adaptive = match (&watch.adaptive, self.limit) {
+            (Some(adaptive), None) if is_relieved => Some(Arc::clone(adaptive)),
+            (None, None) => None,
+            (Some(_), None) => {
+                watch.end_limit(&member.state);
+                None
+            }
+            (None, Some(limit)) => {
+                let adaptive = AdaptiveLimit::with_window(&limit, WINDOWS, now, seed);
+                Some(Arc::new(adaptive))
+            }
+            (Some(adaptive), Some(limit)) => {
+                if self.limit != before.limit {
+                    adaptive.reconfigure(&limit, now, seed);
+                }
+                Some(Arc::clone(adaptive))
+            }
+        };
+        if let Some(adaptive) = &adaptive {
+            member.state.set_bound(adaptive.limit());
+        }
+        let breaker = match (&watch.breaker, self.breaker) {
+            (None, None) => None,
+            (Some(breaker), None) => {
+                breaker.is_off.store(true, Ordering::SeqCst);
+                member.state.close_breaker();
+                None
+            }
+            (None, Some(options)) => Some(Arc::new(self.new_breaker(options, server, seed))),
+            (Some(breaker), Some(options)) => {
+                breaker.breaker.reconfigure(options);
+                breaker.trials.store(options.trials, Ordering::Relaxed);
+                Some(Arc::clone(breaker))
+            }
+        };
+        (adaptive.is_some() || breaker.is_some()).then(|| {
+            Arc::new(Watch {
+                adaptive,
+                breaker,
+                is_over: AtomicBool::new(false),
+            })
+        })
     }
 }
 
@@ -132,7 +199,7 @@ impl Watch {
             AdaptiveLimit::with_window(&LimitOptions::Gradient2(options), WINDOWS, now, seed);
         member.state.set_bound(adaptive.limit());
         Arc::new(Self {
-            adaptive: Some(adaptive),
+            adaptive: Some(Arc::new(adaptive)),
             breaker: before.and_then(|watch| watch.breaker.clone()),
             is_over: AtomicBool::new(false),
         })
@@ -140,14 +207,19 @@ impl Watch {
 
     /// The overload is over: the server has no bound any more. What watches it beside goes on.
     pub(super) fn relieved(&self, member: &Member) -> Option<Arc<Self>> {
-        self.is_over.store(true, Ordering::SeqCst);
-        member.state.set_bound(0);
+        self.end_limit(&member.state);
         let breaker = self.breaker.clone()?;
         Some(Arc::new(Self {
             adaptive: None,
             breaker: Some(breaker),
             is_over: AtomicBool::new(false),
         }))
+    }
+
+    /// Its limit holds no longer.
+    fn end_limit(&self, state: &ServerState) {
+        self.is_over.store(true, Ordering::SeqCst);
+        state.set_bound(0);
     }
 
     fn set_limit(&self, state: &ServerState, limit: u32) {
@@ -209,9 +281,12 @@ impl ServerBreaker {
         state: &ServerState,
         (at, outcome, latency): (Instant, Outcome, Duration),
     ) {
+        if self.is_off.load(Ordering::SeqCst) {
+            return;
+        }
         let change = match self.breaker.ended(admitted, at, end_of(outcome), latency) {
             Some(Transition::Opened(why, until)) => {
-                state.open_breaker(until, self.trials);
+                state.open_breaker(until, self.trials.load(Ordering::Relaxed));
                 BreakerChange::Opened(why.word(), until.since(at))
             }
             Some(Transition::Closed) => {

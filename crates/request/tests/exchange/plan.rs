@@ -91,6 +91,7 @@ pub(crate) fn rates() -> impl Iterator<Item = Option<RateRule>> {
 
 fn plain(index: u32, name: &str, servers: u16) -> ServiceOptions {
     let server = |at: u16| ServerOptions {
+        index: at.into(),
         name: format!("{name}-{at}"),
         address: Some(([10, 0, index as u8, at as u8 + 1], 80).into()),
         weight: 1 + u32::from(at % 3),

@@ -6,10 +6,10 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use evenkeel_config::plan::ListenerLimits;
 use evenkeel_core::Instant;
 use evenkeel_http1::{HeadError, Limits, Parsed, head_end};
 use tokio::io::AsyncWrite as _;
@@ -19,6 +19,7 @@ use crate::downstream::address::AddressText;
 use crate::downstream::io::{TunnelEnd, poll_fill};
 use crate::worker::buffer::Buffer;
 use crate::worker::client_watch::WatchedClient;
+use crate::worker::open_listener::OpenListener;
 use crate::worker::poll_budget::PollBudget;
 use crate::worker::timer::Timer;
 use crate::worker::{Worker, Workspace};
@@ -40,7 +41,7 @@ pub(crate) struct Client {
     pub(crate) watched: WatchedClient,
     pub(crate) peer: IpAddr,
     pub(crate) peer_text: AddressText,
-    pub(crate) listener: usize,
+    pub(crate) listener: Rc<OpenListener>,
     /// The last look at the clock, at most one request ago.
     pub(crate) latest: Instant,
 }
@@ -80,7 +81,7 @@ impl Client {
     /// A connection that was accepted.
     pub(crate) fn new(
         worker: &Worker,
-        listener: usize,
+        listener: Rc<OpenListener>,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Self {
@@ -97,16 +98,13 @@ impl Client {
         }
     }
 
-    fn limits<'w>(&self, worker: &'w Worker) -> &'w ListenerLimits {
-        &worker.state.listeners()[self.listener].limits
-    }
-
     /// Waits for the first byte of a request; `false` if none will be answered any more.
     pub(crate) async fn wait(&mut self, worker: &Worker) -> bool {
-        self.timer.set(self.latest + self.limits(worker).idle_time);
+        let idle_time = self.listener.limits().idle_time;
+        self.timer.set(self.latest + idle_time);
         poll_fn(|cx| match self.stream.poll_read_ready(cx) {
             Poll::Ready(result) => Poll::Ready(result.is_ok()),
-            Poll::Pending if worker.draining.get() || self.timer.poll_expired(cx) => {
+            Poll::Pending if worker.is_last_for(&self.listener) || self.timer.poll_expired(cx) => {
                 Poll::Ready(false)
             }
             Poll::Pending => Poll::Pending,
@@ -116,7 +114,7 @@ impl Client {
 
     /// The head of the next request.
     pub(crate) async fn next_head(&mut self, worker: &Worker, work: &mut Workspace) -> HeadRead {
-        let of_listener = self.limits(worker);
+        let of_listener = self.listener.limits();
         let limits = Limits {
             head_bytes: of_listener.head_bytes,
             headers: of_listener.headers,
@@ -182,7 +180,7 @@ impl Client {
         poll_fn(
             |cx| match poll_fill(&mut self.stream, &mut self.buffer, cx) {
                 Poll::Pending if self.timer.poll_expired(cx) => Poll::Ready(Ok(1)),
-                Poll::Pending if worker.draining.get() && self.buffer.is_empty() => {
+                Poll::Pending if self.buffer.is_empty() && worker.is_last_for(&self.listener) => {
                     Poll::Ready(Ok(0))
                 }
                 other => other,

@@ -11,6 +11,7 @@ use super::body::ResponseInput;
 use crate::downstream::io::TunnelEnd;
 use crate::downstream::violation::Violation;
 use crate::exchange::io::ExchangeIo;
+use crate::stats::counters::ServerCounters;
 use crate::upstream::lease::UpstreamLease;
 use crate::worker::Worker;
 use crate::worker::buffer::{Buffer, Buffers, STANDARD};
@@ -177,8 +178,13 @@ impl UpstreamExchange {
     }
 
     /// The server: of the service that was asked then, which is another one after a fallback.
-    pub(crate) const fn server(&self) -> ServerId {
+    pub(crate) fn server(&self) -> ServerId {
         self.lease.server()
+    }
+
+    /// The worker's numbers of the server.
+    pub(crate) fn counters(&self) -> &ServerCounters {
+        self.lease.counters()
     }
 
     /// The bytes of the response's head, and what was read after it.
@@ -248,13 +254,13 @@ impl UpstreamExchange {
         now: Instant,
     ) {
         worker.buffers.give(self.incoming);
-        self.lease.complete(worker, reusable, head, now);
+        self.lease.complete(reusable, head, now);
     }
 
     /// Ends it without a response to relay: releases its buffer, and abandons its lease ([`UpstreamLease::abandon`]).
     pub(crate) fn abandon(self, worker: &Worker, outcome: Outcome, begun: Instant) {
         worker.buffers.give(self.incoming);
-        self.lease.abandon(worker, outcome, begun);
+        self.lease.abandon(outcome, begun);
     }
 }
 
