@@ -23,7 +23,14 @@ fn a_worker_goes_on_after_a_panic_in_any_of_its_tasks() {
     let state = rig.proxy().state();
     let mut kept = rig.client();
     assert_eq!(kept.get("/").status, 200);
-    for task in ["accept", "timers", "client-watch", "rescue", "sweep"] {
+    for task in [
+        "accept",
+        "follow",
+        "timers",
+        "client-watch",
+        "rescue",
+        "sweep",
+    ] {
         state.tasks().inject_panic(task);
         let restarts = state.tasks().restarts(task);
         rig.wait_for(|_| restarts.value() == 1);

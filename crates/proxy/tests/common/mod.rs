@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use evenkeel_config::Plan;
 use evenkeel_config::resolve::Environment;
 use evenkeel_core::ServiceId;
 use evenkeel_core::metric::{DurationSnapshot, Sink, Source};
@@ -37,18 +38,9 @@ impl Rig {
 
     /// The whole configuration.
     pub(crate) fn of(text: &str) -> Self {
-        let around = Environment {
-            base_dir: Path::new("."),
-            state_dir: Path::new("."),
-            cores: 1,
-            descriptors: 65_536,
-            resolver: &|name| Err(format!("{name} is not to be resolved")),
-        };
-        let loaded = evenkeel_config::load(text, "test.toml", &around)
-            .unwrap_or_else(|m| panic!("{m:?}\n{text}"));
         let clock = Clock::start();
         Self {
-            proxy: Some(Proxy::start(&loaded.plan, clock, 1).expect("free ports")),
+            proxy: Some(Proxy::start(&plan(text), clock, 1).expect("free ports")),
             clock,
         }
     }
@@ -103,6 +95,19 @@ impl Drop for Rig {
             let _ = proxy.drain(Duration::from_millis(200), self.clock);
         }
     }
+}
+
+/// The plan of a whole configuration.
+pub(crate) fn plan(text: &str) -> Plan {
+    let around = Environment {
+        base_dir: Path::new("."),
+        state_dir: Path::new("."),
+        cores: 1,
+        descriptors: 65_536,
+        resolver: &|name| Err(format!("{name} is not to be resolved")),
+    };
+    let loaded = evenkeel_config::load(text, "test.toml", &around);
+    loaded.unwrap_or_else(|m| panic!("{m:?}\n{text}")).plan
 }
 
 /// A client that writes what it is told and reads whole responses.
