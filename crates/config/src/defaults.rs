@@ -14,7 +14,7 @@ use crate::file::DefaultValue;
 use crate::file::choice::{Protocol, SameSite, StopSignal, Tier};
 use crate::file::quantity::ByteCount;
 use crate::plan::{
-    AddressFamily, AlgorithmChoice, BackoffGrowth, BackoffJitter, LogFormat, LogLevel,
+    AddressFamily, AlgorithmChoice, BackoffGrowth, BackoffJitter, LogFormat, LogLevel, ReloadMode,
 };
 
 macro_rules! defaults {
@@ -32,6 +32,8 @@ const fn millis(millis: u64) -> Duration {
 }
 
 defaults! {
+    /// `reload`
+    RELOAD: ReloadMode = ReloadMode::Manual, "A file that is half written or only saved is not yet meant to be used.";
     /// `admin.address`
     ADMIN_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 7070)),
         "Loopback: whoever can reach it can stop servers, so exposing it should be a conscious decision.";

@@ -12,6 +12,7 @@ pub mod file;
 pub mod resolve;
 mod validate;
 mod lint;
+pub mod settings;
 pub mod render;
 mod log_format;
 pub mod schema;
@@ -25,6 +26,7 @@ pub use log_format::log_format;
 pub use plan::Plan;
 pub use resolve::Environment;
 pub use schema::schema;
+pub use settings::Settings;
 
 use file::{ConfigFile, FileValue};
 

@@ -16,6 +16,8 @@ use evenkeel_tolerate::{BreakerOptions, Class, LimitOptions, QueueOptions, ShedO
 /// A whole configuration, resolved and validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
+    /// When the file is read again.
+    pub reload: ReloadMode,
     /// Worker threads of the data plane; at least 1.
     pub workers: usize,
     /// The admin API: status and metrics.
@@ -42,6 +44,15 @@ impl Plan {
             .filter(|service| service.id == id)
             .or_else(|| self.services.iter().find(|service| service.id == id))
     }
+}
+
+/// When the file is read again while evenkeel runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// When `evenkeel reload`, the API or SIGHUP asks for it.
+    Manual,
+    /// Also when the file changes.
+    Watch,
 }
 
 /// The admin API: status and metrics.

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
-use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, render};
+use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, Settings, render};
 
 use crate::logging;
 use crate::output::{self, CommandFailure, Result};
@@ -15,6 +15,17 @@ use crate::place::state_directory;
 /// The plan of the file at `path`; its warnings are said.
 pub(crate) fn read(path: &Path) -> Result<Loaded> {
     accept(load(path)?)
+}
+
+/// The effective settings of the file at `path`; its warnings are said.
+pub(crate) fn settings(path: &Path) -> Result<Settings> {
+    let text = read_text(path)?;
+    let loaded = accept(load_file(&text, path))?;
+    Ok(Settings::of(
+        &text,
+        &path.display().to_string(),
+        &loaded.plan,
+    ))
 }
 
 /// The plan of the file at `path`, to serve it: logging is started as the file asks, before anything is said about it.
@@ -34,24 +45,31 @@ pub(crate) fn parse(text: &str, name: &str, state: &Path) -> Result<Loaded> {
 
 /// The plan of the file at `path`, or its diagnostics.
 pub(crate) fn load(path: &Path) -> Result<std::result::Result<Loaded, Diagnostics>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    Ok(load_file(&read_text(path)?, path))
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
         let shown = path.display();
         match error.kind() {
             ErrorKind::NotFound => CommandFailure::Call(format!("there is no file {shown}")),
             _ => CommandFailure::Call(format!("cannot read {shown}: {error}")),
         }
-    })?;
+    })
+}
+
+fn load_file(text: &str, path: &Path) -> std::result::Result<Loaded, Diagnostics> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let folder = std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder));
-    Ok(load_text(
-        &text,
+    load_text(
+        text,
         &path.display().to_string(),
         &folder,
         &state_directory(),
-    ))
+    )
 }
 
 fn load_text(

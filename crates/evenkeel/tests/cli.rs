@@ -37,6 +37,8 @@ fn every_command_has_help_with_an_example() {
         "run",
         "proxy",
         "check",
+        "show",
+        "diff",
         "status",
         "top",
         "incidents",
@@ -108,6 +110,49 @@ fn check_says_that_a_file_is_right() {
 }
 
 /// The first thing to check when an application answers 400 to probes only.
+#[test]
+fn show_prints_a_file_that_means_the_same_with_origins() {
+    let folder = folder_with("evenkeel.toml", SMALLEST);
+    let shown = call(folder.path(), &["show", "evenkeel.toml"]);
+    assert_eq!(shown.status, Some(0), "{}", shown.err);
+    assert!(shown.out.contains("[listen.web]"), "{}", shown.out);
+    assert!(shown.out.contains("# line 3"), "{}", shown.out);
+    assert!(!shown.out.contains("# default"), "{}", shown.out);
+    let all = call(folder.path(), &["show", "evenkeel.toml", "--all"]);
+    assert!(all.out.contains("connect = \"1s\""), "{}", all.out);
+    std::fs::write(folder.path().join("all.toml"), &all.out).unwrap();
+    let same = call(folder.path(), &["diff", "evenkeel.toml", "all.toml"]);
+    assert_eq!((same.status, same.out.as_str()), (Some(0), ""));
+    let json = call(
+        folder.path(),
+        &["show", "evenkeel.toml", "--format", "json"],
+    );
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["settings"][0]["origin"]["from"], "file");
+    let absent = call(folder.path(), &["show", "absent.toml"]);
+    assert_eq!(absent.status, Some(2));
+}
+
+#[test]
+fn diff_says_what_differs_in_effect() {
+    let folder = folder_with("old.toml", SMALLEST);
+    let new = SMALLEST
+        .replace("127.0.0.1:9003", "127.0.0.1:9004")
+        .replace("[admin]", "[store]\nurl = \"memory:\"\n[admin]");
+    std::fs::write(folder.path().join("new.toml"), new).unwrap();
+    let called = call(folder.path(), &["diff", "old.toml", "new.toml"]);
+    assert_eq!(called.status, Some(1), "{}", called.err);
+    let lines: Vec<&str> = called.out.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "store.url sqlite:evenkeel.db → memory: (after a restart)",
+            "service shop: server 127-0-0-1-9003 removed",
+            "service shop: server 127-0-0-1-9004 added",
+        ]
+    );
+}
+
 #[test]
 fn check_says_what_probes_send_as_host() {
     let text = format!(

@@ -1,9 +1,25 @@
 //! What a reload changes: the difference of two plans as a value, which each owner of a part of the running state applies
 //! to its part. Nothing is decided afterwards.
 
+mod slots;
+mod lay_out;
+mod difference;
+mod apply;
+mod overlay;
+mod runtime;
+
+pub use difference::difference;
+pub use lay_out::lay_out;
+pub use overlay::{
+    AddedServer, DroppedChange, OverlaidPlan, Overlay, OverlayDropReason, apply_overlay,
+};
+pub(crate) use overlay::{OverlaidNumber, ServiceOverlay};
+pub use runtime::RefusedChange;
+pub use slots::FreeSlots;
+
 use evenkeel_core::ServiceId;
 
-use crate::plan::{AdminPlan, DnsPlan, ListenerPlan, LogPlan, ServicePlan, StorePlan};
+use crate::plan::{AdminPlan, DnsPlan, ListenerPlan, LogPlan, ReloadMode, ServicePlan, StorePlan};
 
 /// What has to change for a running plan to become another one.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +32,8 @@ pub struct Changes {
     pub dns: Vec<DnsChange>,
     /// The new settings of the log.
     pub log: Option<LogPlan>,
+    /// The new answer to when the file is read again.
+    pub reload: Option<ReloadMode>,
     /// The new order of the lists, where it is not the old one without what goes and with what comes at its end.
     pub order: ListOrder,
     /// What holds only after a restart.

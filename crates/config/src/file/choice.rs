@@ -10,7 +10,7 @@ use super::{FileLiteral, FileValue, Value, not_yet, want_text};
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, TextRange};
 use crate::nearest::nearest;
 use crate::plan::{
-    AddressFamily, AlgorithmChoice, BackoffGrowth, BackoffJitter, LogFormat, LogLevel,
+    AddressFamily, AlgorithmChoice, BackoffGrowth, BackoffJitter, LogFormat, LogLevel, ReloadMode,
 };
 
 /// The diagnostic for a word that is not among `known`.
@@ -193,6 +193,14 @@ choice! {
         "strict" => SameSite::Strict,
         "lax" => SameSite::Lax,
         "none" => SameSite::None,
+    } later {}
+}
+
+choice! {
+    /// When the file is read again.
+    ReloadWord: ReloadMode {
+        "manual" => ReloadMode::Manual,
+        "watch" => ReloadMode::Watch,
     } later {}
 }
 

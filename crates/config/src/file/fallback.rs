@@ -14,7 +14,7 @@ table! {
     /// Without it they get evenkeel's own error response, which names the cause.
     pub struct FallbackConfig {
         /// Stores responses, and serves them before any other fallback.
-        stale: StaleConfig;
+        stale: StaleConfig [off];
         /// The service that answers instead. It may have a fixed response as its own fallback, but not another service.
         service: NonEmptyText;
         /// The status of the fixed response.

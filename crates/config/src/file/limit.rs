@@ -19,7 +19,7 @@ table! {
         /// adaptive limit.
         concurrency: Concurrency;
         /// Options of `concurrency = "adaptive"`.
-        adaptive: AdaptiveConfig;
+        adaptive: AdaptiveConfig [off];
         /// The queue for requests while all servers are at their limit.
         queue: QueueConfig;
         /// The class of a request, which decides what is shed first when capacity is short. Without this table all are
@@ -31,7 +31,7 @@ table! {
         /// A rate limit. Requests above it are answered 429.
         rate: RateConfig;
         /// Rejects a part of the requests at once while the servers reject most of them.
-        throttle: ThrottleConfig;
+        throttle: ThrottleConfig [off];
     }
     later {}
 }

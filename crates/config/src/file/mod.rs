@@ -214,14 +214,15 @@ pub(crate) use key_text;
 /// Declares a table: its type, its reader and its shape.
 ///
 /// `key: FileValue` is optional, `key: FileValue [required]` must be there, `key: FileValue = defaults::X` has a
-/// default, and `field("key")` has a key that is a word of Rust. Keys after `later` are rejected as not available yet.
+/// default, `key: FileValue [off]` is a table whose absence turns off what it sets, and `field("key")` has a key that is a
+/// word of Rust. Keys after `later` are rejected as not available yet.
 macro_rules! table {
     (
         $(#[doc = $about:literal])+
         pub struct $name:ident {
             $(
                 $(#[doc = $doc:literal])+
-                $field:ident $(($text:literal))? : $kind:ty $([$required:ident])? $(= $default:expr)?;
+                $field:ident $(($text:literal))? : $kind:ty $([$mark:ident])? $(= $default:expr)?;
             )*
         }
         later { $($later:literal),* $(,)? }
@@ -242,7 +243,8 @@ macro_rules! table {
                         name: $crate::file::key_text!($field $($text)?),
                         about: concat!($($doc),+).trim_ascii(),
                         shape: <$kind as $crate::file::FileValue>::shape(),
-                        required: ["", $(stringify!($required))?].contains(&"required"),
+                        required: ["", $(stringify!($mark))?].contains(&"required"),
+                        off: ["", $(stringify!($mark))?].contains(&"off"),
                         default: {
                             let default: Option<(serde_json::Value, &'static str)> = None;
                             $(let default = {
@@ -272,7 +274,7 @@ macro_rules! table {
                         k => out.push($crate::file::unknown_key(k, key.span(), KNOWN)),
                     }
                 }
-                $(if ["", $(stringify!($required))?].contains(&"required")
+                $(if ["", $(stringify!($mark))?].contains(&"required")
                     && !table.contains_key($crate::file::key_text!($field $($text)?))
                 {
                     out.push($crate::file::missing_key(

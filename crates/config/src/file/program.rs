@@ -1,7 +1,7 @@
 //! The file's top level, and settings of the program as a whole.
 
 use super::address::ListenAddress;
-use super::choice::{LogFormatWord, LogLevelWord};
+use super::choice::{LogFormatWord, LogLevelWord, ReloadWord};
 use super::listen::ListenConfig;
 use super::service::ServiceConfig;
 use super::table;
@@ -12,6 +12,9 @@ table! {
     /// The configuration file of evenkeel. It needs at least one listener and one service; everything else has a
     /// default.
     pub struct ConfigFile {
+        /// When this file is read again while evenkeel runs: `manual`, when you ask for it, or `watch`, also when the file
+        /// changes.
+        reload: ReloadWord = defaults::RELOAD;
         /// The number of worker threads for traffic. Default: one per processor core.
         workers: Integer<1, 1024>;
         /// The zone in which this evenkeel runs: servers with the same `zone` are preferred within their tier.

@@ -123,6 +123,7 @@ impl FileValue for ActionEntry {
             about,
             shape,
             required: true,
+            off: false,
             default: None,
         };
         let table = |key: Key, later: &[&'static str]| {

@@ -43,9 +43,9 @@ table! {
         /// When a failed attempt is retried.
         retry: RetryConfig;
         /// Hedging: a second attempt while the first one is late. Off without this table.
-        hedge: HedgeConfig;
+        hedge: HedgeConfig [off];
         /// Circuit breakers for servers that have failed recently. Off without this table.
-        breaker: BreakerConfig;
+        breaker: BreakerConfig [off];
         /// Changes of the request header sent to servers.
         request_headers: HeadersConfig;
         /// Changes of the response header sent to clients. evenkeel's own responses are not changed.
@@ -53,9 +53,9 @@ table! {
         /// Mirroring of requests to another service.
         mirror: MirrorConfig;
         /// The response that clients get when no server answers.
-        fallback: FallbackConfig;
+        fallback: FallbackConfig [off];
         /// Fault injection. Off without this table.
-        inject: InjectConfig;
+        inject: InjectConfig [off];
         /// How faults are detected.
         detect: DetectConfig;
         /// How long a diagnosis may take.
@@ -66,7 +66,7 @@ table! {
         limit: LimitConfig;
         /// Holds requests while no server is left and at least one is being repaired, until the first one returns. Off
         /// without this table.
-        hold_requests: HoldRequestsConfig;
+        hold_requests: HoldRequestsConfig [off];
         /// The service level objective. Without it, there is no error budget.
         objective: ObjectiveConfig;
     }
@@ -189,7 +189,7 @@ table! {
         /// zone to others.
         overprovisioning: Number<1_000_000, 10_000_000> = defaults::OVERPROVISIONING;
         /// Sticky sessions: a client stays with the server that it was sent to first.
-        sticky: StickyConfig;
+        sticky: StickyConfig [off];
         /// Uses only a part of a large number of servers.
         subset: SubsetConfig;
         /// The response header field with which servers report their load: `endpoint-load-metrics` with an ORCA report

@@ -73,6 +73,8 @@ pub struct Key {
     pub shape: ValueShape,
     /// Whether it must be there.
     pub required: bool,
+    /// Whether it is a table that turns something on: its defaults hold only if it is there.
+    pub off: bool,
     /// The default, as it would be typed, and its reason.
     pub default: Option<(Json, &'static str)>,
 }

@@ -61,6 +61,7 @@ pub(crate) fn resolve(file: &ConfigFile, around: &Environment<'_>, out: &mut Dia
         .as_ref()
         .and_then(|workers| usize::try_from(workers.value).ok());
     let plan = Plan {
+        reload: pick(file.reload.as_ref(), defaults::RELOAD),
         workers: workers.unwrap_or(around.cores).max(1),
         admin: AdminPlan {
             address: pick(admin.address.as_ref(), defaults::ADMIN_ADDRESS),

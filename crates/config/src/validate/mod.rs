@@ -4,12 +4,14 @@
 mod fallback;
 mod mirror;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use evenkeel_fault::self_check::SELF;
 
 use crate::diagnostic::{Code, Diagnostic, Diagnostics, Severity, TextRange};
 use crate::file::ConfigFile;
+use crate::plan::ServerPlan;
 use crate::resolve::{Draft, is_dns};
 
 /// Puts what is wrong with `draft` into `out`.
@@ -122,11 +124,15 @@ fn services_are_not_ourselves(file: &ConfigFile, out: &mut Diagnostics) {
 
 fn servers_are_unique(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
     for (service, spans) in draft.plan.services.iter().zip(&draft.server_spans) {
-        for (index, (server, span)) in service.servers.iter().zip(spans).enumerate() {
-            let earlier = || service.servers[..index].iter().zip(spans);
+        let mut addresses: BTreeMap<SocketAddr, (&ServerPlan, &TextRange)> = BTreeMap::new();
+        let mut names: BTreeMap<&str, &TextRange> = BTreeMap::new();
+        for (server, span) in service.servers.iter().zip(spans) {
+            let twin = server
+                .address
+                .and_then(|address| addresses.get(&address).copied());
+            let namesake = names.get(server.name.as_str()).copied();
             if let Some(address) = server.address
-                && let Some((twin, place)) =
-                    earlier().find(|(earlier, _)| earlier.address == Some(address))
+                && let Some((twin, place)) = twin
             {
                 let (line, _) = out.position(place.start);
                 let message = format!(
@@ -144,9 +150,7 @@ fn servers_are_unique(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
                         "remove one of them; to send a server more traffic, raise its `weight`",
                     ),
                 );
-            } else if let Some((_, place)) =
-                earlier().find(|(earlier, _)| earlier.name == server.name)
-            {
+            } else if let Some(place) = namesake {
                 let (line, _) = out.position(place.start);
                 let message = format!(
                     "two servers of `{}` are named `{}` (the other one in line {line})",
@@ -160,6 +164,10 @@ fn servers_are_unique(file: &ConfigFile, draft: &Draft, out: &mut Diagnostics) {
                 );
                 out.push(diagnostic.help("rename one of them: { name = \"…\", address = \"…\" }"));
             }
+            if let Some(address) = server.address {
+                addresses.entry(address).or_insert((server, span));
+            }
+            names.entry(&server.name).or_insert(span);
         }
     }
     processes_have_their_port(file, draft, out);

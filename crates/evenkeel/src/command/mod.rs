@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod demo;
+mod diff;
 mod find;
 mod incidents;
 mod order;
@@ -11,6 +12,7 @@ mod proxy;
 mod run;
 mod sample_server;
 mod schema;
+mod show;
 mod status;
 mod top;
 mod version;
@@ -41,6 +43,8 @@ enum Command {
     Run(run::RunArgs),
     Proxy(proxy::ProxyArgs),
     Check(check::CheckArgs),
+    Show(show::ShowArgs),
+    Diff(diff::DiffArgs),
     Status(status::StatusArgs),
     Top(top::TopArgs),
     Incidents(incidents::IncidentsArgs),
@@ -88,6 +92,8 @@ impl CommandLine {
             Command::Run(command) => command.carry_out(),
             Command::Proxy(command) => command.carry_out(),
             Command::Check(command) => command.carry_out(),
+            Command::Show(command) => command.carry_out(),
+            Command::Diff(command) => command.carry_out(),
             Command::Status(command) => command.carry_out(),
             Command::Top(command) => command.carry_out(),
             Command::Incidents(command) => command.carry_out(),
