@@ -172,7 +172,7 @@ impl Child {
     }
 
     /// It is configured like this from now on. How it is stopped changes at once, the rest with a restart that says so.
-    pub(crate) fn configured(&mut self, plan: &ChildPlan, address: Option<SocketAddr>) {
+    pub(crate) fn configured(&mut self, plan: &ChildPlan, address: Option<Endpoint>) {
         self.is_moved |= self.address != address;
         self.address = address;
         for known in std::iter::once(&mut self.plan).chain(&mut self.before_reload) {

@@ -63,7 +63,7 @@ impl Children {
         &self,
         server: ServerId,
         plan: &ChildPlan,
-        address: Option<SocketAddr>,
+        address: Option<Endpoint>,
     ) {
         if let Some(child) = self.table().children.get_mut(&server) {
             child.configured(plan, address);

@@ -79,7 +79,7 @@ impl Supervisor {
     fn add(&self, id: ServerId, shared: &SharedSettings, planned: &ServerPlan) {
         let probe = Arc::clone(&shared.probe);
         let rounds = &self.0.rounds;
-        let slot = rounds.add(id, planned.address, probe, is_child(planned));
+        let slot = rounds.add(id, planned.address.clone(), probe, is_child(planned));
         let server = shared.server(planned, slot);
         self.servers().insert(id, Arc::new(server));
     }
@@ -121,11 +121,11 @@ impl Supervisor {
         }
         let has_moved = known.address != planned.address && !shared.is_discovered(planned);
         if has_moved {
-            self.0.rounds.set_address(known.slot, planned.address);
+            self.0.rounds.set_address(known.slot, planned.address.clone());
             self.0.owners.forget(id);
         }
         if let ManagedPlan::Child(child) = &planned.managed {
-            self.0.children.configure(id, child, planned.address);
+            self.0.children.configure(id, child, planned.address.clone());
         }
         let server = shared.server(planned, known.slot);
         self.servers().insert(id, Arc::new(server));
@@ -194,7 +194,7 @@ impl SharedSettings {
             probe: Arc::clone(&self.probe),
             managed: (planned.managed != ManagedPlan::Nothing)
                 .then(|| Box::new(planned.managed.clone())),
-            address: planned.address,
+            address: planned.address.clone(),
             drain: self.drain,
             slot,
         }
@@ -224,7 +224,7 @@ fn child_spec(service: &ServicePlan, planned: &ServerPlan) -> Option<ChildSpec> 
     };
     Some(ChildSpec {
         server: ServerId::new(service.id.0, planned.index),
-        address: planned.address,
+        address: planned.address.clone(),
         service_name: service.name.clone(),
         server_name: planned.name.clone(),
         plan: ChildPlan::clone(plan),

@@ -51,7 +51,7 @@ pub(crate) struct SupervisedServer {
     pub(crate) probe: Arc<ProbeOptions>,
     pub(crate) managed: ManagedPlans,
     /// Its address in the configuration.
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: Option<Endpoint>,
     /// How long its requests in flight may take to end when it is removed.
     pub(crate) drain: Duration,
     /// Its place among those that are probed.

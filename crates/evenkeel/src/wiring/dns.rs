@@ -11,11 +11,11 @@ use std::time::Duration;
 use evenkeel_balance::Picker;
 use evenkeel_config::Plan;
 use evenkeel_config::plan::DnsPlan;
-use evenkeel_core::{Random, ServiceId};
+use evenkeel_core::ServiceId;
 use evenkeel_dns::{
     DnsCounters, DnsListener, DnsListeners, DnsName, DnsOptions, ServerRecord, Servers,
 };
-use evenkeel_proxy::{ProxyState, ServiceEntry};
+use evenkeel_proxy::ProxyState;
 use evenkeel_request::hash_address;
 use evenkeel_runtime::Clock;
 use tokio::sync::watch;

@@ -59,7 +59,7 @@ impl RequestContext<'_> {
                     return AttemptResult::Answer;
                 }
                 RaceResult::Failed(outcome) => {
-                    self.count_sent(upstream);
+                    count_sent(upstream);
                     self.abandon(place, Outcome::Cancelled, now);
                     return AttemptResult::Failed(outcome);
                 }

@@ -67,7 +67,7 @@ impl ProbeScheduler {
     pub(crate) fn add(
         &self,
         server: ServerId,
-        address: Option<SocketAddr>,
+        address: Option<Endpoint>,
         options: Arc<ProbeOptions>,
         is_child: bool,
     ) -> u32 {
