@@ -7,7 +7,7 @@ mod common;
 #[path = "common/outage.rs"]
 mod outage;
 
-use common::{GOOD, PROBED, call, use_up_descriptors};
+use common::{GOOD, PROBED, call, free_ports, use_up_descriptors};
 use evenkeel_fault::FaultKind;
 use evenkeel_lab::RequestMix;
 use outage::{Outage, OutagePlan, SECOND, go_on};
@@ -127,6 +127,18 @@ fn it_is_elsewhere(script: &str, allowed: &[FaultKind]) {
     assert!(ended.good > 0.99, "{:?}", ended.numbers.failures);
     assert_ne!(ended.managed.program.servers()[0].state, "up");
     assert_eq!(ended.managed.program.pids()[1..], ended.managed.pids[1..]);
+}
+
+#[test]
+fn a_new_version_listens_at_another_port() {
+    let other = free_ports(1)[0];
+    let script = format!("exec \"$1\" \"$2\" --port {other}\n");
+    it_is_elsewhere(&script, &[FaultKind::NotListening]);
+}
+
+#[test]
+fn a_new_version_listens_at_another_address() {
+    it_is_elsewhere("exec \"$@\" --ip ::1\n", &[FaultKind::NotListening]);
 }
 
 /// Its process starts another one and ends.

@@ -19,6 +19,13 @@ impl ServerContext<'_> {
         waits.then_some(rest)
     }
 
+    /// Whether a process that evenkeel has started lives and was never ready.
+    pub(super) fn starts_late(&self) -> bool {
+        let process = &self.server.facts.process;
+        let lives = process.pid.is_some() && process.down.is_none();
+        lives && process.ready.is_none() && !self.is_off()
+    }
+
     /// The verification of a start is over, and the process still lives: perhaps it only needs longer.
     pub(super) fn starts_too_late(&mut self) {
         let within = self
