@@ -96,7 +96,7 @@ impl ServerContext<'_> {
         let process = &self.server.facts.process;
         let is_down = process.down.is_some();
         if !is_down && process.ready.is_some() {
-            // It became ready while it was examined.
+            // It has become ready in the meantime.
             self.verify(late.next);
             return;
         }

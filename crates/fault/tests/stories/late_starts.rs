@@ -98,6 +98,7 @@ fn one_that_becomes_ready_while_it_is_examined_is_not_restarted() {
         world.run(5_000 + seed * 37);
         world.starts_in(9_700 + seed * 6);
         world.break_server(1, Condition::Dead);
+        world.run(5);
         world.until(30_000, |world| world.state(1) == ServerStatus::Up);
         assert_eq!(world.restarts.len(), 1, "seed {seed}");
         assert_eq!(world.only().status, IncidentStatus::Closed, "seed {seed}");
