@@ -77,6 +77,7 @@ impl World {
             guardian: None,
             port_holder: None,
             changed: None,
+            changed_since: None,
         };
         self.signal(server, Observation::Exited(Box::new(exit)));
     }

@@ -119,6 +119,8 @@ pub struct Exit {
     pub port_holder: Option<String>,
     /// The change of its program before this start, if there was one.
     pub changed: Option<ProgramChange>,
+    /// What of its program has been changed since it was started: the next process is the first of it.
+    pub changed_since: Option<ProgramChange>,
 }
 
 /// A file of a program's command was changed, and no process of it has lived long enough since to be trusted.

@@ -7,10 +7,11 @@ mod common;
 #[path = "common/outage.rs"]
 mod outage;
 
-use common::{GOOD, PROBED, call, use_up_descriptors};
+use common::{GOOD, PROBED, call, free_ports, use_up_descriptors};
 use evenkeel_fault::FaultKind;
+use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_lab::RequestMix;
-use outage::{Outage, OutagePlan, SECOND, go_on};
+use outage::{Ended, Outage, OutagePlan, SECOND, go_on};
 
 /// Starts are tried quickly, so that a test can see the end of them: to be added to `recover`.
 const OFTEN: &str = r#"
@@ -103,7 +104,7 @@ fn a_cold_start() {
 }
 
 /// A new version of one server runs where nobody looks for it: nothing but a person helps.
-fn it_is_elsewhere(script: &str, allowed: &[FaultKind]) {
+fn it_is_elsewhere(script: &str, allowed: &[FaultKind]) -> Ended {
     let (probed, mix) = (PROBED.replace("50s", "4s"), [RequestMix::get("/")]);
     let outage = Outage::of(&OutagePlan {
         probed: &probed,
@@ -127,6 +128,31 @@ fn it_is_elsewhere(script: &str, allowed: &[FaultKind]) {
     assert!(ended.good > 0.99, "{:?}", ended.numbers.failures);
     assert_ne!(ended.managed.program.servers()[0].state, "up");
     assert_eq!(ended.managed.program.pids()[1..], ended.managed.pids[1..]);
+    ended
+}
+
+/// It is started once, and an operator is told where it listens.
+fn it_listens_elsewhere(script: &str, place: &str) {
+    let ended = it_is_elsewhere(script, &[FaultKind::NotListening]);
+    assert_eq!(ended.managed.restarts(), 1);
+    let incidents = ended.managed.program.incidents();
+    let told = incidents.iter().any(|one| {
+        let evidence = one.diagnosis[0].evidence.join("\n");
+        one.status == IncidentStatus::Escalated && evidence.contains(place)
+    });
+    assert!(told, "{incidents:#?}");
+}
+
+#[test]
+fn a_new_version_listens_at_another_port() {
+    let other = free_ports(1)[0];
+    let script = format!("exec \"$1\" \"$2\" --port {other}\n");
+    it_listens_elsewhere(&script, &format!("it listens at 127.0.0.1:{other}"));
+}
+
+#[test]
+fn a_new_version_listens_at_another_address() {
+    it_listens_elsewhere("exec \"$@\" --ip ::1\n", "it listens at [::1]:");
 }
 
 /// Its process starts another one and ends.

@@ -98,7 +98,7 @@ pub enum WaitReason {
     Limit,
     /// A start that lives and takes long.
     SlowStart,
-    /// Another server that cannot start is tried first.
+    /// Another server is started first, since a start has failed or the program was changed.
     Canary,
     /// An operator's approval.
     Approval,
@@ -179,7 +179,9 @@ impl WaitReason {
             Self::SlowStart => {
                 "its process is alive, and gets more time to become ready (`recover.verify.within`)"
             }
-            Self::Canary => "another server that cannot start either is tried first",
+            Self::Canary => {
+                "another server is started first: a start has failed, or the program was changed"
+            }
             Self::Approval => {
                 "an operator decides: `evenkeel approve INCIDENT` or `evenkeel reject INCIDENT`"
             }

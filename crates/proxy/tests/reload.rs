@@ -61,7 +61,8 @@ impl Reloaded {
     fn listener(&self, name: &str) -> SocketAddr {
         let addresses = self.rig.proxy().addresses();
         let found = addresses.iter().find(|(found, _)| found == name);
-        found.expect("there is this listener").1
+        let found = found.expect("there is this listener").1;
+        found.tcp().expect("an IP address")
     }
 
     fn service(&self, id: u32) -> Arc<ServiceEntry> {
@@ -282,7 +283,7 @@ fn a_removed_listener_closes_after_its_requests() {
     );
     assert!(busy.rest().is_empty(), "it is closed");
     assert_eq!(stays.get("/").status, 200, "the same connection");
-    assert_eq!(rig.rig.proxy().addresses(), [("web".to_owned(), web)]);
+    assert_eq!(rig.rig.proxy().addresses(), [("web".to_owned(), web.into())]);
     rig.settle();
 }
 

@@ -141,6 +141,7 @@ impl ChildTable {
                     guardian: None,
                     port_holder: None,
                     changed: child.program.ended(uptime),
+                    changed_since: None,
                 }))
             }
         };

@@ -176,7 +176,11 @@ impl Children {
             if let Observation::Exited(exit) = &mut observation {
                 exit.guardian = guardian.map(str::to_owned);
                 if !exit.asked && guardian.is_none() {
-                    exit.port_holder = self.port_holder(server).await;
+                    // Both at once: what follows from an exit waits for them.
+                    (exit.changed_since, exit.port_holder) =
+                        tokio::join!(self.changed_since(server), self.port_holder(server));
+                } else if !exit.asked {
+                    exit.changed_since = self.changed_since(server).await;
                 }
             }
             self.signals

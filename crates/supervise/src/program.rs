@@ -55,16 +55,8 @@ pub(crate) struct Program {
 impl Program {
     /// A process is started from these files.
     pub(crate) fn starts(&mut self, files: Vec<ProgramFile>) {
-        let changed = files
-            .iter()
-            .filter(|file| !self.files.contains(file))
-            .max_by_key(|file| file.modified);
-        if let Some(file) = changed.filter(|_| !self.files.is_empty()) {
-            let since = file.modified.duration_since(UNIX_EPOCH).unwrap_or_default();
-            self.change = Some(ProgramChange {
-                path: file.path.to_string_lossy().into_owned(),
-                modified_millis: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-            });
+        if let Some(change) = self.difference(&files) {
+            self.change = Some(change);
         }
         if let Some(modified_millis) = self.reconfigured.take() {
             self.change = Some(ProgramChange {
@@ -78,6 +70,19 @@ impl Program {
     /// The next start is by another configuration, since this time in milliseconds since 1970-01-01 UTC.
     pub(crate) fn reconfigured(&mut self, millis: i64) {
         self.reconfigured = Some(millis);
+    }
+
+    /// The latest change among these files since a process was last started, if one was.
+    pub(crate) fn difference(&self, files: &[ProgramFile]) -> Option<ProgramChange> {
+        let changed = files.iter().filter(|file| !self.files.contains(file));
+        let latest = changed.max_by_key(|file| file.modified);
+        let latest = latest.filter(|_| !self.files.is_empty())?;
+        let since = latest.modified.duration_since(UNIX_EPOCH);
+        let millis = since.unwrap_or_default().as_millis();
+        Some(ProgramChange {
+            path: latest.path.to_string_lossy().into_owned(),
+            modified_millis: i64::try_from(millis).unwrap_or(i64::MAX),
+        })
     }
 
     /// The files that it was started from.
@@ -165,9 +170,11 @@ mod tests {
             path: "shop.py".to_owned(),
             modified_millis: 7_000,
         });
+        assert_eq!(program.difference(&new), change);
         for _ in 0..3 {
             program.starts(new.clone());
             assert_eq!(program.changed(), change);
+            assert_eq!(program.difference(&new), None);
             assert_eq!(program.ended(second), change);
         }
         assert_eq!(program.ended(TRUSTED), None);

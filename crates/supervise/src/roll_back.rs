@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evenkeel_config::plan::ChildPlan;
-use evenkeel_core::ServerId;
+use evenkeel_core::{ProgramChange, ServerId};
 
 use crate::child::Child;
 use crate::children::Children;
@@ -80,6 +80,13 @@ impl Children {
         };
         let read = tokio::task::spawn_blocking(move || program::files(&plan));
         read.await.unwrap_or_default()
+    }
+
+    /// What of a server's program has been changed since its process was last started.
+    pub(crate) async fn changed_since(&self, server: ServerId) -> Option<ProgramChange> {
+        let files = self.program_files(server).await;
+        let table = self.table();
+        table.children.get(&server)?.program.difference(&files)
     }
 
     pub(crate) fn plan_of(&self, server: ServerId) -> Option<ChildPlan> {

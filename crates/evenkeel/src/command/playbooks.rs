@@ -138,7 +138,6 @@ fn line(service: &ServicePlan, managed: Managed, fault: FaultKind) -> PlaybookLi
         managed,
         passed: false,
         hang_wait: Some(recover.hang_wait),
-        start_wait: None,
         rolls_back: service.servers.iter().any(rolls_back),
         listens_elsewhere: false,
     };

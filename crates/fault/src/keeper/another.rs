@@ -7,6 +7,7 @@ use crate::kind::FaultKind;
 use crate::policy::Action;
 
 use super::ServerContext;
+use super::case::Case;
 use super::phase::CasePhase;
 
 /// So often it is asked whether a server that is only watched shows something else by now.
@@ -45,9 +46,13 @@ impl ServerContext<'_> {
         self.examine();
     }
 
-    /// Whether the new diagnosis requires steps that the current playbook, of a lesser fault, does not have.
+    /// Whether the new diagnosis requires steps that the current playbook, of another fault, does not have: a restart, or a person
+    /// where another program has the port.
     pub(super) fn plays_another(&self, before: Option<FaultKind>) -> bool {
+        let needs = |case: &Case| {
+            case.kind == FaultKind::PortTaken || !case.steps.contains(&Action::Restart)
+        };
         let case = self.server.case.as_deref();
-        case.is_some_and(|case| before != Some(case.kind) && !case.steps.contains(&Action::Restart))
+        case.is_some_and(|case| before != Some(case.kind) && needs(case))
     }
 }

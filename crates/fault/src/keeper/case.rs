@@ -64,6 +64,8 @@ pub(super) struct Case {
     pub(super) listens_elsewhere: bool,
     /// For which part of its last examination its process waited for a processor, in thousandths.
     pub(super) cpu_wait_permille: Option<u32>,
+    /// Its process was started and was not ready in time, while it is examined for that.
+    pub(super) late_start: Option<LateStart>,
     /// The diagnosis of the latest re-evaluation, while that lasts.
     pub(super) again: Option<FaultKind>,
     /// While it is only watched, whether it shows something else by now is asked at this time.
@@ -117,6 +119,15 @@ pub(super) struct Proposal {
     pub(super) rejected: bool,
 }
 
+/// A started process that lives and was not ready in time.
+#[derive(Debug)]
+pub(super) struct LateStart {
+    /// The next action of the playbook.
+    pub(super) next: usize,
+    /// What its verification lacked.
+    pub(super) why: String,
+}
+
 impl Case {
     pub(super) fn new(
         id: String,
@@ -150,6 +161,7 @@ impl Case {
             symptom: None,
             listens_elsewhere: false,
             cpu_wait_permille: None,
+            late_start: None,
             again: None,
             recheck_at: now,
             waits: None,

@@ -11,7 +11,7 @@ use crate::policy::ProbeKind;
 use crate::recover::serves_nothing;
 
 use super::ServerContext;
-use super::case::Case;
+use super::case::{Case, LateStart};
 use super::phase::{CasePhase, Reexamination};
 
 /// An examination that is not answered so long after its time was over is given up.
@@ -23,6 +23,15 @@ const GLANCE: Duration = Duration::from_millis(200);
 impl ServerContext<'_> {
     pub(super) fn examine(&mut self) {
         self.examine_within(self.spec.options.diagnose_timeout);
+    }
+
+    /// A process that was started lives and was not ready in time: action `next` would follow.
+    pub(super) fn examine_late_start(&mut self, next: usize, why: &str) {
+        let why = why.to_owned();
+        if let Some(case) = self.case() {
+            case.late_start = Some(LateStart { next, why });
+        }
+        self.examine();
     }
 
     /// A wait for a process that was found stopped is over: whether it still is.
@@ -48,6 +57,10 @@ impl ServerContext<'_> {
 
     /// Ranks what explains the signals, and goes on to recovery.
     pub(super) fn diagnose(&mut self, examination: Option<&Examination>) {
+        if let Some(late) = self.case().and_then(|case| case.late_start.take()) {
+            self.judge_late_start(&late, examination);
+            return;
+        }
         let before = self.case().and_then(|case| case.again.take());
         let was_over = self.case().is_some_and(|case| case.passed);
         self.judge(examination);
@@ -79,6 +92,28 @@ impl ServerContext<'_> {
         self.rescue_if_dead_or_hung();
     }
 
+    /// A process that was started lives and was not ready in time. It may be slow; or it is another fault by now, with a playbook
+    /// of its own: it listens elsewhere, its port is taken, it answers errors.
+    fn judge_late_start(&mut self, late: &LateStart, examination: Option<&Examination>) {
+        let process = &self.server.facts.process;
+        let is_down = process.down.is_some();
+        if !is_down && process.ready.is_some() {
+            // It has become ready in the meantime.
+            self.verify(late.next);
+            return;
+        }
+        let kind = |work: &Self| work.server.case.as_deref().map(|case| case.kind);
+        let before = kind(self);
+        self.judge(examination);
+        let after = kind(self);
+        let goes_on = after == before || after == Some(FaultKind::CannotStart);
+        if !is_down && goes_on {
+            self.next_rung(Some(late.next), &late.why);
+        } else {
+            self.begin_playbook(false);
+        }
+    }
+
     /// Requests that wait for a server without any answers are retried elsewhere. One that only fails or is slow may
     /// still answer.
     fn rescue_if_dead_or_hung(&mut self) {
@@ -104,10 +139,9 @@ impl ServerContext<'_> {
     /// Writes the diagnosis into the case.
     pub(super) fn judge(&mut self, examination: Option<&Examination>) {
         let now = self.now;
-        let case = self.server.case.as_deref();
-        let servers = case.map_or(&[][..], |case| &case.incident.servers);
+        let followers = self.followers();
         let findings = diagnose(&Evidence {
-            followers: servers.get(1..).unwrap_or_default(),
+            followers: &followers,
             now,
             facts: &self.server.facts,
             options: &self.spec.options.detect,
@@ -162,6 +196,18 @@ impl ServerContext<'_> {
         if let Some((first, why)) = first.zip(why) {
             first.evidence.push(why);
         }
+    }
+
+    /// Those whose incidents have ended in this one, as far as they cannot start either.
+    fn followers(&self) -> Vec<String> {
+        let case = self.server.case.as_deref();
+        let servers = case.map_or(&[][..], |case| &case.incident.servers);
+        let (before, after) = self.peers;
+        let cannot_start = |name: &&String| {
+            let mut peers = before.iter().chain(after);
+            peers.any(|peer| peer.name == **name && peer.cannot_start())
+        };
+        servers.iter().filter(cannot_start).cloned().collect()
     }
 }
 

@@ -1,4 +1,5 @@
-//! Servers of a service that cannot start, most likely for one cause: a new version, a changed configuration.
+//! Servers of a service that cannot start, most likely for one cause: a new version, a changed configuration; and those that have
+//! ended and would be started with the same change.
 //!
 //! One of them, the canary, is started again in a growing back-off. The others belong to its incident and wait: once the canary
 //! is verified they are started, too. If its incident ends in another way, each is judged by itself again. A start that was
@@ -14,31 +15,15 @@ use crate::recover::{Author, ServerChange};
 use super::Keeper;
 use super::ServerContext;
 use super::case::Case;
-use super::phase::CasePhase;
 use super::server::WatchedServer;
 use super::service::Canary;
 use super::shown::PlannedKind;
 
 impl WatchedServer {
-    /// Whether a start has failed in its incident, which may be that of all: it waits to be started, is rolled back or started just now,
-    /// or that is being verified.
-    fn may_lead(&self) -> bool {
-        let has_failed = |case: &Case| case.cannot_start && !case.by_person;
-        let is_at_work = |case: &Case| match &case.phase {
-            CasePhase::Acting { order, .. } => order.is_some(),
-            CasePhase::Verifying { verification, .. } => verification.rules.ends,
-            CasePhase::Judged | CasePhase::Examining { .. } => false,
-        };
-        let is_here = self.held.is_none() && self.vacant.is_none() && self.routine.is_none();
-        let case = self.case.as_deref().filter(|case| has_failed(case));
-        let goes_on = case.is_some_and(|case| self.cannot_start() || is_at_work(case));
-        is_here && !self.follows && goes_on
-    }
-
-    /// Whether it is one more that cannot start, with an incident that may end in the canary's.
+    /// Whether it is one more that cannot start, or waits to be started, with an incident that may end in the canary's.
     fn may_follow(&self) -> bool {
         let is_untouched = |case: &Case| !case.awaits_action() && !case.by_person;
-        self.cannot_start()
+        (self.cannot_start() || self.awaits_canary())
             && self.routine.is_none()
             && !self.follows
             && self.case.as_deref().is_some_and(is_untouched)
@@ -76,7 +61,7 @@ impl Keeper {
         has_changed
     }
 
-    /// If several have failed to start: the one that has rolled back, else one that is at work, else the first that was found.
+    /// If several have failed to start, or wait for the one that has: the one that has rolled back, else one that is at work, else the first that was found.
     fn choose_canary(&mut self, slot: usize) {
         let service = &mut self.services[slot];
         if service.canary.is_some() {
@@ -90,7 +75,9 @@ impl Keeper {
             Some((rank, index, case.incident.id.clone()))
         });
         let mut ranked: Vec<_> = ranked.collect();
-        if ranked.len() < 2 {
+        let waiting = service.servers.iter();
+        let waiting = waiting.filter(|server| server.awaits_canary()).count();
+        if ranked.is_empty() || ranked.len() + waiting < 2 {
             return;
         }
         ranked.sort_unstable();
@@ -140,8 +127,13 @@ impl Keeper {
         let (leader, into) = (canary.index, canary.incident.clone());
         let (first, follower) = (service.servers[leader].id, service.servers[index].id);
         let name = service.servers[index].name.clone();
-        let mut merged = None;
+        let (mut merged, mut what) = (None, "");
         self.with(now, follower, out, |work| {
+            what = if work.server.cannot_start() {
+                "cannot start either"
+            } else {
+                "has ended, too"
+            };
             merged = work.merged(&into);
             work.server.follows = true;
             work.server.set_pace(ProbePace::Paused, work.out);
@@ -154,7 +146,7 @@ impl Keeper {
             if case.incident.servers.contains(&name) {
                 return;
             }
-            let mut text = format!("{name} cannot start either, and waits for this one");
+            let mut text = format!("{name} {what}, and waits for this one");
             if let Some(merged) = merged {
                 text.push_str(&format!(": its incident {merged} ends in this one"));
             }
@@ -199,7 +191,8 @@ impl ServerContext<'_> {
     /// The incident that it belonged to is over: it is started, or judged by itself.
     fn start_or_judge(&mut self, starts: bool) {
         let is_at_work = self.server.case.is_some() || self.server.routine.is_some();
-        if !self.server.cannot_start() || is_at_work {
+        let is_out = self.server.held.is_some() || self.server.vacant.is_some();
+        if !self.server.facts.process.has_failed() || is_at_work || is_out {
             return;
         }
         let (now, recover) = (self.now, &self.spec.options.recover);

@@ -1,11 +1,9 @@
-//! What follows when a step has ended: the next rung of the playbook, a repetition, a longer watch, or escalation.
-
-use std::time::Duration;
+//! What follows when a step has ended: the next rung of the playbook, another diagnosis, or a longer watch.
 
 use evenkeel_core::{EjectionReason, Instant, StartFailure};
 
 use crate::contract::{Managed, OrderAnswer};
-use crate::incident::{ActionOutcome, IncidentStatus, RepairedBy};
+use crate::incident::{ActionOutcome, RepairedBy};
 use crate::outlook::WaitReason;
 use crate::policy::Action;
 use crate::recover::serves_nothing;
@@ -167,6 +165,7 @@ impl ServerContext<'_> {
     pub(super) fn repair_failed(&mut self, why: &str) {
         let now = self.now;
         let is_down = self.server.facts.process.down.is_some();
+        let is_late = self.starts_late();
         if !is_down {
             self.starts_too_late();
         }
@@ -180,6 +179,10 @@ impl ServerContext<'_> {
                 self.server.suspicion()
             };
             self.server.eject(now, verdict, self.out);
+        }
+        if let Some(next) = then.filter(|_| is_late) {
+            self.examine_late_start(next, why);
+            return;
         }
         if !is_down && self.fails_nonetheless() {
             return;
@@ -196,49 +199,6 @@ impl ServerContext<'_> {
             self.begin_playbook(false);
             return;
         }
-        self.set_status(IncidentStatus::Recovering);
-        let restarts = self.server.managed.restarts();
-        if is_down && let Some(step) = self.time_to_roll_back() {
-            self.run(step);
-            return;
-        }
-        let Some(case) = self.server.case.as_deref_mut() else {
-            return;
-        };
-        case.acted = false;
-        let remaining = then.filter(|then| *then < case.steps.len());
-        let again = case
-            .steps
-            .iter()
-            .position(|step| *step == Action::Restart)
-            .filter(|_| restarts);
-        let is_restart = |step: &usize| case.steps.get(*step) == Some(&Action::Restart);
-        let next = remaining.or(again);
-        if let Some(step) = next.filter(is_restart)
-            && let Some(wait) = self.start_wait()
-        {
-            self.start_continues(step, wait);
-            return;
-        }
-        match next {
-            Some(step) => self.run(step),
-            None => self.is_not_repaired(why),
-        }
-    }
-
-    /// Nothing is left to try: it is escalated, and watched.
-    fn is_not_repaired(&mut self, why: &str) {
-        self.escalate(&format!("the repair did not hold: {why}"));
-        self.watch(None);
-        let rules = self.rules(false);
-        let hold = if rules.patient && !rules.in_service {
-            self.hold()
-        } else {
-            Duration::ZERO
-        };
-        let from = self.now + hold;
-        if let Some(verification) = self.verification() {
-            verification.again(from);
-        }
+        self.next_rung(then, why);
     }
 }

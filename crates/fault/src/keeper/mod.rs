@@ -9,8 +9,10 @@
 //!    `unproven` (one that none have proven yet), `server`, `common` (the incident of a service), `service`,
 //!    `self_watch`, `shared`; `work` is one server in one step, `state` the keeper and the way to a server.
 //! 2. The table: `transition` says what an event means in each phase, and does nothing.
-//! 3. What a stage is made of: `close`, `plan` (the second check, and orders), `watch` (verification begins), `guard`, `refuse`.
-//! 4. The actions: `take_out`, `mitigation`, `propose` (where a person decides), `repair`, `roll_back`; `act` plays the playbook.
+//! 3. What a stage is made of: `close`, `plan` (the second check, and orders), `watch` (verification begins), `guard`, `canary`
+//!    (who is started first with a changed program), `refuse`.
+//! 4. The actions: `take_out`, `mitigation`, `propose` (where a person decides), `repair`, `roll_back`; `act` plays the playbook,
+//!    and `next_rung` says how it goes on where that did not help.
 //! 5. `examine` (the diagnosis, and with it the playbook), `follow_up` (what follows when a step has ended), `happened`, which takes
 //!    an event to them by the table, and `reexamine`, which asks again where probes cannot tell.
 //! 6. Where events come from: `open` (detections), `routine` (a restart without a fault), `maintenance` (what a person has taken out),
@@ -54,6 +56,7 @@ mod watch;
 mod slow_start;
 mod warm_up;
 mod guard;
+mod canary;
 mod refuse;
 mod take_out;
 mod mitigation;
@@ -61,6 +64,7 @@ mod propose;
 mod repair;
 mod roll_back;
 mod act;
+mod next_rung;
 mod examine;
 mod another;
 mod follow_up;

@@ -35,6 +35,11 @@ impl ServerContext<'_> {
         if let Err(why) = self.allowed() {
             return self.refuse(step, &Action::Restart, &why);
         }
+        if let Some(wait) = self.start_wait().filter(|_| !self.is_decided()) {
+            // Another start would begin again what is perhaps about to be done.
+            self.start_continues(step, wait);
+            return AfterAction::Parked;
+        }
         if self.must_wait(step) {
             return AfterAction::Parked;
         }
@@ -97,13 +102,16 @@ impl ServerContext<'_> {
         AfterAction::Parked
     }
 
+    /// Whether an operator has decided what is done.
+    fn is_decided(&self) -> bool {
+        let case = self.server.case.as_deref();
+        case.is_some_and(|case| case.by_person || case.approved)
+    }
+
     /// Whether a costly action waits. After a shared cause that is over at its peers, the server gets requests before
     /// it is repaired; not if no process runs, or if an operator has decided.
     fn must_wait(&mut self, step: usize) -> bool {
-        let is_decided = self
-            .case()
-            .is_some_and(|case| case.by_person || case.approved);
-        if is_decided || self.server.facts.process.down.is_some() {
+        if self.is_decided() || self.server.facts.process.down.is_some() {
             return false;
         }
         let waited = self.case().and_then(|case| case.waits);
@@ -163,6 +171,10 @@ impl ServerContext<'_> {
     /// Orders the restart; back-off and limit have been asked.
     pub(super) fn restart_now(&mut self, step: usize) {
         let now = self.now;
+        if let Some(why) = self.canary_before().filter(|_| !self.is_decided()) {
+            self.wait_for_canary(step, &why);
+            return;
+        }
         let checked = match self.second_check(&Action::Restart) {
             Ok(checked) => checked,
             Err(veto) => {

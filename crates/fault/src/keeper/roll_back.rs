@@ -76,7 +76,6 @@ impl ServerContext<'_> {
             managed: self.server.managed,
             passed,
             hang_wait: self.hang_wait(),
-            start_wait: self.start_wait(),
             rolls_back: self.server.rolls_back && self.server.managed == Managed::Child,
             listens_elsewhere: self
                 .server

@@ -6,6 +6,10 @@ use crate::outlook::WaitReason;
 
 use super::ServerContext;
 use super::phase::Retry;
+use super::shown::PublishedState;
+
+/// A process that passed its first probe so short a time ago is verified again.
+const JUST_READY: Duration = Duration::from_secs(1);
 
 impl ServerContext<'_> {
     /// How much longer a start that is alive may take: each that was too late has given the next one more.
@@ -17,6 +21,15 @@ impl ServerContext<'_> {
         let rest = allowance.saturating_sub(self.now - started);
         let waits = process.down.is_none() && !rest.is_zero();
         waits.then_some(rest)
+    }
+
+    /// Whether a process that evenkeel has started lives and was not ready, or too late for its probes to be enough.
+    pub(super) fn starts_late(&self) -> bool {
+        let process = &self.server.facts.process;
+        let lives = process.pid.is_some() && process.down.is_none();
+        let is_tried = self.server.shown == PublishedState::Trial;
+        let just_ready = |at| !is_tried && self.now - at < JUST_READY;
+        lives && process.ready.is_none_or(just_ready) && !self.is_off()
     }
 
     /// The verification of a start is over, and the process still lives: perhaps it only needs longer.

@@ -22,8 +22,6 @@ pub struct Situation {
     pub passed: bool,
     /// How long it may hang before it is restarted; none if its process is stopped (state T): that is no pause of its own.
     pub hang_wait: Option<Duration>,
-    /// How much longer its process, which lives, may take to be ready.
-    pub start_wait: Option<Duration>,
     /// Whether the service can go back to the version that ran before.
     pub rolls_back: bool,
     /// Its process listens, but at another address: another start would not change that.
@@ -63,10 +61,6 @@ pub fn playbook(fault: FaultKind, of_user: &[Playbook], situation: Situation) ->
 fn built_in(fault: FaultKind, situation: Situation) -> Vec<Action> {
     let second = Duration::from_secs(1);
     let restart = situation.managed.restarts();
-    if let (FaultKind::CannotStart, Some(wait)) = (fault, situation.start_wait) {
-        // A restart would begin again what is perhaps about to be done.
-        return vec![Action::Eject, Action::Wait(wait), Action::Restart];
-    }
     match fault {
         FaultKind::NotListening if situation.listens_elsewhere => {
             vec![Action::Eject, Action::Escalate]

@@ -60,6 +60,8 @@ pub struct ProcessHistory {
     pub started: Option<Instant>,
     /// What of its program was changed before it was started, if something was.
     pub changed: Option<Box<ProgramChange>>,
+    /// What of its program has been changed since its last process was started, while none runs.
+    pub pending_change: Option<Box<ProgramChange>>,
     /// It was as fast as its peers since it was started.
     pub was_fast: bool,
     /// The successes on the server before it was started.
@@ -81,6 +83,7 @@ impl Default for ProcessHistory {
             pid: None,
             started: None,
             changed: None,
+            pending_change: None,
             was_fast: false,
             served_before: 0,
             ready: None,
@@ -124,6 +127,7 @@ impl ProcessHistory {
     pub fn started(&mut self, at: Instant, pid: u32, changed: Option<Box<ProgramChange>>) {
         self.started = Some(at);
         self.changed = changed;
+        self.pending_change = None;
         self.pid = Some(pid);
         self.ready = None;
         self.down = None;
@@ -164,6 +168,7 @@ impl ProcessHistory {
     /// It ended.
     pub fn exited(&mut self, at: Instant, exit: Exit) {
         let asked = exit.asked;
+        self.pending_change = exit.changed_since.clone().map(Box::new);
         let ready = self.ready.filter(|_| !handed_over(&exit));
         let ended = ProcessEnd {
             at,

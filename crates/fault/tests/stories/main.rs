@@ -12,6 +12,8 @@ mod price;
 mod poison;
 mod processes;
 mod starts;
+mod late_starts;
+mod changed;
 mod rules;
 mod members;
 mod never_worse;

@@ -1,11 +1,13 @@
 //! Roll-back to the previous version.
 
+use std::collections::BTreeSet;
+
 use evenkeel_core::{ProgramChange, Random};
 use evenkeel_fault::contract::OperatorOrder;
 use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::policy::{Action, FaultOptions};
 use evenkeel_fault::policy::{Mode, Playbook};
-use evenkeel_fault::{FaultKind, Incident};
+use evenkeel_fault::{FaultKind, Incident, Output};
 
 use super::kinds::{actions, kind};
 use super::world::{Condition, World, ms, options};
@@ -36,6 +38,16 @@ fn own(world: &World) -> &Incident {
         .expect("an incident")
 }
 
+/// The servers that were started before the service was rolled back.
+fn started_before(world: &World) -> BTreeSet<u32> {
+    let orders = world.outputs.iter().filter_map(|(_, output)| match output {
+        Output::Act(order) => Some(order),
+        _ => None,
+    });
+    let before = orders.take_while(|order| order.action != Action::RollBack);
+    before.map(|order| order.server.index).collect()
+}
+
 #[test]
 fn a_version_that_cannot_start_is_rolled_back_once_and_all_are_started_again() {
     for seed in 0..50 {
@@ -49,6 +61,7 @@ fn a_version_that_cannot_start_is_rolled_back_once_and_all_are_started_again() {
             world.roll_backs > 0 && (0..servers).all(|index| world.in_service(index))
         });
         assert_eq!(world.roll_backs, 1, "seed {seed}");
+        assert_eq!(started_before(&world).len(), 1, "seed {seed}");
         let incident = own(&world);
         assert_eq!(kind(incident), FaultKind::BadDeploy, "seed {seed}");
         let mut done = incident.actions.iter();

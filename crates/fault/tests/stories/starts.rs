@@ -61,7 +61,9 @@ fn a_version_that_cannot_start_is_one_incident_and_one_server_is_tried() {
             .iter()
             .filter(|(_, server, _)| *server == first);
         let others = world.restarts.len() - tried.count();
-        assert!(others <= 2, "seed {seed}: {others}");
+        // After a change the others wait from the beginning; without one each is started once.
+        let most = if names_change { 0 } else { 2 };
+        assert!(others <= most, "seed {seed}: {others}");
         assert!(
             world.restarts.len() <= 8,
             "seed {seed}: {}",

@@ -48,6 +48,7 @@ pub(crate) fn exit(random: &mut Random) -> Exit {
         guardian: None,
         port_holder: None,
         changed: None,
+        changed_since: None,
     }
 }
 

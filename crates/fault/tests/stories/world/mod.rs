@@ -360,10 +360,11 @@ impl World {
         let now = self.now;
         for index in 0..self.sims.len() {
             if now >= self.sims[index].dies_at {
-                let code = if self.sims[index].condition == Condition::Stillborn {
-                    2
-                } else {
-                    1
+                let is_left = self.sims[index].condition == Condition::InBackground;
+                let code = match self.sims[index].condition {
+                    Condition::Stillborn => 2,
+                    _ if is_left => 0,
+                    _ => 1,
                 };
                 let uptime = now - self.sims[index].since;
                 self.die(
@@ -375,8 +376,9 @@ impl World {
                         uptime,
                         last_lines: vec!["panic!".to_owned()],
                         guardian: None,
-                        port_holder: None,
+                        port_holder: is_left.then(|| "process 99 (shop)".to_owned()),
                         changed: self.changed.clone(),
+                        changed_since: None,
                     },
                 );
             }

@@ -184,5 +184,6 @@ fn asked_exit(code: Option<i32>, signal: Option<i32>, uptime: Duration) -> Exit 
         guardian: None,
         port_holder: None,
         changed: None,
+        changed_since: None,
     }
 }

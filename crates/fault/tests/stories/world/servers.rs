@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evenkeel_core::{Exit, Instant, Observation, ProbeOutcome};
+use evenkeel_core::{Exit, Instant, Observation, ProbeOutcome, ProgramChange};
 use evenkeel_fault::Input;
 use evenkeel_fault::contract::{Examination, Managed, OrderId, ProbePace, ProcessState};
 use evenkeel_fault::policy::ProbeKind;
@@ -53,6 +53,12 @@ pub(crate) enum Condition {
     Unstartable,
     /// It is alive, and another process answers at its port.
     PortTaken,
+    /// It listens at another port than its own.
+    Elsewhere,
+    /// It ends well after 20 ms, and the process that it has started holds its port.
+    InBackground,
+    /// It is alive, and its probe is answered 500.
+    Unready,
 }
 
 #[derive(Debug)]
@@ -79,6 +85,8 @@ pub(super) struct Sim {
     pub(super) sent: u64,
     /// What had been sent when its process was started.
     pub(super) sent_before: u64,
+    /// What had been changed of its program by then.
+    pub(super) started_with: Option<ProgramChange>,
 }
 
 impl Sim {
@@ -104,6 +112,7 @@ impl Sim {
             credit: 0,
             sent: 0,
             sent_before: 0,
+            started_with: None,
         }
     }
 }
@@ -191,12 +200,24 @@ impl World {
             guardian: None,
             port_holder: None,
             changed: None,
+            changed_since: None,
         }
+    }
+
+    /// What was changed of its program since its process was started.
+    fn changed_since(&self, index: usize) -> Option<ProgramChange> {
+        let is_new = self.changed != self.sims[index].started_with;
+        self.changed.clone().filter(|_| is_new)
     }
 
     pub(super) fn die(&mut self, index: usize, exit: Exit) {
         self.deaths += u32::from(!exit.asked);
         self.break_off(index);
+        let changed_since = self.changed_since(index).filter(|_| !exit.asked);
+        let exit = Exit {
+            changed_since,
+            ..exit
+        };
         let sim = &mut self.sims[index];
         sim.condition = Condition::Dead;
         sim.dies_at = Instant::NEVER;
@@ -212,12 +233,13 @@ impl World {
         let sim = &mut self.sims[index];
         sim.pid = pid;
         sim.sent_before = sim.sent;
+        sim.started_with = self.changed.clone();
         sim.condition = condition;
         sim.since = now + ms(after);
         sim.ready_at = now + ms(after + self.start_millis);
         sim.dies_at = match condition {
             Condition::Doomed(millis) => now + ms(after + 30 + millis),
-            Condition::Stillborn => {
+            Condition::Stillborn | Condition::InBackground => {
                 sim.ready_at = Instant::NEVER;
                 stillborn
             }
@@ -255,6 +277,8 @@ impl World {
             | Condition::Deaf
             | Condition::StopsAccepting
             | Condition::Stillborn
+            | Condition::Elsewhere
+            | Condition::InBackground
             | Condition::Unstartable => (ProbeOutcome::Refused, ms(0)),
             Condition::Hung | Condition::Blocked | Condition::UsedUp => {
                 (ProbeOutcome::NoAnswer, self.spec.detect.probe.timeout)
@@ -263,6 +287,7 @@ impl World {
                 (ProbeOutcome::ConnectTimeout, self.spec.detect.probe.timeout)
             }
             Condition::PortTaken => (ProbeOutcome::PortTaken, ms(2)),
+            Condition::Unready => (ProbeOutcome::WrongStatus(500), ms(2)),
             Condition::BadProbe => (ProbeOutcome::WrongStatus(400), ms(2)),
             Condition::Unhealthy => (ProbeOutcome::WrongStatus(503), ms(2)),
         }
@@ -298,6 +323,10 @@ impl World {
                 'S'
             }),
             listening: Some(tcp.0.passed()),
+            listens_at: match sim.condition {
+                Condition::Elsewhere => vec!["127.0.0.1:9999".to_owned()],
+                _ => Vec::new(),
+            },
             cpu_wait_permille: self.cpu_wait,
             accept_queue: match sim.condition {
                 Condition::Unreachable => Some(0),

@@ -284,9 +284,13 @@ impl World {
             (condition, _) => condition,
         };
         match condition {
-            Condition::Dead | Condition::Deaf | Condition::Stillborn | Condition::Unstartable => {
-                (Outcome::ConnectRefused, ms(0))
-            }
+            Condition::Dead
+            | Condition::Deaf
+            | Condition::Stillborn
+            | Condition::Unstartable
+            | Condition::InBackground
+            | Condition::Elsewhere => (Outcome::ConnectRefused, ms(0)),
+            Condition::Unready => (Outcome::Answered(500), ms(1)),
             _ if not_ready => (Outcome::ConnectRefused, ms(0)),
             Condition::Hung | Condition::Blocked => (Outcome::AttemptTimeout, self.patience),
             Condition::Malformed => (Outcome::BadResponse, ms(1)),
