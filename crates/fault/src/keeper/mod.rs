@@ -5,7 +5,7 @@
 //!
 //! The files are ordered so that each calls only earlier ones:
 //!
-//! 1. What is held: `case` (the record), `phase` (where the work on it stands), `proof` (which requests prove that it is over),
+//! 1. What is held: `case` (the record), `phase` (where the work on it stands), `proof` (which requests prove that it is over), `repeated`,
 //!    `unproven` (one that none have proven yet), `server`, `common` (the incident of a service), `service`,
 //!    `self_watch`, `shared`; `work` is one server in one step, `state` the keeper and the way to a server.
 //! 2. The table: `transition` says what an event means in each phase, and does nothing.
@@ -39,6 +39,7 @@ mod start;
 mod outdated;
 mod shown;
 mod proof;
+mod repeated;
 mod unproven;
 mod server;
 mod common;

@@ -152,7 +152,10 @@ impl Keeper {
             };
             match cause {
                 _ if !is_due => {}
-                cause if service.common.is_some() => self.recheck(now, slot, cause, out),
+                cause if service.common.is_some() => {
+                    let cause = service.graver_than_overload(now).or(cause);
+                    self.recheck(now, slot, cause, out);
+                }
                 Some(cause) => {
                     let is_its =
                         |(index, _): &&(u32, Detection)| cause.servers.contains(&(*index as usize));

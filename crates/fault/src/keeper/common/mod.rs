@@ -26,7 +26,7 @@ use evenkeel_core::stat::SlidingWindow;
 use evenkeel_core::{ClosedRoute, Instant, LimitHint, Outcome, RequestShape};
 
 use crate::analyze::ServiceTraffic;
-use crate::common_cause::{CommonCause, Failing};
+use crate::common_cause::{CommonCause, Failing, Symptom};
 use crate::contract::{OrderId, Totals};
 use crate::detect::Detection;
 use crate::incident::Finding;
@@ -64,6 +64,8 @@ const NAMED: usize = 3;
 const SUSPECTED: f64 = 0.5;
 /// After so long the first diagnosis stands unless something graver is seen.
 const SETTLED: Duration = Duration::from_secs(3);
+/// So many failures in a row, and nothing is served.
+const FAILED: u32 = 10;
 /// The number of consecutive successes that show the return of a first tier that gets only a few requests.
 const RETURN: u32 = 10;
 
@@ -192,6 +194,32 @@ impl CommonIncident {
 
     pub(in crate::keeper) fn is_overload(&self) -> bool {
         self.cause.kind == FaultKind::Overload
+    }
+
+    /// Whether nothing has been served for so long, however much was asked.
+    fn serves_nothing(&self, now: Instant, lasted: Duration) -> bool {
+        self.failed_in_row >= FAILED && now.since(self.last_success) >= lasted
+    }
+
+    /// Whether an overload has become something graver. Servers that have too much to do go on serving what they can, and answer the rest
+    /// late, not with errors.
+    fn is_dead(&self, cause: &CommonCause, now: Instant) -> bool {
+        let lasted = match cause.symptom {
+            Some(Symptom::Errs | Symptom::BreaksOff) => SETTLED,
+            // A server with a long backlog may answer nothing in time until its limit has been found.
+            Some(Symptom::Hangs) => CALM,
+            Some(
+                Symptom::Sheds
+                | Symptom::Refuses
+                | Symptom::Unreachable
+                | Symptom::FailsProbes
+                | Symptom::Lags,
+            )
+            | None => return false,
+        };
+        self.is_overload()
+            && cause.kind == FaultKind::DependencyFailure
+            && self.serves_nothing(now, lasted)
     }
 
     /// Whether its limits are those of an overload.

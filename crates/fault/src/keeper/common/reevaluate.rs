@@ -1,50 +1,16 @@
 //! Re-evaluates the open incident of a service: current evidence may be more specific than that at the opening, or show
 //! that it is over.
 
-use std::time::Duration;
-
 use evenkeel_core::Instant;
 
-use crate::common_cause::{CommonCause, Symptom};
+use crate::common_cause::CommonCause;
 use crate::contract::Output;
 use crate::incident::CloseReason;
 use crate::keeper::Keeper;
 use crate::keeper::service::WatchedService;
-use crate::kind::FaultKind;
 use crate::policy::Mode;
 
-use super::{CALM, CommonIncident, LOOK_EVERY, SETTLED};
-
-/// So many failures in a row, and nothing is served.
-const FAILED: u32 = 10;
-
-impl CommonIncident {
-    /// Whether nothing has been served for so long, however much was asked.
-    pub(super) fn serves_nothing(&self, now: Instant, lasted: Duration) -> bool {
-        self.failed_in_row >= FAILED && now.since(self.last_success) >= lasted
-    }
-
-    /// Whether an overload has become something graver. Servers that have too much to do go on serving what they can, and answer the rest
-    /// late, not with errors.
-    pub(super) fn is_dead(&self, cause: &CommonCause, now: Instant) -> bool {
-        let lasted = match cause.symptom {
-            Some(Symptom::Errs | Symptom::BreaksOff) => SETTLED,
-            // A server with a long backlog may answer nothing in time until its limit has been found.
-            Some(Symptom::Hangs) => CALM,
-            Some(
-                Symptom::Sheds
-                | Symptom::Refuses
-                | Symptom::Unreachable
-                | Symptom::FailsProbes
-                | Symptom::Lags,
-            )
-            | None => return false,
-        };
-        self.is_overload()
-            && cause.kind == FaultKind::DependencyFailure
-            && self.serves_nothing(now, lasted)
-    }
-}
+use super::{CommonIncident, LOOK_EVERY};
 
 impl Keeper {
     /// The incident of the service goes on, changes its diagnosis, or is over.
@@ -56,7 +22,6 @@ impl Keeper {
         out: &mut Vec<Output>,
     ) {
         let service = &mut self.services[slot];
-        let cause = service.graver_than_overload(now).or(cause);
         let objective = service.spec.options.objective;
         let routes = service.routes.tallies(now);
         let Some(common) = &mut service.common else {
