@@ -61,7 +61,7 @@ impl Reloaded {
     fn listener(&self, name: &str) -> SocketAddr {
         let addresses = self.rig.proxy().addresses();
         let found = addresses.iter().find(|(found, _)| found == name);
-        let found = found.expect("there is this listener").1;
+        let (_, found) = found.expect("there is this listener");
         found.tcp().expect("an IP address")
     }
 
