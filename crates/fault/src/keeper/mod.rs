@@ -35,6 +35,7 @@ mod phase;
 mod case;
 mod start;
 mod outdated;
+mod vacant;
 mod shown;
 mod proof;
 mod unproven;
