@@ -20,9 +20,10 @@ mod timeline;
 
 pub use act::SupervisorExecutor;
 pub use counters::ControlCounters;
-pub use drive::{Control, ControlParts, ReloadRequest};
+pub use drive::{Control, ControlParts};
 pub use heartbeat::Heartbeat;
 pub use incident_store::memory;
 pub use pending_orders::OrderRequest;
+pub use reload::ReloadRequest;
 pub use status::{ControlEvent, EventSource, Outlooks, StatusReader, StatusSnapshot};
 pub use world::{ActionExecutor, IncidentStore, RequestPath};

@@ -1,11 +1,23 @@
-//! What a new plan changes for the keeper: the specs of two plans, compared.
+//! A new plan for the loop, and what it changes for the keeper: the specs of two plans, compared.
 
 use std::collections::BTreeSet;
 use std::mem::discriminant;
+use std::sync::Arc;
 
+use evenkeel_config::Plan;
 use evenkeel_core::{ServerId, ServiceId};
 use evenkeel_fault::contract::{ServerSpec, ServiceSpec};
 use evenkeel_fault::{ServerUpdate, ServiceUpdate};
+use tokio::sync::oneshot;
+
+/// A new plan for the loop. The request path has it already.
+#[derive(Debug)]
+pub struct ReloadRequest {
+    /// The plan. Services and servers of the same name have the same ids as in the plan before.
+    pub plan: Arc<Plan>,
+    /// Is told when it holds.
+    pub applied: oneshot::Sender<()>,
+}
 
 /// What becomes of each service and server. `discovered`: the servers that come from DNS in both plans, whose addresses say nothing.
 pub(crate) fn service_updates(
@@ -101,7 +113,6 @@ pub(crate) fn removed_services(before: &[String], after: &[ServiceSpec]) -> Vec<
 mod tests {
     use std::path::Path;
 
-    use evenkeel_config::Plan;
     use evenkeel_config::resolve::Environment;
 
     use super::*;

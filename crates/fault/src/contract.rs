@@ -11,56 +11,10 @@ use crate::incident::{ActionOutcome, Incident};
 use crate::kind::FaultKind;
 use crate::maintenance::{Maintenance, OrderTerms};
 use crate::plan_change::PlanChange;
-use crate::policy::{Action, FaultOptions};
+use crate::policy::Action;
 use crate::self_check::{SelfReading, Usage};
 
-/// One service as the keeper knows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ServiceSpec {
-    /// Its id.
-    pub id: ServiceId,
-    /// Its name.
-    pub name: String,
-    /// Its options.
-    pub options: FaultOptions,
-    /// Some server of it has no configured limit: one may be found for the time of an overload.
-    pub is_unlimited: bool,
-    /// Its servers; the place in the list is the index of the [`ServerId`].
-    pub servers: Vec<ServerSpec>,
-}
-
-/// One server as the keeper knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerSpec {
-    /// Its name, unique in the service.
-    pub name: String,
-    /// Its address, for display; none for an empty slot.
-    pub address: Option<String>,
-    /// Its tier: 0 is primary, 1 is backup.
-    pub tier: u8,
-    /// How restart and stop reach it.
-    pub managed: Managed,
-    /// Whether its service can go back to the version that ran before.
-    pub rolls_back: bool,
-    /// The longest time that the execution of an order for it may take.
-    pub order_limit: Duration,
-}
-
-/// How restart and stop reach a server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Managed {
-    /// It is a child process of evenkeel.
-    Child,
-    /// By commands of the user's; whether there is one for each.
-    Commands {
-        /// There is a restart command.
-        restart: bool,
-        /// There is a stop command.
-        stop: bool,
-    },
-    /// Not at all: only traffic can be moved.
-    Nothing,
-}
+pub use crate::spec::{Managed, ServerSpec, ServiceSpec};
 
 /// A number that ties an order to its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

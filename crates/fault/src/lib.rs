@@ -8,8 +8,9 @@ pub mod kind;
 pub mod policy;
 pub mod incident;
 pub mod maintenance;
-pub mod contract;
+mod spec;
 pub mod plan_change;
+pub mod contract;
 
 pub mod signal;
 pub mod detect;

@@ -5,8 +5,7 @@
 
 use evenkeel_core::{ServerId, ServiceId};
 
-use crate::contract::{Managed, ServerSpec, ServiceSpec};
-use crate::policy::FaultOptions;
+use crate::spec::ServiceSpec;
 
 /// Why an incident, a maintenance or an order ends with its server or service, in words.
 pub const REMOVED: &str = "removed from the configuration by a reload";
@@ -49,39 +48,4 @@ pub enum ServerUpdate {
     Replaced,
     /// It has other limits or commands; what is known of it stays true.
     Changed,
-}
-
-impl ServiceSpec {
-    /// A slot without a service.
-    #[must_use]
-    pub fn vacant(id: ServiceId, options: FaultOptions) -> Self {
-        Self {
-            id,
-            name: String::new(),
-            options,
-            is_unlimited: false,
-            servers: Vec::new(),
-        }
-    }
-}
-
-impl ServerSpec {
-    /// A slot without a server.
-    #[must_use]
-    pub fn vacant() -> Self {
-        Self {
-            name: String::new(),
-            address: None,
-            tier: 0,
-            managed: Managed::Nothing,
-            rolls_back: false,
-            order_limit: std::time::Duration::ZERO,
-        }
-    }
-
-    /// Whether the slot has no server, as opposed to one whose address is not known.
-    #[must_use]
-    pub fn is_vacant(&self) -> bool {
-        self.name.is_empty()
-    }
 }

@@ -77,6 +77,26 @@ pub(crate) struct ChildSpec {
     pub(crate) plan: ChildPlan,
 }
 
+/// What the end of a process takes.
+#[derive(Debug)]
+pub(crate) struct EndingProcess {
+    pub(crate) spawn: u64,
+    pub(crate) stop_signal: i32,
+    pub(crate) stop_wait: Duration,
+    pub(crate) phase: watch::Receiver<ChildPhase>,
+}
+
+impl EndingProcess {
+    pub(crate) fn of(child: &Child) -> Self {
+        Self {
+            spawn: child.spawn,
+            stop_signal: child.plan.stop_signal,
+            stop_wait: child.plan.stop_wait,
+            phase: child.phase.subscribe(),
+        }
+    }
+}
+
 impl ChildTable {
     /// All that there are, those that leave among them.
     pub(crate) fn all(&self) -> impl Iterator<Item = &Child> {

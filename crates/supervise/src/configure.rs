@@ -4,21 +4,80 @@
 //! configuration: when that may be is not decided here.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evenkeel_config::Plan;
 use evenkeel_config::plan::{ChildPlan, ManagedPlan, ServerPlan, ServicePlan};
-use evenkeel_core::ServerId;
+use evenkeel_core::{Random, ServerId, Signal};
 use evenkeel_fault::policy::ProbeOptions;
+use evenkeel_runtime::{Clock, Tasks};
+use tokio::sync::mpsc;
 
 use crate::child::ChildSpec;
-use crate::supervisor::{SupervisedServer, Supervisor};
+use crate::children::Children;
+use crate::command::Commands;
+use crate::probe::{Owners, ProbeScheduler};
+use crate::process::Reaper;
+use crate::supervisor::{SupervisedServer, Supervisor, SupervisorInner};
 
 /// Requests in flight on a removed server get no longer than this to end before its process is stopped.
 const LONGEST_DRAIN: Duration = Duration::from_secs(300);
 
 impl Supervisor {
+    /// Starts the guardian, if some server is a child; starts no child and no probe yet. `guardian` is the command that
+    /// runs [`crate::guardian::main`]. Must be called within a tokio runtime, on which everything then runs.
+    ///
+    /// # Errors
+    /// If the guardian cannot be started.
+    pub fn start(
+        plan: &Plan,
+        clock: Clock,
+        tasks: &Tasks,
+        guardian: Vec<String>,
+        signals: mpsc::Sender<Signal>,
+    ) -> io::Result<Self> {
+        // PID 1 of a container gets all of its orphans, and no other process reaps them.
+        let reaper = Reaper::start(rustix::process::getpid().is_init(), tasks, clock)?;
+        let commands = Commands::new(reaper.clone());
+        let children = Children::start(
+            child_specs(plan),
+            guardian,
+            reaper,
+            (clock, tasks),
+            signals.clone(),
+        )?;
+        let owners = Arc::new(Owners::new(clock, Arc::clone(&children)));
+        let rounds = ProbeScheduler::new((clock, tasks), signals.clone(), Arc::clone(&owners));
+        let this = Self(Arc::new(SupervisorInner {
+            clock,
+            tasks: tasks.clone(),
+            signals,
+            children,
+            commands,
+            owners,
+            rounds: Arc::new(rounds),
+            servers: Mutex::default(),
+            follows: Mutex::default(),
+        }));
+        this.add_all(plan);
+        Ok(this)
+    }
+
+    /// Begins to probe every server, spread over the first interval. Chances are drawn from `seed`.
+    pub fn begin_probes(&self, seed: u64) {
+        let (rounds, tasks, clock) = (&self.0.rounds, &self.0.tasks, self.0.clock);
+        // First, so that a process that runs already is probed at once.
+        let begun = Arc::clone(rounds);
+        tasks.spawn("probes", clock, move || {
+            Arc::clone(&begun).run(Random::seeded(seed))
+        });
+        for server in self.0.children.servers() {
+            self.follow(server);
+        }
+    }
+
     /// Takes the servers of `plan` in place of those before. A new child is started at once, and says so by a signal. The
     /// process of a removed one is stopped when `drained` of it has ended, or after the service's total timeout, at most 5 minutes.
     /// A changed child goes on as before until [`Supervisor::restart`] says otherwise: [`Supervisor::outdated`] names it. Must be
@@ -65,7 +124,7 @@ impl Supervisor {
     }
 
     /// Adds the servers of the first plan, whose children are known already.
-    pub(crate) fn add_all(&self, plan: &Plan) {
+    fn add_all(&self, plan: &Plan) {
         for service in &plan.services {
             let shared = SharedSettings::of(service);
             for planned in &service.servers {
@@ -132,7 +191,7 @@ impl Supervisor {
     }
 
     /// Has the probes of a child follow its process.
-    pub(crate) fn follow(&self, server: ServerId) {
+    fn follow(&self, server: ServerId) {
         let entry = self.servers().get(&server).map(Arc::clone);
         let phase = self.0.children.phase(server);
         let Some((entry, phase)) = entry.zip(phase) else {
@@ -202,7 +261,7 @@ impl SharedSettings {
 }
 
 /// The children of the first plan.
-pub(crate) fn child_specs(plan: &Plan) -> Vec<ChildSpec> {
+fn child_specs(plan: &Plan) -> Vec<ChildSpec> {
     let all = ids(plan);
     all.filter_map(|(_, service, planned)| child_spec(service, planned))
         .collect()

@@ -12,7 +12,7 @@ use rustix::process::{Pid, kill_process_group};
 use tokio::net::unix::pipe;
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
-use crate::child::{Child, ChildPhase, ChildSpec, ChildTable};
+use crate::child::{Child, ChildPhase, ChildSpec, ChildTable, EndingProcess};
 use crate::children::Children;
 use crate::guardian::link::{self, GuardianEvents, GuardianLink};
 use crate::guardian::protocol::{GuardianCommand, GuardianEvent};
@@ -26,25 +26,6 @@ const KILL_TIME: Duration = Duration::from_secs(5);
 const START_TIME: Duration = Duration::from_secs(5);
 /// Before another guardian is started.
 const GUARDIAN_PAUSE: Duration = Duration::from_millis(50);
-
-/// What the end of a process takes.
-struct EndingProcess {
-    spawn: u64,
-    stop_signal: i32,
-    stop_wait: Duration,
-    phase: watch::Receiver<ChildPhase>,
-}
-
-impl EndingProcess {
-    fn of(child: &Child) -> Self {
-        Self {
-            spawn: child.spawn,
-            stop_signal: child.plan.stop_signal,
-            stop_wait: child.plan.stop_wait,
-            phase: child.phase.subscribe(),
-        }
-    }
-}
 
 /// The client of the guardian: sends orders and receives events.
 struct GuardianClient {

@@ -1,15 +1,13 @@
 //! The supervisor: one handle for all servers of the plan.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evenkeel_config::Plan;
 use evenkeel_config::plan::ManagedPlan;
 use evenkeel_core::metric::{Sink, Source};
-use evenkeel_core::{Endpoint, Observation, Random, ServerId, Signal};
+use evenkeel_core::{Endpoint, Observation, ServerId, Signal};
 use evenkeel_fault::contract::{Examination, ProbePace};
 use evenkeel_fault::policy::ProbeOptions;
 use evenkeel_runtime::{Clock, Tasks};
@@ -18,11 +16,9 @@ use tokio::task::JoinHandle;
 
 use crate::children::Children;
 use crate::command::Commands;
-use crate::configure::child_specs;
 use crate::count::WORDS;
 use crate::examine;
 use crate::probe::{Owners, ProbeScheduler};
-use crate::process::Reaper;
 use crate::roll_backs::NO_COPY;
 
 /// Looks after every server of a plan. Clones are the same supervisor.
@@ -33,9 +29,9 @@ pub struct Supervisor(pub(crate) Arc<SupervisorInner>);
 pub(crate) struct SupervisorInner {
     pub(crate) clock: Clock,
     pub(crate) tasks: Tasks,
-    signals: mpsc::Sender<Signal>,
+    pub(crate) signals: mpsc::Sender<Signal>,
     pub(crate) children: Arc<Children>,
-    commands: Commands,
+    pub(crate) commands: Commands,
     pub(crate) owners: Arc<Owners>,
     pub(crate) servers: Mutex<BTreeMap<ServerId, Arc<SupervisedServer>>>,
     /// What has the probes of a child follow its process.
@@ -62,61 +58,9 @@ pub(crate) struct SupervisedServer {
 pub(crate) type ManagedPlans = Option<Box<ManagedPlan>>;
 
 impl Supervisor {
-    /// Starts the guardian, if some server is a child; starts no child and no probe yet. `guardian` is the command that
-    /// runs [`crate::guardian::main`]. Must be called within a tokio runtime, on which everything then runs.
-    ///
-    /// # Errors
-    /// If the guardian cannot be started.
-    pub fn start(
-        plan: &Plan,
-        clock: Clock,
-        tasks: &Tasks,
-        guardian: Vec<String>,
-        signals: mpsc::Sender<Signal>,
-    ) -> io::Result<Self> {
-        // PID 1 of a container gets all of its orphans, and no other process reaps them.
-        let reaper = Reaper::start(rustix::process::getpid().is_init(), tasks, clock)?;
-        let commands = Commands::new(reaper.clone());
-        let children = Children::start(
-            child_specs(plan),
-            guardian,
-            reaper,
-            (clock, tasks),
-            signals.clone(),
-        )?;
-        let owners = Arc::new(Owners::new(clock, Arc::clone(&children)));
-        let rounds = ProbeScheduler::new((clock, tasks), signals.clone(), Arc::clone(&owners));
-        let this = Self(Arc::new(SupervisorInner {
-            clock,
-            tasks: tasks.clone(),
-            signals,
-            children,
-            commands,
-            owners,
-            rounds: Arc::new(rounds),
-            servers: Mutex::default(),
-            follows: Mutex::default(),
-        }));
-        this.add_all(plan);
-        Ok(this)
-    }
-
     /// Starts every child; each says by a signal that it runs or why it does not.
     pub async fn start_children(&self) {
         self.0.children.start_all().await;
-    }
-
-    /// Begins to probe every server, spread over the first interval. Chances are drawn from `seed`.
-    pub fn begin_probes(&self, seed: u64) {
-        let (rounds, tasks, clock) = (&self.0.rounds, &self.0.tasks, self.0.clock);
-        // First, so that a process that runs already is probed at once.
-        let begun = Arc::clone(rounds);
-        tasks.spawn("probes", clock, move || {
-            Arc::clone(&begun).run(Random::seeded(seed))
-        });
-        for server in self.0.children.servers() {
-            self.follow(server);
-        }
     }
 
     /// Changes how often a server is probed.

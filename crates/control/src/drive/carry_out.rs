@@ -1,4 +1,4 @@
-//! Executes the outputs of the keeper: directives, actions, examinations, records. Nothing is decided here.
+//! Steps the keeper, and executes its outputs: directives, actions, examinations, records. Nothing is decided here.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -19,7 +19,34 @@ use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 const BOOK_EVERY: Duration = Duration::from_secs(10);
 
 impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
-    pub(super) fn carry_out(&mut self, now: Instant, output: Output) {
+    /// Feeds the inputs to the keeper, and executes its outputs.
+    pub(super) fn decide(&mut self, now: Instant) {
+        self.keeper.step(now, &mut self.inputs, &mut self.outputs);
+        self.inputs.clear();
+        let mut outputs = std::mem::take(&mut self.outputs);
+        for output in outputs.drain(..) {
+            self.changed |= matches!(
+                output,
+                Output::Record(_)
+                    | Output::Maintenance { .. }
+                    | Output::Gate { .. }
+                    | Output::Shapes(_)
+                    | Output::Service(_)
+            );
+            self.carry_out(now, output);
+        }
+        self.outputs = outputs;
+        self.counters.inconsistencies(self.keeper.inconsistencies());
+        for (service, veto, count) in self.keeper.vetoes() {
+            let name = self.services.get(service.0 as usize);
+            let Some(name) = name.filter(|name| !name.is_empty()) else {
+                continue;
+            };
+            self.counters.vetoes(name, veto.word(), count);
+        }
+    }
+
+    fn carry_out(&mut self, now: Instant, output: Output) {
         match output {
             Output::Directive(directive) => {
                 tracing::debug!(?directive, "directive");

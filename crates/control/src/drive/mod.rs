@@ -9,28 +9,23 @@ mod show;
 mod start_again;
 mod reload;
 
-pub use reload::ReloadRequest;
 pub use state::{Control, ControlParts};
 
 use std::future::Future;
 use std::time::Duration;
 
 use evenkeel_config::Plan;
-use evenkeel_core::{Instant, Observation, ServiceId, Signal};
-use evenkeel_fault::{Input, Output};
+use evenkeel_core::{Observation, ServiceId, Signal};
+use evenkeel_fault::Input;
 use evenkeel_runtime::Panicked;
 
-use crate::lateness::LoopLateness;
 use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 use state::IDLE;
 
 /// The interval between two reads of low-priority signals while there are some; [`IDLE`] while there are none.
 const BUSY: Duration = Duration::from_millis(10);
 
-/// After each evaluation of all servers, a pause of this long per server: thousands of servers are evaluated in
-/// batches, not all of them for each signal …
-const BREATH: Duration = Duration::from_micros(1);
-/// … and with fewer there is none.
+/// With fewer servers than make for so long a pause after each turn there is none.
 const BREATH_LEAST: Duration = Duration::from_millis(1);
 
 /// The interval between two evaluations of server loads …
@@ -89,13 +84,6 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         }
     }
 
-    /// How long to pause after each turn, by the number of servers.
-    fn set_breath(&mut self, now: Instant) {
-        let servers: usize = self.states.iter().map(Vec::len).sum();
-        self.breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
-        self.lateness = LoopLateness::new(now, IDLE + self.breath);
-    }
-
     /// Waits for the first of: a signal, an answer, an order, the keeper's next timer, or the next read of low-priority
     /// signals.
     async fn wait(&mut self, pause: Duration) {
@@ -132,33 +120,6 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             self.book(now);
         }
         busy
-    }
-
-    /// Feeds the inputs to the keeper, and executes its outputs.
-    fn decide(&mut self, now: Instant) {
-        self.keeper.step(now, &mut self.inputs, &mut self.outputs);
-        self.inputs.clear();
-        let mut outputs = std::mem::take(&mut self.outputs);
-        for output in outputs.drain(..) {
-            self.changed |= matches!(
-                output,
-                Output::Record(_)
-                    | Output::Maintenance { .. }
-                    | Output::Gate { .. }
-                    | Output::Shapes(_)
-                    | Output::Service(_)
-            );
-            self.carry_out(now, output);
-        }
-        self.outputs = outputs;
-        self.counters.inconsistencies(self.keeper.inconsistencies());
-        for (service, veto, count) in self.keeper.vetoes() {
-            let name = self.services.get(service.0 as usize);
-            let Some(name) = name.filter(|name| !name.is_empty()) else {
-                continue;
-            };
-            self.counters.vetoes(name, veto.word(), count);
-        }
     }
 
     /// Now and then, how much the servers have to do.

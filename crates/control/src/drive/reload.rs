@@ -2,27 +2,14 @@
 //!
 //! What comes is named before the keeper's step and what goes after it, so that its outputs about both are carried out.
 
-use std::sync::Arc;
-
-use evenkeel_config::Plan;
 use evenkeel_core::Instant;
 use evenkeel_fault::contract::{ServerStatus, ServiceSpec, Totals};
 use evenkeel_fault::{Input, PlanChange};
-use tokio::sync::oneshot;
 
 use super::Control;
-use crate::reload::removed_services;
+use crate::reload::{ReloadRequest, removed_services};
 use crate::specs::{discovered, specs};
 use crate::world::{ActionExecutor, IncidentStore, RequestPath};
-
-/// A new plan for the loop. The request path has it already.
-#[derive(Debug)]
-pub struct ReloadRequest {
-    /// The plan. Services and servers of the same name have the same ids as in the plan before.
-    pub plan: Arc<Plan>,
-    /// Is told when it holds.
-    pub applied: oneshot::Sender<()>,
-}
 
 impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
     pub(super) fn reload(&mut self, request: ReloadRequest) {

@@ -13,18 +13,22 @@ use evenkeel_runtime::{Clock, TaskEntry};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::reload::ReloadRequest;
 use crate::counters::ControlCounters;
 use crate::heartbeat::Heartbeat;
 use crate::keeper_setup::KeeperSetup;
 use crate::lateness::LoopLateness;
 use crate::pending_orders::{OrderRequest, PendingOrders};
+use crate::reload::ReloadRequest;
 use crate::specs::{discovered, server_names, specs};
 use crate::status::{EventSource, Outlooks, StatusReader};
 use crate::world::{ActionExecutor, IncidentStore, RequestPath};
 
 /// The interval between two reads of low-priority signals while there are none.
 pub(super) const IDLE: Duration = Duration::from_millis(25);
+
+/// After each evaluation of all servers, a pause of this long per server: thousands of servers are evaluated in
+/// batches, not all of them for each signal.
+const BREATH: Duration = Duration::from_micros(1);
 
 /// The parts of the loop.
 #[derive(Debug)]
@@ -156,6 +160,13 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             outputs: Vec::new(),
             outcomes: Vec::new(),
         }
+    }
+
+    /// How long to pause after each turn, by the number of servers.
+    pub(super) fn set_breath(&mut self, now: Instant) {
+        let servers: usize = self.states.iter().map(Vec::len).sum();
+        self.breath = BREATH.saturating_mul(u32::try_from(servers).unwrap_or(u32::MAX));
+        self.lateness = LoopLateness::new(now, IDLE + self.breath);
     }
 
     /// A reader of the published state.

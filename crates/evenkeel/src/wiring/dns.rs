@@ -93,8 +93,6 @@ pub(super) struct Dns {
     listeners: DnsListeners,
     /// Their names and addresses.
     pub(super) addresses: Vec<(String, SocketAddr)>,
-    /// Their numbers.
-    pub(super) counters: Vec<Arc<DnsCounters>>,
 }
 
 impl Dns {
@@ -102,48 +100,142 @@ impl Dns {
     pub(super) fn bind(plan: &Plan) -> Result<Self> {
         let mut dns = Self::default();
         for listener in &plan.dns {
-            let bound = evenkeel_dns::bind(listener.address).map_err(|error| {
-                let held = (error.kind() == ErrorKind::AddrInUse).then_some(listener.address);
-                let (name, address) = (&listener.name, listener.address);
-                let who = held.map_or_else(String::new, |address| holder_of(&address.into()));
-                CommandFailure::World(format!(
-                    "listener {name} cannot listen on {address} for DNS: {error}{who}"
-                ))
-            })?;
+            let bound = bind(listener)?;
             dns.addresses.push((listener.name.clone(), bound.address));
             let listener = DnsListener::new(listener.name.clone(), bound, options(listener)?);
-            dns.counters.push(Arc::clone(&listener.counters));
             dns.listeners.push(Arc::new(listener));
         }
         Ok(dns)
     }
 
-    /// Serves them until `stop` says so, if there are any.
+    /// Serves them until `stop` says so.
     pub(super) fn serve(
         self,
+        plan: &Plan,
         state: &Arc<ProxyState>,
-        clock: Clock,
-        seed: u64,
+        (clock, seed): (Clock, u64),
         stop: watch::Receiver<bool>,
-    ) -> Result<Option<JoinHandle<()>>> {
-        if self.listeners.is_empty() {
-            return Ok(None);
-        }
-        let thread = DnsThread {
-            listeners: watch::Sender::new(self.listeners),
-            state: Arc::clone(state),
-            clock,
-            seed,
-            stop,
+    ) -> Result<DnsService> {
+        let names = plan.dns.iter().map(|listener| listener.name.clone());
+        let service = DnsService {
+            bound: Mutex::new(names.zip(self.listeners).collect()),
+            parts: Arc::new(DnsThread {
+                listeners: watch::Sender::default(),
+                state: Arc::clone(state),
+                clock,
+                seed,
+                stop,
+            }),
+            thread: Mutex::default(),
         };
-        let thread = evenkeel_runtime::spawn::thread("dns", move || thread.run());
-        thread
-            .map(Some)
-            .map_err(|error| CommandFailure::world("cannot start the DNS thread", error))
+        service.publish().map_err(CommandFailure::World)?;
+        Ok(service)
     }
 }
 
+/// The DNS listeners that serve. Its thread runs from the first one on.
+#[derive(Debug)]
+pub(super) struct DnsService {
+    /// Each with its name.
+    bound: Mutex<Vec<(String, Arc<DnsListener>)>>,
+    parts: Arc<DnsThread>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// DNS listeners of a plan whose addresses are held, each with its name and its options.
+#[derive(Debug)]
+pub(super) struct PreparedDns(Vec<(String, Arc<DnsListener>, DnsOptions)>);
+
+impl DnsService {
+    /// Holds the addresses that `plan` has and that are not held yet. Nothing else is changed.
+    ///
+    /// # Errors
+    /// If an address is taken or not allowed, in words.
+    pub(super) fn prepare(&self, plan: &Plan) -> std::result::Result<PreparedDns, String> {
+        let bound = locked(&self.bound);
+        let listener = |planned: &DnsPlan| {
+            let options = options(planned).map_err(|error| error.to_string())?;
+            // Port 0 holds whatever port it got.
+            let is_it = |(name, listener): &&(String, Arc<DnsListener>)| {
+                let address = listener.address();
+                *name == planned.name
+                    && (address == planned.address || planned.address.port() == 0)
+            };
+            if let Some((name, known)) = bound.iter().find(is_it) {
+                return Ok((name.clone(), Arc::clone(known), options));
+            }
+            let held = bind(planned).map_err(|error| error.to_string())?;
+            let listener = DnsListener::new(planned.name.clone(), held, options.clone());
+            Ok((planned.name.clone(), Arc::new(listener), options))
+        };
+        let all: std::result::Result<_, String> = plan.dns.iter().map(listener).collect();
+        Ok(PreparedDns(all?))
+    }
+
+    /// Serves these from now on, and no others.
+    pub(super) fn apply(&self, prepared: PreparedDns) {
+        let mut bound = locked(&self.bound);
+        bound.clear();
+        for (name, listener, options) in prepared.0 {
+            listener.set_options(options);
+            bound.push((name, listener));
+        }
+        drop(bound);
+        if let Err(why) = self.publish() {
+            tracing::error!("DNS is not served: {why}");
+        }
+    }
+
+    /// The numbers of those that serve.
+    pub(super) fn counters(&self) -> Vec<Arc<DnsCounters>> {
+        let bound = locked(&self.bound);
+        let counters = bound.iter().map(|(_, listener)| &listener.counters);
+        counters.map(Arc::clone).collect()
+    }
+
+    /// Waits for the end of the thread, which is told by others.
+    pub(super) fn join(&self) {
+        let thread = locked(&self.thread).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the DNS thread ended with a panic");
+        }
+    }
+
+    fn publish(&self) -> std::result::Result<(), String> {
+        let listeners: DnsListeners = {
+            let bound = locked(&self.bound);
+            bound.iter().map(|(_, one)| Arc::clone(one)).collect()
+        };
+        let is_empty = listeners.is_empty();
+        self.parts.listeners.send_replace(listeners);
+        let mut thread = locked(&self.thread);
+        if thread.is_none() && !is_empty {
+            let parts = Arc::clone(&self.parts);
+            let started = evenkeel_runtime::spawn::thread("dns", move || parts.run());
+            let started = started.map_err(|error| format!("cannot start its thread: {error}"));
+            *thread = Some(started?);
+        }
+        Ok(())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn bind(planned: &DnsPlan) -> Result<BoundAddress> {
+    evenkeel_dns::bind(planned.address).map_err(|error| {
+        let held = (error.kind() == ErrorKind::AddrInUse).then_some(planned.address);
+        let (name, address) = (&planned.name, planned.address);
+        let who = held.map_or_else(String::new, |address| holder_of(&address.into()));
+        CommandFailure::World(format!(
+            "listener {name} cannot listen on {address} for DNS: {error}{who}"
+        ))
+    })
+}
+
 /// The parts of the DNS thread, which is rebuilt from them if it fails.
+#[derive(Debug)]
 struct DnsThread {
     listeners: watch::Sender<DnsListeners>,
     state: Arc<ProxyState>,
@@ -155,7 +247,7 @@ struct DnsThread {
 impl DnsThread {
     /// Serves until it is stopped: restarts with new state after a panic, and after a pause if the sockets cannot be
     /// used.
-    async fn run(self) {
+    async fn run(self: Arc<Self>) {
         let tasks = self.state.tasks();
         let task = tasks.entry(TASK);
         loop {

@@ -37,6 +37,7 @@ mod phase;
 mod case;
 mod start;
 mod outdated;
+mod vacant;
 mod shown;
 mod proof;
 mod repeated;

@@ -8,7 +8,6 @@ use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
 use crate::common_cause::Symptom;
 use crate::contract::{
     Managed, OrderAnswer, OrderId, OrderTicket, Output, ProbePace, ServerSpec, ServerStatus,
-    ServiceSpec,
 };
 use crate::detect::Comparison;
 use crate::kind::FaultKind;
@@ -472,25 +471,6 @@ impl WatchedServer {
                     .min(retry.map_or(Instant::NEVER, |retry| retry.at))
             }
         }
-    }
-}
-
-impl ServerSpec {
-    /// Why nobody is in the slot, if so: a server whose name has not resolved yet, or none at all.
-    pub(super) fn vacancy(&self) -> Option<ServerStatus> {
-        match self.address {
-            Some(_) => None,
-            None if self.is_vacant() => Some(ServerStatus::Absent),
-            None => Some(ServerStatus::Unresolved),
-        }
-    }
-}
-
-impl ServiceSpec {
-    /// How many peers one of its servers has, or may have.
-    pub(super) fn peers(&self) -> usize {
-        let occupied = self.servers.iter().filter(|server| !server.is_vacant());
-        occupied.count().saturating_sub(1)
     }
 }
 

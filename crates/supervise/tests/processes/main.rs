@@ -27,7 +27,11 @@ fn main() -> ExitCode {
         Some("replaced") => roles::replaced(),
         Some("first") => roles::first(),
         Some("listen") => roles::listen(&arguments),
-        _ => libtest_mimic::run(&Arguments::from_args(), tests()).exit_code(),
+        _ => {
+            let mut tests = tests();
+            tests.extend(reloads());
+            libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+        }
     }
 }
 
@@ -99,6 +103,16 @@ fn tests() -> Vec<Trial> {
             ports::probes,
         ),
         trial("an examination sees a hung process", ports::examination),
+        trial("shutdown leaves nothing", life::shutdown),
+        trial(
+            "after a panic processes are restarted, reaped and probed as before",
+            ports::panics,
+        ),
+    ]
+}
+
+fn reloads() -> Vec<Trial> {
+    vec![
         trial(
             "a reload starts what is new, ends what is gone and keeps the rest",
             reload::come_and_go,
@@ -118,11 +132,6 @@ fn tests() -> Vec<Trial> {
         trial(
             "the first child may come with a reload",
             reload::first_child,
-        ),
-        trial("shutdown leaves nothing", life::shutdown),
-        trial(
-            "after a panic processes are restarted, reaped and probed as before",
-            ports::panics,
         ),
     ]
 }
