@@ -178,6 +178,11 @@ pub enum Order {
         /// The server's name.
         server: String,
     },
+    /// The configuration's file is read again, and what has changed is applied.
+    Reload {
+        /// Only says what would change.
+        check: bool,
+    },
     /// The service's requests are answered for it, or sent to its servers again.
     Maintenance {
         /// The service's name.
@@ -205,6 +210,8 @@ impl fmt::Display for Order {
             Self::Restore { service, server } => write!(f, "restore {service}/{server}"),
             Self::Eject { service, server } => write!(f, "eject {service}/{server}"),
             Self::Restart { service, server } => write!(f, "restart {service}/{server}"),
+            Self::Reload { check: false } => f.write_str("reload"),
+            Self::Reload { check: true } => f.write_str("check for a reload"),
             Self::Maintenance { service, on } => {
                 write!(
                     f,

@@ -56,6 +56,12 @@ fn understood(order: Order, query: &str) -> StepResult<OrderDetails> {
             (terms.force, wait_for) = (flag("force", force.as_deref())?, waiting(wait)?);
             order
         }
+        Order::Reload { .. } => {
+            let [check] = parameters(query, ["check"])?;
+            Order::Reload {
+                check: flag("check", check.as_deref())?,
+            }
+        }
         Order::Restore { .. } | Order::Approve(_) => {
             let [by, wait] = parameters(query, ["by", "wait"])?;
             (terms.by, wait_for) = (text("by", by, BY_MAX)?, waiting(wait)?);
@@ -111,6 +117,7 @@ fn is_there(live: &dyn AdminBackend, order: &Order) -> StepResult<()> {
                 &format!("there is no server {server:?} in service {service:?}"),
             ))
         }
+        Order::Reload { .. } => Ok(()),
         Order::Maintenance { service, .. } | Order::LiftQuarantine { service } => {
             if live.services().iter().any(|view| view.name == *service) {
                 return Ok(());

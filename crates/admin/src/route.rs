@@ -44,6 +44,7 @@ impl ApiRoute {
             ["api", "incidents", id] => Self::Incident(id.to_owned()),
             ["api", "incidents", id, verb] => Self::Order(order_on_incident(id.to_owned(), verb)?),
             ["api", "report"] => Self::Report,
+            ["api", "reload"] => Self::Order(Order::Reload { check: false }),
             ["api", "openapi.json"] => Self::OpenApi,
             ["metrics"] => Self::Metrics,
             ["health", "live"] => Self::Live,

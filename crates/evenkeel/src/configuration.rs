@@ -28,6 +28,48 @@ pub(crate) fn settings(path: &Path) -> Result<Settings> {
     ))
 }
 
+/// A file that was read while evenkeel runs.
+pub(crate) struct ReadFile {
+    /// Its plan.
+    pub(crate) plan: Plan,
+    /// Its effective settings.
+    pub(crate) settings: Settings,
+}
+
+/// The file at `path`, while evenkeel runs: warnings are logged, mistakes are for whoever asked.
+///
+/// # Errors
+/// Why it cannot be used, in words that may have several lines.
+pub(crate) fn read_again(path: &Path) -> std::result::Result<ReadFile, String> {
+    let text = read_text(path).map_err(CommandFailure::into_text)?;
+    let loaded = load_file(&text, path).map_err(|mistakes| {
+        let name = mistakes.name();
+        let said = render::human(&mistakes, render::Style::default());
+        let count = output::count(mistakes.errors(), "mistake");
+        format!("{name} cannot be used: {count}\n{said}")
+    })?;
+    for warning in loaded.warnings.list() {
+        let (line, _) = loaded.warnings.position(warning.span.start);
+        tracing::warn!(file = loaded.warnings.name(), line, "{}", warning.message);
+    }
+    let settings = Settings::of(&text, &path.display().to_string(), &loaded.plan);
+    Ok(ReadFile {
+        plan: loaded.plan,
+        settings,
+    })
+}
+
+/// The effective settings of the file at `path`, if it is valid; nothing is said.
+pub(crate) fn quiet_settings(path: &Path) -> Option<Settings> {
+    let text = read_text(path).ok()?;
+    let loaded = load_file(&text, path).ok()?;
+    Some(Settings::of(
+        &text,
+        &path.display().to_string(),
+        &loaded.plan,
+    ))
+}
+
 /// The plan of the file at `path`, to serve it: logging is started as the file asks, before anything is said about it.
 pub(crate) fn read_to_serve(path: &Path) -> Result<Plan> {
     start_log_and_accept(load(path)?)

@@ -34,6 +34,14 @@ pub(crate) enum CommandFailure {
 }
 
 impl CommandFailure {
+    /// What went wrong, in words.
+    pub(crate) fn into_text(self) -> String {
+        match self {
+            Self::Call(text) | Self::World(text) => text,
+            Self::ReaderGone => "the reader of the output is gone".to_owned(),
+        }
+    }
+
     /// The world is in the way: `what` could not be done because of `why`.
     pub(crate) fn world(what: impl Display, why: impl Display) -> Self {
         Self::World(format!("{what}: {why}"))

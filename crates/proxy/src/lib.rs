@@ -160,6 +160,12 @@ impl Proxy {
         })
     }
 
+    /// The number of the present plan.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.state.generation()
+    }
+
     /// The number of the oldest plan that a request or a worker still goes by. What has left the plans before it is held by nobody.
     #[must_use]
     pub fn oldest_generation(&self) -> u64 {
@@ -192,7 +198,7 @@ impl Proxy {
 
     /// Stops accepting, lets requests in flight finish for at most `limit`; says whether all did. Blocks.
     #[must_use]
-    pub fn drain(self, limit: Duration, clock: Clock) -> bool {
+    pub fn drain(&self, limit: Duration, clock: Clock) -> bool {
         self.begin_drain();
         let end = clock.now() + limit;
         while !self.is_drained() && clock.now() < end {

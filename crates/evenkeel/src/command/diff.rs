@@ -5,26 +5,27 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use super::find::AdminAddress;
+use super::reload::pending_changes;
 use crate::configuration;
 use crate::output::{CommandEnding, Result, print};
 
-/// Show what differs between two configuration files, key by key, in effect: an order of keys, a unit or a default that is
-/// written out is no difference.
+/// Show what differs between the file of a running evenkeel and what runs, or between two files: key by key, in effect. An order of
+/// keys, a unit or a default that is written out is no difference.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit status: 0 the files mean the same, 1 they differ.\n\n\
-                  Example:\n  evenkeel diff evenkeel.toml evenkeel.new.toml"
+    after_help = "Exit status: 0 there is no difference, 1 there is one.\n\n\
+                  Example:\n  evenkeel diff\n  evenkeel diff evenkeel.toml evenkeel.new.toml"
 )]
 pub(crate) struct DiffArgs {
-    /// The old configuration file.
-    #[arg(value_name = "OLD")]
-    old: PathBuf,
-    /// The new configuration file.
-    #[arg(value_name = "NEW")]
-    new: PathBuf,
+    /// The old and the new configuration file; without them, a running evenkeel compares its file with what runs.
+    #[arg(value_name = "OLD NEW", num_args = 2)]
+    files: Vec<PathBuf>,
     /// The output format.
     #[arg(long, value_enum, default_value_t = DiffFormat::Text)]
     format: DiffFormat,
+    #[command(flatten)]
+    find: AdminAddress,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -35,8 +36,11 @@ enum DiffFormat {
 
 impl DiffArgs {
     pub(crate) fn carry_out(self) -> Result {
-        let old = configuration::settings(&self.old)?;
-        let changes = old.changes_to(&configuration::settings(&self.new)?);
+        let [old, new] = self.files.as_slice() else {
+            return self.against_running();
+        };
+        let old = configuration::settings(old)?;
+        let changes = old.changes_to(&configuration::settings(new)?);
         match self.format {
             DiffFormat::Json => print(format_args!("{:#}", json!({ "changes": changes })))?,
             DiffFormat::Text => {
@@ -48,6 +52,20 @@ impl DiffArgs {
             CommandEnding::Good
         } else {
             CommandEnding::Wrong
+        })
+    }
+
+    fn against_running(&self) -> Result {
+        let changes = pending_changes(&self.find)?;
+        let lines: Vec<&str> = changes.lines().collect();
+        match self.format {
+            DiffFormat::Json => print(format_args!("{:#}", json!({ "changes": lines })))?,
+            DiffFormat::Text if lines.is_empty() => {}
+            DiffFormat::Text => print(&changes)?,
+        }
+        Ok(match lines.is_empty() {
+            true => CommandEnding::Good,
+            false => CommandEnding::Wrong,
         })
     }
 }

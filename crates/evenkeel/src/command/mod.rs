@@ -9,6 +9,7 @@ mod incidents;
 mod order;
 mod playbooks;
 mod proxy;
+mod reload;
 mod run;
 mod sample_server;
 mod schema;
@@ -69,6 +70,7 @@ enum Command {
                       Example:\n  evenkeel maintenance shop on --for 30m --reason \"a new schema\"\n  evenkeel maintenance shop off --wait"
     )]
     Maintenance(order::MaintenanceArgs),
+    Reload(reload::ReloadArgs),
     /// Lift the quarantine of requests that crashed servers.
     #[command(after_help = "Example:\n  evenkeel lift shop")]
     Lift(order::LiftArgs),
@@ -103,6 +105,7 @@ impl CommandLine {
             Command::Eject(command) => command.carry_out("eject"),
             Command::Restart(command) => command.carry_out(),
             Command::Maintenance(command) => command.carry_out(),
+            Command::Reload(command) => command.carry_out(),
             Command::Lift(command) => command.carry_out(),
             Command::Approve(command) => command.carry_out(),
             Command::Reject(command) => command.carry_out("reject"),

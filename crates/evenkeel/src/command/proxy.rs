@@ -26,7 +26,10 @@ pub(crate) struct ProxyArgs {
 impl ProxyArgs {
     pub(crate) fn carry_out(self) -> Result {
         let state = state_directory();
-        run::serve(|| configuration::parse_to_serve(&self.text(), "the command line", &state))
+        run::serve(
+            || configuration::parse_to_serve(&self.text(), "the command line", &state),
+            None,
+        )
     }
 
     /// The arguments as a configuration. Addresses are quoted as JSON strings, which are valid TOML.

@@ -23,8 +23,8 @@ const FAREWELL: Duration = Duration::from_secs(30);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  evenkeel run evenkeel.toml\n\n\
                         SIGTERM or Ctrl-C: stop accepting, finish requests in flight (30 s at most), stop the servers\n\
-                        that evenkeel runs, exit 0. A second one ends it at once. SIGHUP, SIGUSR1 and SIGUSR2 are ignored, with\n\
-                        a line in the log. EVENKEEL_LOG sets the log level: a level, or TARGET=LEVEL, with commas.")]
+                        that evenkeel runs, exit 0. A second one ends it at once. SIGHUP: reload, as `evenkeel reload` does. SIGUSR1 and\n\
+                        SIGUSR2 are ignored, with a line in the log. EVENKEEL_LOG sets the log level: a level, or TARGET=LEVEL, with commas.")]
 pub(crate) struct RunArgs {
     /// The configuration file.
     #[arg(value_name = "CONFIG", default_value = DEFAULT_FILE)]
@@ -33,12 +33,13 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     pub(crate) fn carry_out(self) -> Result {
-        serve(|| configuration::read_to_serve(&self.config))
+        let file = std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone());
+        serve(|| configuration::read_to_serve(&self.config), Some(file))
     }
 }
 
-/// Serves the plan from `configure` until a signal arrives.
-pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>) -> Result {
+/// Serves the plan from `configure` until a signal arrives. `file`: where it comes from, if it is a file.
+pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>, file: Option<PathBuf>) -> Result {
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| CommandFailure::world("cannot start", error))?;
     // Before anything else, so that no signal is missed, and none that has no meaning ends the program.
@@ -47,16 +48,16 @@ pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>) -> Result {
     raise_descriptor_limit();
     let results = logging::queue("results", io::stdout().as_fd(), |_| ())
         .map_err(|error| CommandFailure::world("cannot write to standard output", error))?;
-    let running = wiring::start(plan)?;
+    let running = wiring::start(plan, file)?;
     announce(&running, &results);
-    runtime.block_on(signals.until_end());
+    runtime.block_on(signals.until_end(|| running.reload()));
     tracing::info!(
         "stopping: no new connections, requests in flight may finish within {FAREWELL:?}"
     );
     let stopping = std::thread::spawn(move || running.stop(FAREWELL));
     runtime.block_on(async {
         tokio::select! {
-            () = signals.until_end() => tracing::warn!("stopped immediately, on a second signal"),
+            () = signals.until_end(|| tracing::warn!("SIGHUP is ignored: evenkeel is stopping")) => tracing::warn!("stopped immediately, on a second signal"),
             () = finished(&stopping) => tracing::info!("stopped"),
         }
     });
@@ -133,14 +134,13 @@ impl Signals {
         })
     }
 
-    async fn until_end(&mut self) {
+    /// Waits for a signal to end; `reload` at SIGHUP.
+    async fn until_end(&mut self, reload: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hang_up.recv() => tracing::warn!(
-                    "SIGHUP is ignored: reload is not available yet; restart evenkeel to read the file again"
-                ),
+                _ = self.hang_up.recv() => reload(),
                 _ = self.user_1.recv() => tracing::warn!("SIGUSR1 is ignored: it has no meaning"),
                 _ = self.user_2.recv() => tracing::warn!("SIGUSR2 is ignored: it has no meaning"),
             }

@@ -61,7 +61,7 @@ pub(crate) fn run(options: DemoOptions) -> Result {
             .join("\n"),
     )?;
     let loaded = crate::configuration::parse(&text, "the demo's configuration", folder.path())?;
-    let running = wiring::start(loaded.plan.clone())?;
+    let running = wiring::start(loaded.plan.clone(), None)?;
     announce(&running)?;
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| CommandFailure::world("cannot start", error))?;

@@ -17,8 +17,9 @@ use std::time::Duration;
 
 use evenkeel_config::Diagnostics;
 use evenkeel_config::diagnostic::Severity;
-use evenkeel_config::plan::{LogFormat, LogPlan};
+use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
 use evenkeel_runtime::{LineLimits, LineQueue};
+use tracing_subscriber::EnvFilter;
 
 use self::line::LineWriter;
 use crate::output::{self, CommandFailure, Result};
@@ -34,10 +35,13 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// The log of this process, once it is started.
 static LOG: OnceLock<LogOutput> = OnceLock::new();
 
-#[derive(Debug)]
+/// Takes a filter in place of the one before; says whether that worked.
+type SetFilter = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
+
 struct LogOutput {
     queue: LineQueue,
     format: LogFormat,
+    set_filter: SetFilter,
 }
 
 /// Starts logging. The first call wins.
@@ -61,15 +65,43 @@ pub(crate) fn start(plan: &LogPlan) -> Result<()> {
         .with_env_filter(filter)
         .log_internal_errors(false)
         .with_writer(LineWriter::new(queue.clone(), plan.format, colours));
-    let started = match plan.format {
-        LogFormat::Human => lines.with_ansi(colours).with_target(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let (started, set_filter): (_, SetFilter) = match plan.format {
+        LogFormat::Human => {
+            let lines = lines.with_ansi(colours).with_target(false);
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            let set = move |filter: EnvFilter| handle.reload(filter).is_ok();
+            (lines.try_init(), Box::new(set))
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_filter_reloading();
+            let handle = lines.reload_handle();
+            let set = move |filter: EnvFilter| handle.reload(filter).is_ok();
+            (lines.try_init(), Box::new(set))
+        }
     };
     // A second start in one process keeps the first.
     if started.is_ok() {
         let format = plan.format;
-        LOG.set(LogOutput { queue, format }).ok();
+        let output = LogOutput {
+            queue,
+            format,
+            set_filter,
+        };
+        LOG.set(output).ok();
         panic::log_panics();
+    }
+    Ok(())
+}
+
+/// Logs at this level from now on, unless `EVENKEEL_LOG` says otherwise.
+///
+/// # Errors
+/// If `EVENKEEL_LOG` is not a filter.
+pub(crate) fn set_level(level: LogLevel) -> Result<()> {
+    let filter = filter::from_environment(level)?;
+    if let Some(log) = LOG.get() {
+        let _set: bool = (log.set_filter)(filter);
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! The control thread: supervisor, control loop and admin API on a runtime of their own.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -11,17 +13,18 @@ use evenkeel_config::Plan;
 use evenkeel_config::plan::ServicePlan;
 use evenkeel_control::{Control, ControlParts, EventSource, StatusReader, SupervisorExecutor};
 use evenkeel_core::{Endpoint, ServerId, ServiceId};
-use evenkeel_dns::DnsCounters;
 use evenkeel_history::{Store, Writer, WriterHandle};
-use evenkeel_proxy::ProxyState;
+use evenkeel_proxy::{Proxy, ProxyState};
 use evenkeel_runtime::{Clock, Tasks};
 use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::discover::DiscoverLoops;
+use super::dns::DnsService;
 use super::measure::CounterHistory;
 use super::now::LiveBackend;
+use super::reload::{Owners, Reloads};
 use super::secrets::Secrets;
 use super::traffic::DataPlane;
 use crate::period;
@@ -41,7 +44,12 @@ pub(super) struct ControlThreadParts {
     pub(super) seed: u64,
     pub(super) traffic: DataPlane,
     pub(super) admin: (AdminListener, Endpoint),
-    pub(super) dns: Vec<Arc<DnsCounters>>,
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) dns: Arc<DnsService>,
+    /// Where the plan comes from, if it is a file.
+    pub(super) file: Option<PathBuf>,
+    /// Asks for a reload.
+    pub(super) reload: mpsc::Receiver<()>,
     /// True once no more requests arrive: everything is to end.
     pub(super) stopped: watch::Receiver<bool>,
     /// True once no new requests are taken.
@@ -96,6 +104,7 @@ pub(super) async fn run(parts: ControlThreadParts) {
 async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let (plan, clock, seed) = (&*parts.plan, parts.clock, parts.seed);
     let (order_sender, orders) = mpsc::channel(ORDERS);
+    let (plan_sender, plans) = mpsc::channel(1);
     let PreparedControl {
         memory,
         incident_store,
@@ -114,8 +123,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
         memory,
         signals,
         orders,
-        // Nobody reloads yet.
-        reloads: mpsc::channel(1).1,
+        reloads: plans,
         task: tasks.entry("control"),
     };
     let control = Control::new(plan, loop_parts);
@@ -124,13 +132,19 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let to = (&state, &views, &supervisor);
     let discovering = DiscoverLoops::new((clock, seed), &tasks, to, &discovery);
     discovering.apply(plan);
+    let owners = Owners {
+        proxy: parts.proxy,
+        dns: parts.dns,
+        control: plan_sender,
+        discovery: discovering,
+    };
+    let reloads = Reloads::new(Arc::clone(&parts.plan), parts.file, owners);
     let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(LiveBackend {
         clock,
         counter_history,
-        groups: super::now::groups(plan),
         discovery,
-        policies: super::now::policies(plan),
+        reloads: reloads.clone(),
         state: Arc::clone(&state),
         views: views.clone(),
         counters: control.counters(),
@@ -140,13 +154,13 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
         orders: order_sender,
         waiting: AtomicUsize::new(0),
         draining: parts.draining,
-        dns: parts.dns,
         admin: Arc::clone(&admin_counters),
         tasks: tasks.clone(),
     });
     let token = token(plan);
-    let secrets = keep_secrets(&tasks, plan, &token, clock);
-    let weighing = start_weighing(&tasks, &state, &parts.plan, clock);
+    let secrets = keep_secrets(&tasks, &reloads, &token, clock);
+    let weighing = start_weighing(&tasks, &state, &reloads, clock);
+    let reloading = tokio::spawn(reload_when_asked(parts.reload, reloads));
     let until = parts.stopped.clone();
     let admin = start_admin(
         &tasks,
@@ -161,7 +175,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     report_panic(loop_ended).await;
     // The admin API answers until the end.
     admin.await.ok();
-    for task in [sampling, children, weighing, secrets] {
+    for task in [sampling, children, weighing, secrets, reloading] {
         task.abort();
     }
     end(supervisor, &incident_store).await;
@@ -177,20 +191,31 @@ async fn report_panic(control: JoinHandle<()>) {
     }
 }
 
-fn keep_secrets(tasks: &Tasks, plan: &Plan, token: &str, clock: Clock) -> JoinHandle<()> {
-    let secrets = Secrets::new(plan, token);
+/// Reloads when it is asked for, one after the other.
+async fn reload_when_asked(mut asked: mpsc::Receiver<()>, reloads: Reloads) {
+    while asked.recv().await.is_some() {
+        let reloads = reloads.clone();
+        // What became of it is in the log.
+        tokio::task::spawn_blocking(move || reloads.reload())
+            .await
+            .ok();
+    }
+}
+
+fn keep_secrets(tasks: &Tasks, reloads: &Reloads, token: &str, clock: Clock) -> JoinHandle<()> {
+    let secrets = Secrets::new(reloads.clone(), token);
     tasks.spawn("secrets", clock, move || secrets.clone().keep(clock))
 }
 
 fn start_weighing(
     tasks: &Tasks,
     state: &Arc<ProxyState>,
-    plan: &Arc<Plan>,
+    reloads: &Reloads,
     clock: Clock,
 ) -> JoinHandle<()> {
-    let (state, plan) = (Arc::clone(state), Arc::clone(plan));
+    let (state, reloads) = (Arc::clone(state), reloads.clone());
     tasks.spawn("weigh", clock, move || {
-        weigh(Arc::clone(&state), clock, Arc::clone(&plan))
+        weigh(Arc::clone(&state), clock, reloads.clone())
     })
 }
 
@@ -247,26 +272,23 @@ async fn end(supervisor: Supervisor, incident_store: &WriterHandle) {
 }
 
 /// Once a second, lets the loads that servers report change their shares, for services that read them.
-async fn weigh(state: Arc<ProxyState>, clock: Clock, plan: Arc<Plan>) {
-    let reads = |(place, service): (usize, &ServicePlan)| {
-        service.load_header.as_ref()?;
-        Some((place, WeightUpdater::default()))
-    };
-    let mut weighers: Vec<_> = plan.services.iter().enumerate().filter_map(reads).collect();
-    if weighers.is_empty() {
-        return;
-    }
+async fn weigh(state: Arc<ProxyState>, clock: Clock, reloads: Reloads) {
+    let mut weighers: BTreeMap<ServiceId, WeightUpdater> = BTreeMap::new();
     loop {
-        let now = clock.now();
-        for (place, weigher) in &mut weighers {
-            let service = u32::try_from(*place).unwrap_or(u32::MAX);
-            let Some(entry) = state.service(ServiceId(service)) else {
+        let (now, plan) = (clock.now(), reloads.plan());
+        let reads = |service: &&ServicePlan| service.load_header.is_some();
+        let read: BTreeSet<ServiceId> =
+            plan.services.iter().filter(reads).map(|service| service.id).collect();
+        weighers.retain(|service, _| read.contains(service));
+        for service in read {
+            let Some(entry) = state.service(service) else {
                 continue;
             };
             let server_set = entry.servers();
+            let weigher = weighers.entry(service).or_default();
             weigher.step(server_set.pool(), now, |index| {
-                let server = ServerId::new(service, u32::try_from(index).unwrap_or(u32::MAX));
-                let totals = state.server_totals(server);
+                let index = u32::try_from(index).unwrap_or(u32::MAX);
+                let totals = state.server_totals(ServerId { service, index });
                 AttemptTotals {
                     attempts: totals.attempts,
                     failures: totals.failures,

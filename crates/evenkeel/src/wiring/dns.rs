@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use evenkeel_config::Plan;
 use evenkeel_config::plan::DnsPlan;
 use evenkeel_core::ServiceId;
 use evenkeel_dns::{
-    DnsCounters, DnsListener, DnsListeners, DnsName, DnsOptions, ServerRecord, Servers,
+    BoundAddress, DnsCounters, DnsListener, DnsListeners, DnsName, DnsOptions, ServerRecord, Servers,
 };
 use evenkeel_proxy::ProxyState;
 use evenkeel_request::hash_address;
@@ -154,7 +154,7 @@ impl DnsService {
     pub(super) fn prepare(&self, plan: &Plan) -> std::result::Result<PreparedDns, String> {
         let bound = locked(&self.bound);
         let listener = |planned: &DnsPlan| {
-            let options = options(planned).map_err(|error| error.to_string())?;
+            let options = options(planned).map_err(CommandFailure::into_text)?;
             // Port 0 holds whatever port it got.
             let is_it = |(name, listener): &&(String, Arc<DnsListener>)| {
                 let address = listener.address();
@@ -164,7 +164,7 @@ impl DnsService {
             if let Some((name, known)) = bound.iter().find(is_it) {
                 return Ok((name.clone(), Arc::clone(known), options));
             }
-            let held = bind(planned).map_err(|error| error.to_string())?;
+            let held = bind(planned).map_err(CommandFailure::into_text)?;
             let listener = DnsListener::new(planned.name.clone(), held, options.clone());
             Ok((planned.name.clone(), Arc::new(listener), options))
         };

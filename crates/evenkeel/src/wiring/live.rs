@@ -119,7 +119,7 @@ impl AdminBackend for LiveBackend {
     fn collect(&self, sink: &mut dyn Sink) {
         self.state.collect(sink);
         self.supervisor.collect(sink);
-        self.dns.iter().for_each(|counters| counters.collect(sink));
+        self.reloads.collect(sink);
         self.counters.collect(sink);
         self.discovery.collect(sink);
         self.admin.collect(sink);

@@ -11,6 +11,7 @@ mod live;
 mod now;
 mod views;
 mod quarantine;
+mod reload;
 mod reasons;
 mod resume;
 mod secrets;
@@ -26,6 +27,7 @@ pub(crate) use live::report_view;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,9 +40,9 @@ use evenkeel_core::Endpoint;
 use evenkeel_proxy::{Proxy, ProxyState};
 use evenkeel_runtime::Clock;
 use evenkeel_runtime::socket_file::{SocketAccess, SocketFile, listen_unix};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use self::dns::Dns;
+use self::dns::{Dns, DnsService};
 use crate::holder::holder_of;
 use crate::output::{CommandFailure, Result};
 
@@ -65,15 +67,17 @@ pub(crate) struct RunningEvenkeel {
     pub(crate) views: StatusReader,
     /// The events.
     pub(crate) events: EventSource,
-    proxy: Proxy,
+    proxy: Arc<Proxy>,
     control: JoinHandle<()>,
-    dns_thread: Option<JoinHandle<()>>,
+    dns_service: Arc<DnsService>,
+    reload: mpsc::Sender<()>,
     drain: watch::Sender<bool>,
     stop: watch::Sender<bool>,
 }
 
-/// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting.
-pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
+/// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting. `file`: where `plan` comes from, if it
+/// is a file: reloads read it again.
+pub(crate) fn start(plan: Plan, file: Option<PathBuf>) -> Result<RunningEvenkeel> {
     let plan = Arc::new(with_keys(plan)?);
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
@@ -96,16 +100,22 @@ pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
     let (drain, draining) = watch::channel(false);
     let (report, started) = oneshot::channel();
     let dns_addresses = dns.addresses.clone();
-    let dns_counters = dns.counters.clone();
+    let proxy = Arc::new(proxy);
+    let dns = dns.serve(&plan, &state, (clock, seed), draining.clone())?;
+    let dns_service = Arc::new(dns);
+    let (reload, asked) = mpsc::channel(1);
     let parts = control::ControlThreadParts {
         plan: Arc::clone(&plan),
         clock,
         seed,
         traffic: traffic::DataPlane::new(Arc::clone(&state), signals),
         admin: (admin_listener, admin.clone()),
-        dns: dns_counters,
+        proxy: Arc::clone(&proxy),
+        dns: Arc::clone(&dns_service),
+        file,
+        reload: asked,
         stopped,
-        draining: draining.clone(),
+        draining,
         report,
     };
     let control = evenkeel_runtime::spawn::thread("control", move || control::run(parts))
@@ -116,7 +126,6 @@ pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
         .map_err(CommandFailure::World)?;
     let control::ControlHandles { views, events } = told;
     let addresses = proxy.addresses();
-    let dns_thread = dns.serve(&state, clock, seed, draining)?;
     Ok(RunningEvenkeel {
         clock,
         addresses,
@@ -128,7 +137,8 @@ pub(crate) fn start(plan: Plan) -> Result<RunningEvenkeel> {
         events,
         proxy,
         control,
-        dns_thread,
+        dns_service,
+        reload,
         drain,
         stop,
     })
@@ -152,6 +162,12 @@ fn with_keys(mut plan: Plan) -> Result<Plan> {
 }
 
 impl RunningEvenkeel {
+    /// Has the file read again, as `evenkeel reload` does; the log says what became of it. While one is under way, a second one follows, and
+    /// more are the same as that.
+    pub(crate) fn reload(&self) {
+        self.reload.try_send(()).ok();
+    }
+
     /// Stops accepting, lets requests in flight finish for at most `limit`, stops the children, writes what is not yet
     /// written. Blocks.
     pub(crate) fn stop(self, limit: Duration) {
@@ -159,7 +175,7 @@ impl RunningEvenkeel {
             clock,
             proxy,
             control,
-            dns_thread,
+            dns_service,
             drain,
             stop,
             admin_file,
@@ -171,9 +187,7 @@ impl RunningEvenkeel {
         }
         drop(admin_file);
         stop.send_replace(true);
-        if dns_thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the DNS thread ended with a panic");
-        }
+        dns_service.join();
         if control.join().is_err() {
             tracing::error!("the control thread ended with a panic");
         }

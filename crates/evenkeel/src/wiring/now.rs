@@ -4,13 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use evenkeel_admin::AdminCounters;
-use evenkeel_config::Plan;
 use evenkeel_config::file::FileLiteral as _;
-use evenkeel_config::plan::ServicePlan;
 use evenkeel_control::{ControlCounters, Heartbeat, OrderRequest, StatusReader};
-use evenkeel_core::ServerId;
+use evenkeel_core::{ServerId, ServiceId};
 use evenkeel_discover::Discovery;
-use evenkeel_dns::DnsCounters;
 use evenkeel_fault::contract::ServerStatus;
 use evenkeel_history::WriterHandle;
 use evenkeel_proxy::ProxyState;
@@ -19,17 +16,15 @@ use evenkeel_supervise::Supervisor;
 use tokio::sync::{mpsc, watch};
 
 use super::measure::CounterHistory;
+use super::reload::Reloads;
 
 /// The running program.
 #[derive(Debug)]
 pub(super) struct LiveBackend {
     pub(super) clock: Clock,
     pub(super) counter_history: CounterHistory,
-    /// Which places are for servers from DNS, by service.
-    pub(super) groups: Vec<Vec<Vec<u32>>>,
     pub(super) discovery: Discovery,
-    /// The words of the policies, by service.
-    pub(super) policies: Vec<String>,
+    pub(super) reloads: Reloads,
     pub(super) state: Arc<ProxyState>,
     pub(super) views: StatusReader,
     pub(super) counters: Arc<ControlCounters>,
@@ -40,27 +35,8 @@ pub(super) struct LiveBackend {
     /// Orders whose end is waited for.
     pub(super) waiting: AtomicUsize,
     pub(super) draining: watch::Receiver<bool>,
-    pub(super) dns: Vec<Arc<DnsCounters>>,
     pub(super) admin: Arc<AdminCounters>,
     pub(super) tasks: Tasks,
-}
-
-/// The words of the policies of `plan`, by service.
-pub(super) fn policies(plan: &Plan) -> Vec<String> {
-    let word = |policy: serde_json::Value| policy.as_str().unwrap_or_default().to_owned();
-    plan.services
-        .iter()
-        .map(|service| word(service.balance.policy.typed()))
-        .collect()
-}
-
-/// Which places are for servers from DNS, by service.
-pub(super) fn groups(plan: &Plan) -> Vec<Vec<Vec<u32>>> {
-    let of = |service: &ServicePlan| {
-        let groups = service.discover.iter();
-        groups.map(|group| group.servers.clone()).collect()
-    };
-    plan.services.iter().map(of).collect()
 }
 
 impl LiveBackend {
@@ -75,9 +51,13 @@ impl LiveBackend {
         match view.state(id) {
             ServerStatus::Absent => true,
             ServerStatus::Unresolved => {
-                let groups = self.groups.get(id.service.0 as usize);
-                let group =
-                    groups.and_then(|groups| groups.iter().find(|group| group.contains(&id.index)));
+                let plan = self.reloads.plan();
+                let groups = plan.service(id.service).map(|service| &service.discover);
+                let group = groups
+                    .into_iter()
+                    .flatten()
+                    .map(|group| &group.servers)
+                    .find(|group| group.contains(&id.index));
                 group.is_some_and(|group| {
                     group.first() != Some(&id.index) || !group.iter().copied().all(unresolved)
                 })
@@ -93,8 +73,12 @@ impl LiveBackend {
         }
     }
 
-    pub(super) fn policy(&self, id: u32) -> String {
-        self.policies.get(id as usize).cloned().unwrap_or_default()
+    /// The word of a service's policy.
+    pub(super) fn policy(&self, id: ServiceId) -> String {
+        let plan = self.reloads.plan();
+        let word = plan.service(id).map(|service| service.balance.policy.typed());
+        let word = word.as_ref().and_then(serde_json::Value::as_str);
+        word.unwrap_or_default().to_owned()
     }
 
     pub(super) fn find(&self, service: &str, server: &str) -> Result<ServerId, String> {

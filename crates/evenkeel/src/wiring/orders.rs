@@ -30,6 +30,17 @@ impl LiveBackend {
         terms: &OrderTerms,
         wait: Option<Duration>,
     ) -> Result<OrderProgress, OrderError> {
+        match order {
+            Order::Reload { check: false } => {
+                let done = self.reloads.reload();
+                return done.map(OrderProgress::Done).map_err(OrderError::Refused);
+            }
+            Order::Reload { check: true } => {
+                let changes = self.reloads.changes().map_err(OrderError::Refused)?;
+                return Ok(OrderProgress::Done(changes.join("\n")));
+            }
+            _ => {}
+        }
         let (operator_order, drained) =
             self.translated(order, terms).map_err(OrderError::Refused)?;
         let text = order.to_string();
@@ -176,6 +187,8 @@ impl LiveBackend {
             Order::Approve(id) => OperatorOrder::Approve(id.clone()),
             Order::Reject(id) => OperatorOrder::Reject(id.clone()),
             Order::Close(id) => OperatorOrder::Close(id.clone()),
+            // The loop gets the plan, and not the order.
+            Order::Reload { .. } => return Err("a reload is no order for the loop".to_owned()),
         };
         Ok((order, drained))
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use evenkeel_config::change::FreeSlots;
-use evenkeel_config::{Plan, Settings, difference, lay_out};
+use evenkeel_config::change::{FreeSlots, difference, lay_out};
+use evenkeel_config::{Plan, Settings};
 use evenkeel_control::ReloadRequest;
 use evenkeel_core::metric::{Sink, Source};
 use evenkeel_proxy::Proxy;
@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::discover::DiscoverLoops;
 use super::dns::DnsService;
 use super::with_keys;
+use crate::output::CommandFailure;
 use crate::{configuration, logging};
 
 /// What becomes of reloads, by the index in [`ReloadsInner::results`].
@@ -144,7 +145,7 @@ impl ReloadsInner {
         let mut running = self.running();
         let file = self.read()?;
         let before = self.plan.load_full();
-        let planned = with_keys(file.plan).map_err(|error| error.to_string())?;
+        let planned = with_keys(file.plan).map_err(CommandFailure::into_text)?;
         running.free.release(self.owners.proxy.oldest_generation());
         let planned = lay_out(&before, planned, &running.free);
         let changes = difference(&before, &planned);
@@ -179,7 +180,7 @@ impl ReloadsInner {
         if plan.log.level != before.log.level
             && let Err(error) = logging::set_level(plan.log.level)
         {
-            said.push(format!("log.level: {error}"));
+            said.push(format!("log.level: {}", error.into_text()));
         }
         if plan.log.format != before.log.format {
             said.push("holds only after a restart: log.format".to_owned());

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evenkeel_config::Plan;
 use evenkeel_runtime::Clock;
+
+use super::reload::Reloads;
 
 /// How often it is seen to that they are there.
 const EVERY: Duration = Duration::from_secs(5);
@@ -19,16 +20,27 @@ struct Secret {
     content: String,
 }
 
-/// The files of a plan whose content is known.
+/// The files whose content is known: the admin token, and the keys of the plan that runs.
 #[derive(Debug, Clone)]
-pub(super) struct Secrets(Arc<Vec<Secret>>);
+pub(super) struct Secrets {
+    reloads: Reloads,
+    token: Arc<str>,
+}
 
 impl Secrets {
-    /// Those of `plan`, with the admin token if there is one.
-    pub(super) fn new(plan: &Plan, token: &str) -> Self {
-        let token = (!token.is_empty()).then(|| Secret {
+    /// Without a token only those of the plan.
+    pub(super) fn new(reloads: Reloads, token: &str) -> Self {
+        Self {
+            reloads,
+            token: token.into(),
+        }
+    }
+
+    fn list(&self) -> Vec<Secret> {
+        let plan = self.reloads.plan();
+        let token = (!self.token.is_empty()).then(|| Secret {
             file: plan.admin.token_file.clone(),
-            content: token.to_owned(),
+            content: self.token.to_string(),
         });
         let keys = plan.services.iter().filter_map(|service| {
             let sticky = service.sticky.as_ref()?;
@@ -37,7 +49,7 @@ impl Secrets {
                 content: String::from_utf8(sticky.key.0.clone()).ok()?,
             })
         });
-        Self(Arc::new(keys.chain(token).collect()))
+        keys.chain(token).collect()
     }
 
     /// Sees to it that they are there, for ever.
@@ -61,8 +73,8 @@ impl Secrets {
     }
 
     fn write_missing(&self) -> Result<(), String> {
-        for Secret { file, content } in self.0.iter() {
-            match evenkeel_admin::write_missing_token(file, content) {
+        for Secret { file, content } in self.list() {
+            match evenkeel_admin::write_missing_token(&file, &content) {
                 Ok(false) => {}
                 Ok(true) => tracing::warn!(
                     "{} was removed while in use; it was written again with the same content",
