@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
@@ -42,7 +42,7 @@ use worker::proxy_snapshot::ProxySnapshot;
 #[derive(Debug)]
 pub struct Proxy {
     state: Arc<ProxyState>,
-    signals: Option<SignalReader>,
+    signals: Mutex<Option<SignalReader>>,
     draining: watch::Sender<bool>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -132,7 +132,7 @@ impl Proxy {
         }
         Ok(Self {
             state,
-            signals: Some(signals),
+            signals: Mutex::new(Some(signals)),
             draining,
             workers,
         })
@@ -179,8 +179,9 @@ impl Proxy {
     }
 
     /// The reading end of the signals; there is one, for whoever asks first.
-    pub const fn take_signals(&mut self) -> Option<SignalReader> {
-        self.signals.take()
+    pub fn take_signals(&self) -> Option<SignalReader> {
+        let mut signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        signals.take()
     }
 
     /// Stops accepting and lets requests in flight finish. Files of Unix domain sockets are removed.

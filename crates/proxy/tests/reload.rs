@@ -283,7 +283,10 @@ fn a_removed_listener_closes_after_its_requests() {
     );
     assert!(busy.rest().is_empty(), "it is closed");
     assert_eq!(stays.get("/").status, 200, "the same connection");
-    assert_eq!(rig.rig.proxy().addresses(), [("web".to_owned(), web.into())]);
+    assert_eq!(
+        rig.rig.proxy().addresses(),
+        [("web".to_owned(), web.into())]
+    );
     rig.settle();
 }
 

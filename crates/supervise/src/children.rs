@@ -59,12 +59,7 @@ impl Children {
     }
 
     /// A child is configured like this from now on.
-    pub(crate) fn configure(
-        &self,
-        server: ServerId,
-        plan: &ChildPlan,
-        address: Option<Endpoint>,
-    ) {
+    pub(crate) fn configure(&self, server: ServerId, plan: &ChildPlan, address: Option<Endpoint>) {
         if let Some(child) = self.table().children.get_mut(&server) {
             child.configured(plan, address);
         }

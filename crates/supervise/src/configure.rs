@@ -180,11 +180,15 @@ impl Supervisor {
         }
         let has_moved = known.address != planned.address && !shared.is_discovered(planned);
         if has_moved {
-            self.0.rounds.set_address(known.slot, planned.address.clone());
+            self.0
+                .rounds
+                .set_address(known.slot, planned.address.clone());
             self.0.owners.forget(id);
         }
         if let ManagedPlan::Child(child) = &planned.managed {
-            self.0.children.configure(id, child, planned.address.clone());
+            self.0
+                .children
+                .configure(id, child, planned.address.clone());
         }
         let server = shared.server(planned, known.slot);
         self.servers().insert(id, Arc::new(server));

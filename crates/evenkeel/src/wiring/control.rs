@@ -277,8 +277,12 @@ async fn weigh(state: Arc<ProxyState>, clock: Clock, reloads: Reloads) {
     loop {
         let (now, plan) = (clock.now(), reloads.plan());
         let reads = |service: &&ServicePlan| service.load_header.is_some();
-        let read: BTreeSet<ServiceId> =
-            plan.services.iter().filter(reads).map(|service| service.id).collect();
+        let read: BTreeSet<ServiceId> = plan
+            .services
+            .iter()
+            .filter(reads)
+            .map(|service| service.id)
+            .collect();
         weighers.retain(|service, _| read.contains(service));
         for service in read {
             let Some(entry) = state.service(service) else {

@@ -42,7 +42,11 @@ impl MembershipHost for MembershipSinks {
             weight: found.weight,
             tier: found.tier,
         };
-        let before = self.state.services()[service.0 as usize].servers();
+        // A reload has removed the service.
+        let Some(entry) = self.state.service(service) else {
+            return;
+        };
+        let before = entry.servers();
         let members: Vec<_> = changes
             .iter()
             .map(|(server, found)| (server.index, found.map(joined)))
@@ -51,7 +55,8 @@ impl MembershipHost for MembershipSinks {
         // Another weight is no other server.
         let moved = changes.into_iter().filter_map(|(server, found)| {
             let address = found.map(|found| found.address);
-            (before.address(server.index).and_then(Endpoint::tcp) != address).then_some((server, address))
+            (before.address(server.index).and_then(Endpoint::tcp) != address)
+                .then_some((server, address))
         });
         let (moved, supervisor) = (moved.collect::<Vec<_>>(), self.supervisor.clone());
         // A loop that a reload ends has told the request path, so it tells the others, too.

@@ -13,7 +13,8 @@ use evenkeel_config::Plan;
 use evenkeel_config::plan::DnsPlan;
 use evenkeel_core::ServiceId;
 use evenkeel_dns::{
-    BoundAddress, DnsCounters, DnsListener, DnsListeners, DnsName, DnsOptions, ServerRecord, Servers,
+    BoundAddress, DnsCounters, DnsListener, DnsListeners, DnsName, DnsOptions, ServerRecord,
+    Servers,
 };
 use evenkeel_proxy::ProxyState;
 use evenkeel_request::hash_address;
@@ -158,8 +159,7 @@ impl DnsService {
             // Port 0 holds whatever port it got.
             let is_it = |(name, listener): &&(String, Arc<DnsListener>)| {
                 let address = listener.address();
-                *name == planned.name
-                    && (address == planned.address || planned.address.port() == 0)
+                *name == planned.name && (address == planned.address || planned.address.port() == 0)
             };
             if let Some((name, known)) = bound.iter().find(is_it) {
                 return Ok((name.clone(), Arc::clone(known), options));

@@ -189,8 +189,9 @@ impl CounterHistory {
         loop {
             ticks.tick().await;
             self.make_room();
-            let services = (0_u32..)
-                .take(state.services().len())
+            let services = state.services();
+            let slots = services.iter().map(|entry| entry.id().0 + 1).max();
+            let services = (0..slots.unwrap_or_default())
                 .map(|id| ServiceCounterSample::of(&state, ServiceId(id)).kept())
                 .collect();
             self.note(PickSnapshot {

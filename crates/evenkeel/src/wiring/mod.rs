@@ -84,7 +84,7 @@ pub(crate) fn start(plan: Plan, file: Option<PathBuf>) -> Result<RunningEvenkeel
     let (admin_listener, admin, admin_file) = listen_admin(&plan.admin)?;
     let dns = Dns::bind(&plan)?;
     let take_out = |state: &ProxyState| resume::take_out(&plan, state, clock);
-    let mut proxy = Proxy::start_with(&plan, clock, seed, take_out).map_err(|error| {
+    let proxy = Proxy::start_with(&plan, clock, seed, take_out).map_err(|error| {
         let held = error
             .address
             .as_ref()

@@ -76,7 +76,9 @@ impl LiveBackend {
     /// The word of a service's policy.
     pub(super) fn policy(&self, id: ServiceId) -> String {
         let plan = self.reloads.plan();
-        let word = plan.service(id).map(|service| service.balance.policy.typed());
+        let word = plan
+            .service(id)
+            .map(|service| service.balance.policy.typed());
         let word = word.as_ref().and_then(serde_json::Value::as_str);
         word.unwrap_or_default().to_owned()
     }

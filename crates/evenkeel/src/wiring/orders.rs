@@ -194,10 +194,10 @@ impl LiveBackend {
     }
 
     fn find_service(&self, name: &str) -> Result<ServiceId, String> {
-        let mut services = (0_u32..).zip(self.state.services());
-        services
-            .find(|(_, entry)| entry.name() == name)
-            .map(|(id, _)| ServiceId(id))
+        let services = self.state.services();
+        let found = services.iter().find(|entry| entry.name() == name);
+        found
+            .map(|entry| entry.id())
             .ok_or_else(|| format!("there is no service {name}"))
     }
 }

@@ -103,7 +103,10 @@ impl Reloads {
             .store(done.is_err(), Ordering::Relaxed);
         match done {
             Ok(Some(text)) => {
-                tracing::info!("the configuration was reloaded: {}", text.replace('\n', "; "));
+                tracing::info!(
+                    "the configuration was reloaded: {}",
+                    text.replace('\n', "; ")
+                );
                 Ok(text)
             }
             Ok(None) => {
@@ -155,7 +158,10 @@ impl ReloadsInner {
         let mut said = lines(running.settings.as_ref(), &file.settings);
         let waiting = changes.needs_restart();
         if !waiting.is_empty() {
-            said.push(format!("holds only after a restart: {}", waiting.join(", ")));
+            said.push(format!(
+                "holds only after a restart: {}",
+                waiting.join(", ")
+            ));
         }
         let changes = changes.without_restart();
         let plan = Arc::new(changes.apply(&before));
@@ -199,10 +205,17 @@ fn lines(before: Option<&Settings>, after: &Settings) -> Vec<String> {
 
 impl Source for Reloads {
     fn collect(&self, sink: &mut dyn Sink) {
+        let dns = self.0.owners.dns.counters();
+        dns.iter().for_each(|counters| counters.collect(sink));
         let help = "Reloads of the configuration, by what became of them.";
         for (result, number) in RESULTS.iter().zip(&self.0.results) {
             let number = number.load(Ordering::Relaxed);
-            sink.counter("evenkeel_reloads_total", help, &[("result", result)], number);
+            sink.counter(
+                "evenkeel_reloads_total",
+                help,
+                &[("result", result)],
+                number,
+            );
         }
         let refused = self.0.is_last_refused.load(Ordering::Relaxed);
         sink.gauge(

@@ -2,7 +2,7 @@
 //! again. The control loop, which starts later, reads the same records and takes over from then on.
 
 use evenkeel_config::Plan;
-use evenkeel_core::{Directive, EjectionReason, Instant, ServerId, ServiceId};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
 use evenkeel_fault::MaintenanceRecord;
 use evenkeel_fault::maintenance::TakenOut;
 use evenkeel_history::Store;
@@ -20,20 +20,22 @@ pub(super) fn take_out(plan: &Plan, state: &ProxyState, clock: Clock) {
 }
 
 fn apply(record: &MaintenanceRecord, plan: &Plan, state: &ProxyState, now: Instant) {
-    let mut services = (0_u32..).zip(&plan.services);
-    let Some((service, planned)) = services.find(|(_, planned)| planned.name == record.service)
-    else {
+    let mut services = plan.services.iter();
+    let Some(service) = services.find(|planned| planned.name == record.service) else {
         return;
     };
     let Some(name) = &record.server else {
-        state.set_maintenance(ServiceId(service), true);
+        state.set_maintenance(service.id, true);
         return;
     };
     // The slot's server is not known from DNS yet.
-    let mut servers = (0_u32..).zip(&planned.servers);
-    let found = servers.find(|(_, server)| server.name == *name && server.address.is_some());
-    let Some((index, _)) = found else { return };
-    let server = ServerId::new(service, index);
+    let mut servers = service.servers.iter();
+    let found = servers.find(|server| server.name == *name && server.address.is_some());
+    let Some(found) = found else { return };
+    let server = ServerId {
+        service: service.id,
+        index: found.index,
+    };
     let directive = match record.maintenance.how {
         Some(TakenOut::Ejected) => Directive::Eject {
             server,

@@ -53,7 +53,7 @@ impl LiveBackend {
         let durations = &numbers.whole.durations;
         ServiceView {
             name: entry.name().to_owned(),
-            policy: self.policy(id),
+            policy: self.policy(ServiceId(id)),
             notes: self.notes(service),
             requests: totals.requests,
             failed: totals.failed,

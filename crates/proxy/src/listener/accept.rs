@@ -22,11 +22,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts a listener's connections for ever.
-pub(crate) async fn accept(
-    worker: Rc<Worker>,
-    listener: Rc<OpenListener>,
-    socket: Rc<Acceptor>,
-) {
+pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<OpenListener>, socket: Rc<Acceptor>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match socket.accept(&worker).await {

@@ -7,12 +7,12 @@ use std::io;
 use std::net::TcpListener as StdTcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::listener::acceptor::WorkerSocket;
+use crate::listener::limits::Slots;
 use evenkeel_config::plan::ListenerPlan;
 use evenkeel_core::Endpoint;
 use evenkeel_runtime::listen::{listen, listen_beside};
 use evenkeel_runtime::socket_file::{SocketAccess, SocketFile, listen_unix};
-use crate::listener::acceptor::WorkerSocket;
-use crate::listener::limits::Slots;
 
 /// Connections that may wait to be accepted, per worker and listener, or per Unix domain socket; the kernel's `somaxconn` bounds it
 /// as well.

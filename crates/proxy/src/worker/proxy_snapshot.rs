@@ -4,7 +4,7 @@
 //! tokens) is behind shared references: the snapshot of the next plan takes over those of the keys that it still has. A service's key is
 //! its name, which keeps its id; a listener's is its name with its address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use evenkeel_config::Plan;
@@ -86,9 +86,9 @@ impl ProxySnapshot {
     /// The next one, by `plan`. What its services share takes the options of the plan at once.
     pub(crate) fn next(&self, plan: &Plan, context: &mut SnapshotContext<'_>) -> Self {
         let mut services = Vec::new();
-        let stale = stale_of_routes(plan);
+        let stale = (&stale_of_routes(plan), self.lacks_route_of(plan));
         for service in &plan.services {
-            let entry = self.next_service(service, &stale, context);
+            let entry = self.next_service(service, stale, context);
             put(&mut services, service.id.0, Some(entry));
         }
         let routes = || plan.listeners.iter().flat_map(|listener| &listener.routes);
@@ -124,15 +124,24 @@ impl ProxySnapshot {
         }
     }
 
+    /// Whether `plan` has a route that is not in this snapshot, and that may have the place of one that went before.
+    fn lacks_route_of(&self, plan: &Plan) -> bool {
+        let known = self.listeners().flat_map(|(_, entry)| &entry.plan.routes);
+        let known: BTreeSet<u32> = known.map(|route| route.place).collect();
+        let mut wanted = plan.listeners.iter().flat_map(|listener| &listener.routes);
+        wanted.any(|route| !known.contains(&route.place))
+    }
+
     fn next_service(
         &self,
         service: &ServicePlan,
-        stale: &BTreeMap<ServiceId, StaleOptions>,
+        (stale, forgets): (&BTreeMap<ServiceId, StaleOptions>, bool),
         context: &mut SnapshotContext<'_>,
     ) -> Arc<ServiceEntry> {
         let parts = ServiceParts {
             plan: service,
             stale: stale_of(&service.policies).or_else(|| stale.get(&service.id).copied()),
+            forgets,
             now: context.now,
         };
         let id = service.id;
@@ -141,7 +150,7 @@ impl ProxySnapshot {
             .filter(|entry| entry.name() == service.name);
         match before {
             None => Arc::new(ServiceEntry::new(&parts, context.workers, context.random)),
-            Some(entry) if entry.keeps_by(parts.stale) && !(context.has_changed)(id) => {
+            Some(entry) if entry.keeps_by(&parts) && !(context.has_changed)(id) => {
                 Arc::clone(entry)
             }
             Some(entry) => Arc::new(entry.reconfigured(&parts, context.random)),

@@ -38,6 +38,8 @@ pub(crate) struct ServiceParts<'p> {
     pub(crate) plan: &'p ServicePlan,
     /// How old answers are kept, if they are.
     pub(crate) stale: Option<StaleOptions>,
+    /// Whether answers that are kept may belong to a route that is gone: their keys name routes by their places.
+    pub(crate) forgets: bool,
     pub(crate) now: Instant,
 }
 
@@ -64,7 +66,7 @@ impl ServiceEntry {
             let workers = self.counters.iter();
             workers.for_each(|counters| counters.reset_server(index as usize));
         }
-        let stale = if self.keeps_by(parts.stale) {
+        let stale = if self.keeps_by(parts) {
             self.stale.clone()
         } else {
             parts.stale.map(Stale::new).map(Arc::new)
@@ -92,9 +94,10 @@ impl ServiceEntry {
         }
     }
 
-    /// Whether old answers are kept by these options.
-    pub(crate) fn keeps_by(&self, options: Option<StaleOptions>) -> bool {
-        self.stale.as_ref().map(|stale| stale.options()) == options
+    /// Whether the old answers that are kept stay what they are.
+    pub(crate) fn keeps_by(&self, parts: &ServiceParts<'_>) -> bool {
+        let options = self.stale.as_ref().map(|stale| stale.options());
+        options == parts.stale && !(parts.forgets && options.is_some())
     }
 
     /// Its slot.
