@@ -10,9 +10,8 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Client, Connection, Rig, Seen, always, counter, plan, server, still_open_after};
-use evenkeel_config::change::{ServiceChange, ServiceDifference};
-use evenkeel_config::plan::ServicePlan;
-use evenkeel_config::{Changes, Plan};
+use evenkeel_config::Plan;
+use evenkeel_config::change::{FreeSlots, difference, lay_out};
 use evenkeel_core::ServiceId;
 use evenkeel_proxy::{ServiceEntry, StartError};
 
@@ -22,6 +21,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 struct Reloaded {
     rig: Rig,
     plan: RefCell<Plan>,
+    free: RefCell<FreeSlots>,
 }
 
 impl Reloaded {
@@ -29,6 +29,7 @@ impl Reloaded {
         Self {
             rig: Rig::of(text),
             plan: RefCell::new(plan(text)),
+            free: RefCell::default(),
         }
     }
 
@@ -37,25 +38,19 @@ impl Reloaded {
     }
 
     fn try_reload(&self, text: &str) -> Result<(), StartError> {
-        let next = plan(text);
-        let changes = self.changes(&next);
-        self.rig.proxy().apply(&next, &changes)?;
-        *self.plan.borrow_mut() = next;
-        Ok(())
+        self.apply(plan(text))
     }
 
-    /// The services that are in both plans and differ. Ids are places in the file here.
-    fn changes(&self, next: &Plan) -> Changes {
-        let before = self.plan.borrow();
-        let differs = |service: &&ServicePlan| {
-            let before = before.service(service.id);
-            before.is_some_and(|before| before != *service)
-        };
-        let changed = next.services.iter().filter(differs).map(changed);
-        Changes {
-            services: changed.collect(),
-            ..Changes::default()
-        }
+    fn apply(&self, next: Plan) -> Result<(), StartError> {
+        let (proxy, free) = (self.rig.proxy(), &mut *self.free.borrow_mut());
+        let before = &mut *self.plan.borrow_mut();
+        free.release(proxy.oldest_generation());
+        let generation = proxy.state().generation();
+        let next = lay_out(before, next, free);
+        proxy.apply(&next, &difference(before, &next))?;
+        free.vacate(before, &next, generation);
+        *before = next;
+        Ok(())
     }
 
     fn listener(&self, name: &str) -> SocketAddr {
@@ -74,17 +69,6 @@ impl Reloaded {
         let is_settled = |rig: &Rig| rig.proxy().state().live_generations() == 1;
         self.rig.wait_for(is_settled);
     }
-}
-
-fn changed(plan: &ServicePlan) -> ServiceChange {
-    ServiceChange::Changed(Box::new(ServiceDifference {
-        plan: plan.clone(),
-        settings: true,
-        fault: false,
-        servers: Vec::new(),
-        server_order: false,
-        discover: false,
-    }))
 }
 
 /// One listener and one service with these servers; `more` is put after the service's servers.
@@ -219,6 +203,59 @@ fn a_service_that_is_removed_answers_the_requests_that_it_has() {
         1,
         "it is another one"
     );
+}
+
+/// What is behind a service and a server that go keeps its connections, and what comes in their slots is another one.
+#[test]
+fn services_and_servers_go_from_the_middle_and_others_come() {
+    let opened = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&opened);
+    let (last, _) = server(move |connection| {
+        count.fetch_add(1, Ordering::Relaxed);
+        while connection.request().is_some() {
+            connection.answer("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlast");
+        }
+    });
+    let ((a, _), (b, seen)) = (always(OK), always(OK));
+    let text = |services: &[(&str, &[SocketAddr])]| {
+        let route =
+            |(name, _): &(&str, _)| format!("{{ path = \"/{name}\", service = \"{name}\" }}");
+        let routes: Vec<String> = services.iter().map(route).collect();
+        let service = |(name, servers): &(&str, &[SocketAddr])| {
+            format!("[service.{name}]\nservers = {}\n", list(servers))
+        };
+        let services: String = services.iter().map(service).collect();
+        let routes = routes.join(", ");
+        format!(
+            "workers = 1\n[listen.web]\naddress = \"127.0.0.1:0\"\nroutes = [{routes}]\n{services}"
+        )
+    };
+    let rig = Reloaded::of(&text(&[("a", &[a]), ("b", &[b]), ("c", &[a, b, last])]));
+    let mut client = rig.rig.client();
+    let mut body = |path: &str| {
+        let response = client.get(path);
+        (
+            response.status,
+            String::from_utf8_lossy(&response.body).into_owned(),
+        )
+    };
+    let answered = |text: &str| (200, text.to_owned());
+    while body("/c") != answered("last") {}
+    rig.reload(&text(&[("a", &[a]), ("c", &[last])]));
+    rig.settle();
+    let before = seen.lock().expect("no panic").len();
+    assert_eq!(body("/b").0, 404);
+    for _ in 0..4 {
+        assert_eq!(body("/c"), answered("last"));
+    }
+    assert_eq!(opened.load(Ordering::Relaxed), 1, "the same connection");
+    rig.reload(&text(&[("d", &[b]), ("c", &[b, last]), ("a", &[a])]));
+    rig.settle();
+    assert_eq!((body("/a"), body("/d")), (answered("ok"), answered("ok")));
+    assert_eq!(counter(&rig.rig, "evenkeel_picks_total", &["d"]), 1);
+    while body("/c") != answered("last") {}
+    assert_eq!(opened.load(Ordering::Relaxed), 1, "the same connection");
+    assert!(seen.lock().expect("no panic").len() > before);
 }
 
 #[test]
@@ -418,12 +455,7 @@ fn reloads_of_many_servers_leave_nothing_behind() {
     let began = rig.rig.clock.now();
     for n in 0..200_u32 {
         next.services[0].servers[n as usize].weight = 2 + n;
-        let changes = Changes {
-            services: vec![changed(&next.services[0])],
-            ..Changes::default()
-        };
-        let applied = rig.rig.proxy().apply(&next, &changes);
-        applied.expect("no listener comes");
+        rig.apply(next.clone()).expect("no listener comes");
     }
     let took = (rig.rig.clock.now() - began) / 200;
     println!("a reload that changes one of 10,000 servers took {took:?}");
