@@ -75,7 +75,7 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
             if let Some(request) = self.reload.take() {
                 self.reload(request);
             }
-            let busy = self.step();
+            let busy = self.one_turn();
             self.heartbeat.beat(self.clock.now());
             if self.breath >= BREATH_LEAST {
                 self.clock.sleep_until(self.clock.now() + self.breath).await;
@@ -105,8 +105,8 @@ impl<T: RequestPath, H: ActionExecutor, B: IncidentStore> Control<T, H, B> {
         }
     }
 
-    /// One step. Returns whether the request path had signals.
-    fn step(&mut self) -> bool {
+    /// One turn. Returns whether the request path had signals.
+    fn one_turn(&mut self) -> bool {
         let busy = self.gather();
         let now = self.clock.now();
         self.decide(now);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evenkeel_core::{EjectionReason, Instant, ProbeOutcome, ProgramChange};
 
-use crate::contract::{OrderId, ProbePace};
+use crate::contract::{Managed, OrderId, ProbePace};
 use crate::detect;
 use crate::incident::ActionOutcome;
 use crate::policy::Mode;
@@ -12,7 +12,15 @@ use crate::signal::{AttemptVerdict, ObservedAttempt};
 use crate::verify::VerifyProgress;
 
 use super::ServerContext;
+use super::server::WatchedServer;
 use super::transition::CaseEvent;
+
+impl WatchedServer {
+    /// Whether it is a child whose first start is still to be judged.
+    pub(super) fn awaits_start(&self) -> bool {
+        self.managed == Managed::Child && self.starting.is_none()
+    }
+}
 
 impl ServerContext<'_> {
     /// The first step. A child takes traffic once it has passed a probe, or if it is not probed.

@@ -152,11 +152,6 @@ impl WatchedServer {
         self.case.is_none() && self.routine.is_none() && self.starting.is_none()
     }
 
-    /// Whether it is a child whose first start is still to be judged.
-    pub(super) fn awaits_start(&self) -> bool {
-        self.managed == Managed::Child && self.starting.is_none()
-    }
-
     /// When its doubt ends: after a while, once the probes agree.
     pub(super) fn doubt_ends(&self) -> Option<Instant> {
         let probes = &self.facts.probes;
