@@ -12,6 +12,7 @@ use evenkeel_connect::is_local;
 
 use crate::downstream::h1::Client;
 use crate::exchange::serve::serve;
+use crate::listener::next::next_connection;
 use crate::listener::socket::Acceptor;
 use crate::worker::{MissingOn, Worker};
 
@@ -23,7 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn accept(worker: Rc<Worker>, index: usize, listener: Rc<Acceptor>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match listener.accept(&worker).await {
+        match next_connection(&listener, &worker).await {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
                 let Some(open) = OpenConnection::new(&worker, index) else {

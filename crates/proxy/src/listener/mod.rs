@@ -2,4 +2,5 @@
 
 pub(crate) mod limits;
 pub(crate) mod socket;
+mod next;
 pub(crate) mod accept;
