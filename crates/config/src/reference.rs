@@ -26,7 +26,8 @@ How values are written:
 
 - a **duration** is whole numbers with units: `us`, `ms`, `s`, `m`, `h`, `d`; `\"250ms\"`, `\"1m30s\"`;
 - a **size** is a whole number with a unit: `B`, `KiB`, `MiB`, `GiB`; `\"64KiB\"`;
-- an **address** is host and port: `\"127.0.0.1:9001\"`, `\"[::1]:9001\"`; servers may also have a host name and `http://`;
+- an **address** is host and port, `\"127.0.0.1:9001\"`, `\"[::1]:9001\"`, or a Unix domain socket, `\"unix:/run/shop.sock\"`; servers
+  may also have a host name and `http://`;
 - `NAME` in a heading is a name of yours: 1 to 63 of `a-z`, `0-9` and `-`.
 
 A table may be written with its own heading or inside braces: `[service.shop.timeout]` and `timeout = { … }` under

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -29,6 +30,7 @@ pub struct SocketAccess<'a> {
 pub struct SocketFile {
     path: PathBuf,
     identity: FileIdentity,
+    is_removed: AtomicBool,
 }
 
 /// Device and inode.
@@ -66,6 +68,7 @@ pub fn listen_unix(
     let file = SocketFile {
         path: path.to_owned(),
         identity: identity(path)?,
+        is_removed: AtomicBool::new(false),
     };
     if let Some(group) = group {
         chown(path, None, Some(group)).map_err(|error| {
@@ -210,9 +213,12 @@ fn find_group(groups: &str, group: &str) -> Option<u32> {
 }
 
 impl SocketFile {
-    /// Removes the file, unless another one has taken its place. Best done while the socket is still open: nobody else can have a file
-    /// with its inode then.
+    /// Removes the file, once, unless another one has taken its place. Best done while the socket is still open: nobody else can have
+    /// a file with its inode then.
     pub fn remove(&self) {
+        if self.is_removed.swap(true, Ordering::Relaxed) {
+            return;
+        }
         if identity(&self.path).is_ok_and(|now| now == self.identity) {
             // At worst it is left over, and replaced at the next start.
             fs::remove_file(&self.path).ok();
@@ -255,8 +261,13 @@ mod tests {
         assert_eq!(found.permissions().mode() & 0o7777, 0o600);
         assert_eq!(found.gid().to_string(), group);
         assert!(UnixStream::connect(&path).is_ok());
-        drop((listener, file));
+        file.remove();
         assert!(!path.exists());
+        drop(listener);
+        // It may have the same inode.
+        let (_listener, _file) = listen_unix(&path, access, 16).unwrap();
+        drop(file);
+        assert!(path.exists());
     }
 
     #[test]

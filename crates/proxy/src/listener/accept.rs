@@ -14,6 +14,7 @@ use evenkeel_connect::{Stream, is_local};
 use crate::downstream::h1::Client;
 use crate::exchange::serve::serve;
 use crate::listener::acceptor::Acceptor;
+use crate::listener::next::next_connection;
 use crate::worker::open_listener::OpenListener;
 use crate::worker::{MissingOn, Worker};
 
@@ -25,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<OpenListener>, socket: Rc<Acceptor>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match socket.accept(&worker).await {
+        match next_connection(&socket, &worker).await {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
                 begin(&worker, &listener, stream, peer);

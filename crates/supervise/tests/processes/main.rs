@@ -28,19 +28,14 @@ fn main() -> ExitCode {
         Some("first") => roles::first(),
         Some("listen") => roles::listen(&arguments),
         _ => {
-            let mut tests = tests();
-            tests.extend(reloads());
-            libtest_mimic::run(&Arguments::from_args(), tests).exit_code()
+            let all = tests().into_iter().chain(reloads()).chain(socket_tests());
+            libtest_mimic::run(&Arguments::from_args(), all.collect()).exit_code()
         }
     }
 }
 
-fn tests() -> Vec<Trial> {
-    vec![
-        trial(
-            "a stranger on the port is told apart from the server",
-            ports::stranger,
-        ),
+fn socket_tests() -> [Trial; 2] {
+    [
         trial(
             "a stranger on the Unix domain socket is told apart from the server, and left alone",
             sockets::stranger,
@@ -48,6 +43,15 @@ fn tests() -> Vec<Trial> {
         trial(
             "the stale file of a Unix domain socket is removed before a start",
             sockets::stale,
+        ),
+    ]
+}
+
+fn tests() -> Vec<Trial> {
+    vec![
+        trial(
+            "a stranger on the port is told apart from the server",
+            ports::stranger,
         ),
         trial(
             "the socket of a child of the server counts as its own",
