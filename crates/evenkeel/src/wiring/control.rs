@@ -132,12 +132,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let to = (&state, &views, &supervisor);
     let discovering = DiscoverLoops::new((clock, seed), &tasks, to, &discovery);
     discovering.apply(plan);
-    let owners = Owners {
-        proxy: parts.proxy,
-        dns: parts.dns,
-        control: plan_sender,
-        discovery: discovering,
-    };
+    let owners = Owners::new(parts.proxy, parts.dns, plan_sender, discovering);
     let reloads = Reloads::new(Arc::clone(&parts.plan), parts.file, owners);
     let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(LiveBackend {
@@ -158,9 +153,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
         tasks: tasks.clone(),
     });
     let token = token(plan);
-    let secrets = keep_secrets(&tasks, &reloads, &token, clock);
-    let weighing = start_weighing(&tasks, &state, &reloads, clock);
-    let reloading = tokio::spawn(reload_when_asked(parts.reload, reloads));
+    let following = follow_plan(&tasks, &state, (reloads, parts.reload), &token, clock);
     let until = parts.stopped.clone();
     let admin = start_admin(
         &tasks,
@@ -175,7 +168,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     report_panic(loop_ended).await;
     // The admin API answers until the end.
     admin.await.ok();
-    for task in [sampling, children, weighing, secrets, reloading] {
+    for task in [sampling, children].into_iter().chain(following) {
         task.abort();
     }
     end(supervisor, &incident_store).await;
@@ -189,6 +182,21 @@ async fn report_panic(control: JoinHandle<()>) {
             "the control loop ended with a panic: faults are no longer repaired; traffic continues"
         );
     }
+}
+
+/// Starts what reloads, and what goes by the plan that runs and is not told of another one.
+fn follow_plan(
+    tasks: &Tasks,
+    state: &Arc<ProxyState>,
+    (reloads, asked): (Reloads, mpsc::Receiver<()>),
+    token: &str,
+    clock: Clock,
+) -> [JoinHandle<()>; 3] {
+    [
+        keep_secrets(tasks, &reloads, token, clock),
+        start_weighing(tasks, state, &reloads, clock),
+        tokio::spawn(reload_when_asked(asked, reloads)),
+    ]
 }
 
 /// Reloads when it is asked for, one after the other.

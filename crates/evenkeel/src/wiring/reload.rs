@@ -56,10 +56,27 @@ struct RunningConfiguration {
 /// Who applies a new plan.
 #[derive(Debug)]
 pub(super) struct Owners {
-    pub(super) proxy: Arc<Proxy>,
-    pub(super) dns: Arc<DnsService>,
-    pub(super) control: mpsc::Sender<ReloadRequest>,
-    pub(super) discovery: DiscoverLoops,
+    proxy: Arc<Proxy>,
+    dns: Arc<DnsService>,
+    control: mpsc::Sender<ReloadRequest>,
+    discovery: DiscoverLoops,
+}
+
+impl Owners {
+    /// These.
+    pub(super) const fn new(
+        proxy: Arc<Proxy>,
+        dns: Arc<DnsService>,
+        control: mpsc::Sender<ReloadRequest>,
+        discovery: DiscoverLoops,
+    ) -> Self {
+        Self {
+            proxy,
+            dns,
+            control,
+            discovery,
+        }
+    }
 }
 
 impl Reloads {
