@@ -34,10 +34,8 @@ pub(crate) struct Checker {
     pub(crate) answered_in_row: [u32; SERVERS as usize],
     /// What began before says how the server was, not how it is: its process was started, or its last incident was closed.
     pub(crate) since: [Instant; SERVERS as usize],
-    /// Its process ended in this step: others may have been taken out before that was known.
-    pub(crate) dying: [bool; SERVERS as usize],
-    /// It was out of rotation before this step.
-    pub(crate) was_out: [bool; SERVERS as usize],
+    /// It served before this step: others may have been taken out before its process ended or an operator took it out.
+    pub(crate) has_served: [bool; SERVERS as usize],
     /// Not configured now.
     pub(crate) gone: [bool; SERVERS as usize],
     /// Incidents that were recorded as closed.
@@ -83,9 +81,7 @@ impl Checker {
         let dead = &mut self.dead[signal.server.index as usize];
         let failed = &mut self.failed_in_row[signal.server.index as usize];
         match &signal.observation {
-            Observation::Exited(_) | Observation::StartFailed(_) => {
-                self.dying[index] |= !std::mem::replace(dead, true);
-            }
+            Observation::Exited(_) | Observation::StartFailed(_) => *dead = true,
             Observation::Started { .. } => *dead = false,
             Observation::Attempt { outcome, .. } if outcome.is_failure() => *failed += 1,
             Observation::Attempt { outcome, .. } if outcome.is_success() => *failed = 0,
@@ -147,12 +143,13 @@ impl Checker {
                 | Output::Gate { .. } => {}
             }
         }
-        for index in taken_out {
-            self.kept_serving(index);
+        for &index in &taken_out {
+            self.kept_serving(index, &taken_out);
             self.is_not_the_last_that_answers(index);
         }
-        self.dying = Default::default();
-        self.was_out = self.out;
+        for (index, has_served) in self.has_served.iter_mut().enumerate() {
+            *has_served = !self.out[index] && !self.dead[index];
+        }
         for (perhaps_dead, started) in self.perhaps_dead.iter_mut().zip(&mut self.started) {
             *perhaps_dead &= !std::mem::take(started);
         }
@@ -242,14 +239,14 @@ impl Checker {
         }
     }
 
-    pub(crate) fn kept_serving(&self, index: usize) {
+    pub(crate) fn kept_serving(&self, index: usize, taken_out: &[usize]) {
         let dead_or_deaf = self.kinds[index].is_some_and(evenkeel_fault::recover::serves_nothing);
         let costs_nothing = dead_or_deaf || self.failed_in_row[index] >= 5;
         let serving = (0..self.out.len())
             .filter(|other| !self.gone[*other])
             .filter(|other| {
-                let has_just_died = self.dying[*other] && !self.was_out[*other];
-                has_just_died || !self.out[*other] && !self.dead[*other]
+                let serves = !self.out[*other] && !self.dead[*other];
+                serves || self.has_served[*other] && !taken_out.contains(other)
             })
             .count();
         let there = self.gone.iter().filter(|gone| !**gone).count();

@@ -201,7 +201,11 @@ impl Storm {
         let mut orders = vec![OperatorOrder::MaintenanceOff(ServiceId(0), terms)];
         for index in 0..SERVERS {
             orders.push(OperatorOrder::Restore(ServerId::new(0, index)));
-            self.inputs.push(started(self.now, index));
+            let started = started(self.now, index);
+            if let Input::Signal(signal) = &started {
+                self.checker.hear(signal);
+            }
+            self.inputs.push(started);
         }
         for order in orders {
             self.tickets += 1;
