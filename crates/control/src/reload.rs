@@ -125,6 +125,7 @@ mod tests {
             cores: 1,
             descriptors: 65_536,
             resolver: &|_| Err("no names here".to_owned()),
+            socket: &|_, _| Ok(()),
         };
         let loaded = evenkeel_config::load(text, "test.toml", &around);
         loaded.unwrap_or_else(|mistakes| panic!("{mistakes}")).plan

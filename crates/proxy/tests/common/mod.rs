@@ -57,7 +57,7 @@ impl Rig {
     pub(crate) fn take_signals(&mut self) -> SignalReader {
         self.proxy
             .as_mut()
-            .and_then(Proxy::take_signals)
+            .and_then(|proxy| proxy.take_signals())
             .expect("they are taken once")
     }
 

@@ -59,7 +59,7 @@ pub(super) async fn come_and_go() {
     assert!(stage.supervisor.outdated().is_empty());
     // The slot of the first is taken again. Probes are of the new one only.
     let mut again = shop(script, &ports, "");
-    again.services[0].servers[2].address = again.services[0].servers[1].address;
+    again.services[0].servers[2].address = again.services[0].servers[1].address.clone();
     stage.supervisor.apply(&again, |_| ready(()));
     let (server, pid) = starts(&mut stage, 1).await[0];
     assert_eq!(server, 0);

@@ -57,7 +57,7 @@ impl Stage {
              {{ signal = \"TERM\", wait = \"300ms\" }}\n{more}[service.shop.detect]\nprobe = {probe}\n",
             command.join(", ")
         );
-        Self::of(&plan(&text), port).await
+        Self::of(&plan(&text), 0).await
     }
 
     /// The servers of a plan.
@@ -72,7 +72,7 @@ impl Stage {
             tasks,
             supervisor,
             signals,
-            port: 0,
+            port,
         }
     }
 
