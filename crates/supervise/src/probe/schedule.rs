@@ -484,7 +484,7 @@ mod tests {
     fn servers_come_and_go_and_a_place_is_taken_again() {
         let mut schedule = schedule(2);
         schedule.begin(at(0), Random::seeded(7));
-        let address = |port| Some(SocketAddr::from(([127, 0, 0, 9], port)));
+        let address = |port| Some(Endpoint::from(([127, 0, 0, 9], port)));
         assert_eq!(schedule.add(options(), address(1), true, at(10)), 2);
         let due = schedule.take(at(10)).expect("the first at once");
         assert_eq!((due.slot, Some(due.address)), (2, address(1)));
