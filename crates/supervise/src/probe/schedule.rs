@@ -487,13 +487,13 @@ mod tests {
         let address = |port| Some(Endpoint::from(([127, 0, 0, 9], port)));
         assert_eq!(schedule.add(options(), address(1), true, at(10)), 2);
         let due = schedule.take(at(10)).expect("the first at once");
-        assert_eq!((due.slot, Some(due.address)), (2, address(1)));
+        assert_eq!((due.slot, Some(due.address.clone())), (2, address(1)));
         schedule.remove(2, at(11));
         assert_eq!(schedule.add(options(), address(2), true, at(12)), 2);
         assert!(!schedule.is_same(&due), "it was of the one before");
         schedule.ended(&due, at(10), at(13));
         let due = schedule.take(at(13)).expect("the next one at once");
-        assert_eq!(Some(due.address), address(2));
+        assert_eq!(Some(due.address.clone()), address(2));
         assert!(schedule.is_same(&due));
         schedule.remove(0, at(20));
         schedule.ended(&due, at(13), at(21));
