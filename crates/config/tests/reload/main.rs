@@ -33,6 +33,7 @@ pub(crate) fn read(text: &str) -> Loaded {
         cores: 4,
         descriptors: 65_536,
         resolver: &resolver,
+        socket: &|_, _| Ok(()),
     };
     let loaded = load(text, "evenkeel.toml", &around);
     loaded.unwrap_or_else(|wrong| {

@@ -35,7 +35,7 @@ fn servers(plan: &Plan) -> BTreeMap<(String, String), Listed> {
             (
                 name,
                 (
-                    server.address.unwrap().port(),
+                    server.address.as_ref().unwrap().tcp().unwrap().port(),
                     server.weight,
                     server.max_requests,
                 ),

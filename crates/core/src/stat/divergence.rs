@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_that_of_the_books() {
+    fn divergences_are_those_of_the_formula() {
         assert!((divergence(0.5, 0.25) - 0.143_841).abs() < 1e-6);
         assert!((divergence(0.1, 0.2) - 0.036_690).abs() < 1e-6);
         assert!((divergence(1.0, 0.5) - std::f64::consts::LN_2).abs() < 1e-12);

@@ -24,7 +24,7 @@ use super::discover::DiscoverLoops;
 use super::dns::DnsService;
 use super::measure::CounterHistory;
 use super::now::LiveBackend;
-use super::reload::{Owners, Reloads};
+use super::reload::{PlanOwners, Reloads};
 use super::secrets::Secrets;
 use super::traffic::DataPlane;
 use crate::period;
@@ -132,7 +132,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let to = (&state, &views, &supervisor);
     let discovering = DiscoverLoops::new((clock, seed), &tasks, to, &discovery);
     discovering.apply(plan);
-    let owners = Owners::new(parts.proxy, parts.dns, plan_sender, discovering);
+    let owners = PlanOwners::new(parts.proxy, parts.dns, plan_sender, discovering);
     let reloads = Reloads::new(Arc::clone(&parts.plan), parts.file, owners);
     let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(LiveBackend {

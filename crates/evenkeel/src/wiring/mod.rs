@@ -4,6 +4,7 @@
 //! request path, and one thread with its own runtime for everything on the fault path.
 
 mod control;
+mod keys;
 mod dns;
 mod discover;
 mod health;
@@ -34,7 +35,7 @@ use std::time::Duration;
 
 use evenkeel_admin::AdminListener;
 use evenkeel_config::Plan;
-use evenkeel_config::plan::{AdminPlan, StickyKey};
+use evenkeel_config::plan::AdminPlan;
 use evenkeel_control::{EventSource, StatusReader};
 use evenkeel_core::Endpoint;
 use evenkeel_proxy::{Proxy, ProxyState};
@@ -43,6 +44,7 @@ use evenkeel_runtime::socket_file::{SocketAccess, SocketFile, listen_unix};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::dns::{Dns, DnsService};
+use self::keys::with_keys;
 use crate::holder::holder_of;
 use crate::output::{CommandFailure, Result};
 
@@ -142,23 +144,6 @@ pub(crate) fn start(plan: Plan, file: Option<PathBuf>) -> Result<RunningEvenkeel
         drain,
         stop,
     })
-}
-
-/// The plan with the keys of its sticky services, which are made where there are none.
-fn with_keys(mut plan: Plan) -> Result<Plan> {
-    for service in &mut plan.services {
-        let Some(sticky) = &mut service.sticky else {
-            continue;
-        };
-        let key = evenkeel_admin::load_or_create_token(&sticky.key_file).map_err(|error| {
-            let (name, file) = (&service.name, sticky.key_file.display());
-            CommandFailure::World(format!(
-                "service {name}: the key for sticky sessions, {file}: {error}"
-            ))
-        })?;
-        sticky.key = StickyKey(key.into_bytes());
-    }
-    Ok(plan)
 }
 
 impl RunningEvenkeel {

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::discover::DiscoverLoops;
 use super::dns::DnsService;
-use super::with_keys;
+use super::keys::with_keys;
 use crate::output::CommandFailure;
 use crate::{configuration, logging};
 
@@ -38,7 +38,7 @@ struct ReloadsInner {
     plan: ArcSwap<Plan>,
     /// Held while a reload goes on: one at a time.
     running: Mutex<RunningConfiguration>,
-    owners: Owners,
+    owners: PlanOwners,
     /// The runtime of the control thread, on which discovery runs.
     runtime: Handle,
     results: [AtomicU64; RESULTS.len()],
@@ -55,14 +55,14 @@ struct RunningConfiguration {
 
 /// Who applies a new plan.
 #[derive(Debug)]
-pub(super) struct Owners {
+pub(super) struct PlanOwners {
     proxy: Arc<Proxy>,
     dns: Arc<DnsService>,
     control: mpsc::Sender<ReloadRequest>,
     discovery: DiscoverLoops,
 }
 
-impl Owners {
+impl PlanOwners {
     /// These.
     pub(super) const fn new(
         proxy: Arc<Proxy>,
@@ -81,7 +81,7 @@ impl Owners {
 
 impl Reloads {
     /// For the plan that runs, which came from `file`. Must be called within the runtime of the control thread.
-    pub(super) fn new(plan: Arc<Plan>, file: Option<PathBuf>, owners: Owners) -> Self {
+    pub(super) fn new(plan: Arc<Plan>, file: Option<PathBuf>, owners: PlanOwners) -> Self {
         // The file was valid a moment ago. If it was changed since, the next reload compares with that.
         let settings = file.as_deref().and_then(configuration::quiet_settings);
         Self(Arc::new(ReloadsInner {

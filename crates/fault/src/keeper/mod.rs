@@ -35,6 +35,7 @@
 mod names;
 mod phase;
 mod case;
+mod poisoned;
 mod start;
 mod outdated;
 mod vacant;

@@ -88,7 +88,11 @@ impl WatchedServer {
             id,
             name: spec.name.clone(),
             managed: spec.managed,
-            host: spec.address.as_deref().and_then(host_of),
+            host: spec
+                .address
+                .as_deref()
+                .and_then(|address| address.parse::<SocketAddr>().ok())
+                .map(|address| address.ip()),
             rolls_back: spec.rolls_back,
             order_limit: spec.order_limit,
             facts: ServerHistory::new(&options.detect, peers),
@@ -432,15 +436,19 @@ impl WatchedServer {
     /// When something of it is to be done next.
     pub(super) fn wake(&self) -> Instant {
         let mut next = self.renew_at;
-        if let Some(unproven) = &self.unproven {
-            next = next.min(unproven.wake());
-        }
+        let unproven = self.unproven.as_ref().map(|unproven| unproven.wake());
         let held_until = self.held.as_ref().and_then(|held| held.until);
         let impact_at = self.case.as_ref().map(|case| case.impact_at);
-        for at in [self.starting, self.doubt_ends(), held_until, impact_at]
-            .into_iter()
-            .flatten()
-        {
+        let reexamined = self.case.as_ref().and_then(|case| case.reexamines_at());
+        let times = [
+            self.starting,
+            self.doubt_ends(),
+            held_until,
+            impact_at,
+            reexamined,
+            unproven,
+        ];
+        for at in times.into_iter().flatten() {
             next = next.min(at);
         }
         if let Some(routine) = &self.routine {
@@ -449,8 +457,6 @@ impl WatchedServer {
                 None => wake_of(&routine.verification),
             });
         }
-        let reexamined = self.case.as_ref().and_then(|case| case.reexamines_at());
-        next = next.min(reexamined.unwrap_or(Instant::NEVER));
         match self.case.as_ref().map(|case| &case.phase) {
             None | Some(CasePhase::Judged) => next,
             Some(CasePhase::Examining { until, .. } | CasePhase::Acting { until, .. }) => {
@@ -467,11 +473,6 @@ impl WatchedServer {
             }
         }
     }
-}
-
-/// The machine of an address.
-pub(super) fn host_of(address: &str) -> Option<IpAddr> {
-    address.parse::<SocketAddr>().ok().map(|one| one.ip())
 }
 
 /// A verification is re-evaluated whenever time alone could decide it.
