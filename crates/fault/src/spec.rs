@@ -1,5 +1,6 @@
 //! Services and servers as the keeper knows them, by slot.
 
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use evenkeel_core::ServiceId;
@@ -87,6 +88,13 @@ impl ServerSpec {
             rolls_back: false,
             order_limit: Duration::ZERO,
         }
+    }
+
+    /// Its machine, if its address is an IP address.
+    #[must_use]
+    pub fn host(&self) -> Option<IpAddr> {
+        let address = self.address.as_deref()?;
+        Some(address.parse::<SocketAddr>().ok()?.ip())
     }
 
     /// Whether the slot has no server, as opposed to one whose address is not known.

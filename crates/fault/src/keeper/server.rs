@@ -1,6 +1,6 @@
 //! State of one server: its history, the published state, its probe pace, its open case.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use evenkeel_core::{Directive, EjectionReason, Instant, ServerId};
@@ -88,11 +88,7 @@ impl WatchedServer {
             id,
             name: spec.name.clone(),
             managed: spec.managed,
-            host: spec
-                .address
-                .as_deref()
-                .and_then(|address| address.parse::<SocketAddr>().ok())
-                .map(|address| address.ip()),
+            host: spec.host(),
             rolls_back: spec.rolls_back,
             order_limit: spec.order_limit,
             facts: ServerHistory::new(&options.detect, peers),

@@ -156,7 +156,7 @@ fn a_server_from_dns_stays_where_it_is() {
     });
     let servers = second.servers();
     let member = &servers.pool().members()[1];
-    assert_eq!(servers.address(1), Some(joined.address));
+    assert_eq!(servers.address(1), Some(&joined.address.into()));
     assert_eq!((member.weight, member.tier, member.near), (9, 1, true));
     assert!(Arc::ptr_eq(&before, &member.state));
     // What DNS says from here on reaches both.
