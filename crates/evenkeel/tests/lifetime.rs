@@ -102,11 +102,14 @@ fn sigkill_takes_the_children_along() {
 }
 
 #[test]
-fn sighup_is_heard_and_harmless() {
+fn sighup_reloads() {
     let program = Program::with_children("");
     program.signal("HUP");
     wait_for("the answer to SIGHUP", || {
-        program.log().contains("reload").then_some(())
+        program
+            .log()
+            .contains("the file says what runs already")
+            .then_some(())
     });
     assert_eq!(get(program.address(), "/").unwrap().status, 200);
 }

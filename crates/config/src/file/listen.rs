@@ -23,7 +23,7 @@ table! {
         /// machine.
         address: ListenAddress [required];
         /// For a Unix domain socket: who may connect to it.
-        socket: SocketConfig;
+        socket: SocketConfig [off];
         /// The protocol that clients speak.
         protocol: ProtocolWord = defaults::LISTEN_PROTOCOL;
         /// The service for requests that no route matches. Without it, they are answered 404.

@@ -39,7 +39,7 @@ table! {
         /// The address, or a Unix domain socket as `unix:/PATH`. Port 0 selects a free port.
         address: ListenAddress = defaults::ADMIN_ADDRESS;
         /// For a Unix domain socket: who may connect to it.
-        socket: SocketConfig;
+        socket: SocketConfig [off];
         /// The token that every change requires.
         token: TokenConfig;
     }

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use super::discover::DiscoverLoops;
 use super::dns::DnsService;
+use super::file_watch::watch_file;
 use super::measure::CounterHistory;
 use super::now::LiveBackend;
 use super::reload::{PlanOwners, Reloads};
@@ -191,11 +192,14 @@ fn follow_plan(
     (reloads, asked): (Reloads, mpsc::Receiver<()>),
     token: &str,
     clock: Clock,
-) -> [JoinHandle<()>; 3] {
+) -> [JoinHandle<()>; 4] {
+    let watched = reloads.clone();
+    let watching = tasks.spawn("watch", clock, move || watch_file(watched.clone(), clock));
     [
         keep_secrets(tasks, &reloads, token, clock),
         start_weighing(tasks, state, &reloads, clock),
         tokio::spawn(reload_when_asked(asked, reloads)),
+        watching,
     ]
 }
 

@@ -13,6 +13,7 @@ mod now;
 mod views;
 mod quarantine;
 mod reload;
+mod file_watch;
 mod reasons;
 mod resume;
 mod secrets;

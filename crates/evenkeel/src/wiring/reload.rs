@@ -4,7 +4,7 @@
 //! In this order: addresses are opened, because that may fail; the request path; then DNS, the control loop, discovery and the log, which
 //! cannot fail.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -96,6 +96,11 @@ impl Reloads {
             results: Default::default(),
             is_last_refused: AtomicBool::new(false),
         }))
+    }
+
+    /// The file that it reads; `None` if the configuration does not come from one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.0.file.as_deref()
     }
 
     /// The plan that runs.
