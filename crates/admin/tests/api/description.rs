@@ -32,7 +32,7 @@ fn the_description_names_what_is_there() {
             described.insert(format!("{method} {path}"));
         }
     }
-    assert_eq!(described.len(), 19, "{described:#?}");
+    assert_eq!(described.len(), 20, "{described:#?}");
     check_references(&document, &document);
 }
 

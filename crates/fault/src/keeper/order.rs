@@ -10,6 +10,7 @@ use crate::maintenance::{OrderTerms, TakenOut};
 use crate::policy::Action;
 use crate::recover::Author;
 
+use super::case::Case;
 use super::phase::CasePhase;
 use super::server::WatchedServer;
 use super::shown::{PlannedKind, PublishedState};
@@ -185,8 +186,12 @@ impl WatchedServer {
     /// Whether it is being restarted or stopped, for a fault or since a person ordered it, and is not verified yet.
     pub(super) fn is_being_restarted(&self) -> bool {
         let routine = self.routine.as_deref();
-        let is_repaired = self.case.is_some() && self.facts.process.down.is_some();
-        is_repaired
+        let process = &self.facts.process;
+        // A process that was started and is not ready may end at once, as the one before it did.
+        let is_unready = process.started.is_some() && process.ready.is_none();
+        let is_repaired =
+            |case: &Case| process.down.is_some() || is_unready || case.repaired_by.is_some();
+        self.case.as_deref().is_some_and(is_repaired)
             || self.is_being_changed()
             || routine.is_some_and(|routine| {
                 matches!(routine.kind, PlannedKind::Restart | PlannedKind::Replace)
@@ -204,7 +209,7 @@ impl ServerContext<'_> {
     }
 
     /// The incident that awaits an operator's decision; otherwise the reason why there is nothing to decide.
-    fn proposal(&mut self, ticket: OrderTicket) -> Option<&mut super::case::Case> {
+    fn proposal(&mut self, ticket: OrderTicket) -> Option<&mut Case> {
         let status = self.case().map(|case| case.incident.status);
         if status != Some(IncidentStatus::AwaitingApproval) {
             let status = status.map_or("closed", IncidentStatus::word);

@@ -162,6 +162,34 @@ fn while_a_person_is_asked_nothing_is_started_unasked() {
     assert!(world.restarts.is_empty());
 }
 
+/// A person restarts one server after the other with a version that cannot start, at whatever moment of the work on the first: no second one
+/// is restarted, also not while a process of the first lives that is about to end.
+#[test]
+fn no_second_server_is_restarted_while_the_first_is_tried_again() {
+    for moment in 0..100 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.run(5_000);
+        for index in 0..3 {
+            world.reborn(index, Condition::Stillborn);
+        }
+        world.stillborn_after(200);
+        let restart = |index| {
+            let server = ServerId::new(0, index);
+            OperatorOrder::Restart(server, OrderTerms::default())
+        };
+        world.order(restart(0));
+        world.run(100 + moment * 97);
+        world.order(restart(1));
+        world.run(5_000);
+        let mut restarted = world.restarts.iter().map(|(_, server, _)| server.index);
+        assert!(
+            restarted.all(|index| index == 0),
+            "{moment}: {:?}",
+            world.restarts
+        );
+    }
+}
+
 /// Killed and started again it would never be up.
 #[test]
 fn a_start_that_is_alive_gets_more_time_before_it_is_begun_again() {
