@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
             rate: None,
             head: &facts,
             shape: facts.shape(),
-            peer: facts.peer,
+            peer: Some(facts.peer),
             is_upgrade: facts.is_upgrade,
             at: self.now,
         };

@@ -18,7 +18,7 @@ pub struct ServiceSpec {
     pub options: FaultOptions,
     /// Some server of it has no configured limit: one may be found for the time of an overload.
     pub is_unlimited: bool,
-    /// Its servers; the place in the list is the index of the [`ServerId`].
+    /// Its servers; the place in the list is the index of the [`ServerId`](evenkeel_core::ServerId).
     pub servers: Vec<ServerSpec>,
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::plan::{DnsPlan, ListenerPlan, ManagedPlan, Plan, ServerPlan, ServicePlan};
 
-/// What has to change for `old` to become `new`, which has its slots: see [`lay_out`](super::lay_out).
+/// What has to change for `old` to become `new`, which has its slots: see [`lay_out`](super::lay_out()).
 #[must_use]
 pub fn difference(old: &Plan, new: &Plan) -> Changes {
     let Plan {

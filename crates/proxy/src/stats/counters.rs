@@ -26,7 +26,7 @@ pub(crate) const LOAD_PROBES: [&str; 5] = [
 ];
 /// Why kept connections were not used again, by the index in [`ServiceCounters::pool`].
 pub(crate) const KEPT_ENDED: [&str; 4] = ["closed-by-server", "unasked", "too-old", "too-many"];
-/// What became of requests that were to be copied, by the index in [`WorkerCounters::mirrors`].
+/// What became of requests that were to be copied, by the index in [`MirrorCounters`].
 pub(crate) const MIRRORED: [&str; 4] = ["sent", "failed", "left-out-body", "left-out-busy"];
 
 /// One worker's numbers of the kept connections of one service that ended.
