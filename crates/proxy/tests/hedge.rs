@@ -67,15 +67,15 @@ fn a_server_that_hangs_costs_the_delay_and_no_more() {
         if let Observation::Attempt {
             outcome, latency, ..
         } = signal.observation
-            && outcome == Outcome::Cancelled
+            && outcome == Outcome::Superseded
         {
             assert!(latency >= Duration::from_millis(30) && signal.server.index == 0);
             broken_off += 1;
         }
     }
     assert_eq!(broken_off, 3);
-    let cancelled = counter(&rig, "evenkeel_attempts_total", &["shop", "cancelled"]);
-    assert_eq!(cancelled, 3);
+    let superseded = counter(&rig, "evenkeel_attempts_total", &["shop", "superseded"]);
+    assert_eq!(superseded, 3);
 
     // A POST is not made twice.
     let mut client = rig.client();

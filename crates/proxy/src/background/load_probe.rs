@@ -188,6 +188,7 @@ impl End {
             | Outcome::BadResponse
             | Outcome::Truncated
             | Outcome::IdleTimeout
+            | Outcome::Superseded
             | Outcome::Rescued => Self::Failed,
         }
     }

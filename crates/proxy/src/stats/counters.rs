@@ -233,7 +233,14 @@ impl ServiceCounters {
 pub(crate) fn is_failure(place: usize) -> bool {
     !matches!(
         Outcome::WORDS[place],
-        "success" | "stale-connection" | "stream-refused" | "cancelled" | "local-error" | "rescued"
+        "success"
+            | "stale-connection"
+            | "stream-refused"
+            | "idle-timeout"
+            | "cancelled"
+            | "superseded"
+            | "local-error"
+            | "rescued"
     )
 }
 

@@ -95,8 +95,8 @@ fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
         Outcome::Truncated => (on.reset, Verdict::Lost),
         // Retried whatever kinds are: see `may_rescue`.
         Outcome::Rescued => (true, Verdict::Lost),
-        // No client waits for it, or the client has seen a part of it.
-        Outcome::Cancelled | Outcome::IdleTimeout => (false, Verdict::Fatal),
+        // No client waits for it any more, or the client has seen a part of an answer.
+        Outcome::Cancelled | Outcome::Superseded | Outcome::IdleTimeout => (false, Verdict::Fatal),
         // Another server would need the same descriptor, port or memory.
         Outcome::LocalError => (false, Verdict::Fatal),
     };
