@@ -249,6 +249,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_outcome_counts_against_the_server_here_as_everywhere() {
+        for outcome in [
+            Outcome::Answered(200),
+            Outcome::Answered(503),
+            Outcome::ConnectRefused,
+            Outcome::ConnectTimeout,
+            Outcome::Unreachable,
+            Outcome::Stale,
+            Outcome::Reset { sent: true },
+            Outcome::StreamRefused,
+            Outcome::AttemptTimeout,
+            Outcome::BadResponse,
+            Outcome::Truncated,
+            Outcome::IdleTimeout,
+            Outcome::Cancelled,
+            Outcome::Superseded,
+            Outcome::LocalError,
+            Outcome::Rescued,
+        ] {
+            let (here, everywhere) = (is_failure(outcome.place()), outcome.is_failure());
+            assert_eq!(here, everywhere, "{outcome:?}");
+        }
+    }
+
+    #[test]
     fn a_table_grows_and_what_it_has_stays() {
         let counters = ServiceCounters::new(3);
         let places = [0, 2, 3, 34, 35, 98, 99, 70_000];
