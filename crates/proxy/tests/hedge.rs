@@ -308,6 +308,5 @@ fn answer_late(mut stream: &std::net::TcpStream) {
         && still_open_after(stream, Duration::from_millis(1_000))
     {
         stream.write_all(OTHER.as_bytes()).ok();
-        stream.read(&mut request).ok();
     }
 }

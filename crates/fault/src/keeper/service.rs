@@ -8,7 +8,7 @@ use evenkeel_core::{Instant, ServerId};
 use crate::analyze::ServiceTraffic;
 use crate::common_cause::{CommonCause, JudgedServer, Symptom, SymptomCounts};
 use crate::contract::{OrderTicket, ServiceSpec};
-use crate::detect::{Detection, RankAmongPeers, RecentTypical, ServiceLoadWatch};
+use crate::detect::{Detection, RankAmongPeers, RecentTypical, ServiceLoadWatch, SlowLimits};
 use crate::maintenance::Maintenance;
 use crate::policy::SlowServerOptions;
 use crate::recover::Capacity;
