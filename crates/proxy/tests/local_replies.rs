@@ -307,7 +307,8 @@ servers = ["{address}"]
 /// RFC 9110, section 15.5.6: what may be asked instead, QUERY (RFC 10008) included.
 #[test]
 fn a_method_that_is_not_allowed_is_told_which_are() {
-    let rig = rig();
+    let (well, _) = always(OK);
+    let rig = Rig::new(&[well], "");
     let mut client = rig.client();
     client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
     let response = client.response();

@@ -46,6 +46,11 @@ impl RequestContext<'_> {
             Ok(lease) => lease,
             Err(outcome) => return AttemptResult::Failed(outcome),
         };
+        // The time that the server is promised does not include what connecting took.
+        let now = match lease.is_reused() {
+            true => now,
+            false => self.worker.clock.now(),
+        };
         let deadlines = self.deadlines();
         self.tell_deadline(&mut io.work.to_server);
         let upstream = place.insert(UpstreamExchange::new(lease));
