@@ -46,11 +46,6 @@ impl RequestContext<'_> {
             Ok(lease) => lease,
             Err(outcome) => return AttemptResult::Failed(outcome),
         };
-        // The time that the server is promised does not include what connecting took.
-        let now = match lease.is_reused() {
-            true => now,
-            false => self.worker.clock.now(),
-        };
         let deadlines = self.deadlines();
         self.tell_deadline(&mut io.work.to_server);
         let upstream = place.insert(UpstreamExchange::new(lease));
@@ -163,12 +158,6 @@ impl RequestContext<'_> {
     fn may_rescue(&self, body: &RequestBody) -> bool {
         let now = self.worker.clock.now();
         self.exchange.may_rescue(body.is_replayable(), now)
-    }
-
-    /// Likewise for a hedged attempt on this server.
-    pub(super) fn may_rescue_from(&self, server: u32, body: &RequestBody) -> bool {
-        let now = self.worker.clock.now();
-        (self.exchange).may_rescue_from(server, body.is_replayable(), now)
     }
 
     /// The length of the answer, head and body, if it is to be held back until it is whole: when it could be tried again.

@@ -154,9 +154,10 @@ impl<'a> RequestContext<'a> {
 
     /// Gives up those whose servers were taken out, as far as the request may go on elsewhere.
     fn rescue_hedged(&self, io: &ExchangeIo<'_>, running: &mut RunningAttempts<'_>) {
+        let (is_replayable, now) = (io.body().is_replayable(), self.worker.clock.now());
         for one in &mut running.hedged {
             let is_out = one.watch.get().take_server_out() && one.ended.is_none();
-            if is_out && self.may_rescue_from(one.server, io.body()) {
+            if is_out && (self.exchange).may_rescue_from(one.server, is_replayable, now) {
                 one.ended = Some(Err(Outcome::Rescued));
             }
         }
