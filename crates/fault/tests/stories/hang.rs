@@ -174,12 +174,12 @@ fn a_pause_is_called_what_it_was_also_if_an_examination_is_given_up() {
     }
 }
 
-/// No examination is ever answered: what the probes tell is the evidence, and it is restarted nonetheless.
+/// No examination is ever answered and no request comes: what the probes tell is the evidence, and it is restarted nonetheless.
 #[test]
 fn a_hang_that_cannot_be_examined_is_told_by_its_probes_and_restarted() {
     for seed in 0..100 {
         let mut world = World::new(3, Managed::Child, options());
-        world.every = ms(2 + seed % 10);
+        world.every = ms(600_000);
         world.examined_late = ms(60_000);
         world.run(5_000 + seed * 37);
         world.break_server(1, Condition::Blocked);
@@ -187,10 +187,7 @@ fn a_hang_that_cannot_be_examined_is_told_by_its_probes_and_restarted() {
         world.until(20_000, |world| world.in_service(1));
         assert_eq!(kind(world.only()), FaultKind::ProcessHung, "seed {seed}");
         let words = evidence(world.only());
-        assert!(
-            words.contains("failed in a row") || words.contains("got no answer"),
-            "{words}"
-        );
+        assert!(words.contains("probes failed in a row"), "{words}");
     }
 }
 
