@@ -67,6 +67,10 @@ fn relayed(parts: &[&[u8]]) -> Result<(Vec<u8>, bool, usize), BodyError> {
         out.extend_from_slice(&waiting[..tidied.kept]);
         waiting.drain(..tidied.taken);
         taken += tidied.taken;
+        if let Some(length) = body.read_trailers(&waiting, &mut Vec::new())? {
+            out.extend(waiting.drain(..length));
+            taken += length;
+        }
     }
     Ok((out, body.is_done(), taken))
 }

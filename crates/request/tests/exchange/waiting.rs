@@ -67,15 +67,16 @@ impl World<'_> {
         );
     }
 
-    /// Whether one waits there for so long while a server has had room, and may go to any. Who has been on the server with room waits for
-    /// another.
+    /// Whether one waits there for so long while a server has had room and its worker was not stuck, and may go to any. Who has been on the
+    /// server with room waits for another.
     fn has_forgotten(&self, service: usize, room_since: Instant) -> bool {
         let requests = self.requests.iter().flatten();
         let on_it = requests.filter(|it| it.exchange.service_id().0 as usize == service);
         let mut new = on_it.filter(|it| it.books.attempts.is_empty());
         new.any(|it| {
             let since = it.books.queued_since();
-            since.is_some_and(|since| self.now.since(since.max(room_since)) >= FORGOTTEN)
+            let could = room_since.max(self.stuck_until[it.worker]);
+            since.is_some_and(|since| self.now.since(since.max(could)) >= FORGOTTEN)
         })
     }
 
