@@ -98,7 +98,8 @@ impl World<'_> {
         let mut on_it = requests.filter(|it| it.exchange.service_id().0 as usize == service);
         let forgotten = on_it.find(|it| {
             let held = it.books.held_new_since();
-            held.is_some_and(|held| now.since(held.max(since)) >= FORGOTTEN)
+            let could = since.max(self.stuck_until[it.worker]);
+            held.is_some_and(|held| now.since(held.max(could)) >= FORGOTTEN)
         });
         assert!(
             forgotten.is_none(),
@@ -113,7 +114,8 @@ impl World<'_> {
     pub(crate) fn check_ended_holds(&self, service: usize) {
         let books = &self.books[service];
         for ended in [books.holds_ended, books.maintenance_since] {
-            let is_over = ended.is_some_and(|ended| self.now.since(ended) >= FORGOTTEN);
+            let stuck = self.stuck_until.iter().copied().max().unwrap_or_default();
+            let is_over = ended.is_some_and(|ended| self.now.since(ended.max(stuck)) >= FORGOTTEN);
             assert!(!is_over || self.services[service].held() == 0, "still held");
         }
     }

@@ -511,7 +511,7 @@ pub(crate) static TRAILERS: [TrailerCase; 6] = [
         name: "hop-by-hop and forwarding fields do not pass",
         header: &[("Host", "a")],
         trailers: &[
-            ("Connection", "x-sum"),
+            ("Connection", "close"),
             ("Keep-Alive", "timeout=5"),
             ("TE", "trailers"),
             ("Upgrade", "h2c"),
