@@ -12,7 +12,7 @@
 //! [`Body::advance`] or [`Body::advance_decoded`], by the same rules.
 
 use crate::bytes::{LENGTH_MAX, is_token, is_value};
-use crate::trailer::{self, TrailerSize};
+use crate::trailer::{self, InvalidTrailers, TrailerSize};
 use crate::{Field, Framing};
 
 /// Hexadecimal digits of a chunk's size.
@@ -90,6 +90,12 @@ impl BodyError {
             Self::Trailer => "trailers are at most 64 fields, with 8 KiB in all",
             Self::Early => "the body ends before its connection",
         }
+    }
+}
+
+impl From<InvalidTrailers> for BodyError {
+    fn from(_: InvalidTrailers) -> Self {
+        Self::Trailer
     }
 }
 
@@ -234,7 +240,7 @@ impl Body {
         if !self.is_at_trailers() {
             return Ok(None);
         }
-        let read = trailer::read(bytes, fields);
+        let read = trailer::read(bytes, fields).map_err(BodyError::from);
         match read {
             Ok(None) => {}
             Ok(Some(_)) => self.state = BodyState::Done,
