@@ -449,7 +449,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages() {
+    fn ages_are_parsed_with_their_unit() {
         assert_eq!(age("30d"), Some(Duration::from_secs(30 * 86_400)));
         assert_eq!(age("90m"), Some(Duration::from_secs(5400)));
         for wrong in ["", "d", "1", "-1d", "1.5h", "1y", "9999999999s", "é", "1é"] {

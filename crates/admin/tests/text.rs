@@ -8,13 +8,13 @@ use evenkeel_admin::text;
 use fake::check;
 
 #[test]
-fn status() {
+fn status_is_formatted_as_text() {
     check("status.txt", &text::status(&fake::services(), false));
     assert_eq!(text::status(&[], true), "There are no services.\n");
 }
 
 #[test]
-fn why() {
+fn why_is_formatted_as_text_without_control_characters() {
     check("why.txt", &text::why(&fake::why(), false));
     let mut hostile = fake::why();
     hostile.servers[0].sentence = "\u{1b}[2J".to_owned();
@@ -46,7 +46,7 @@ fn colours_change_nothing_but_the_colour() {
 }
 
 #[test]
-fn incident() {
+fn an_incident_is_formatted_as_text() {
     check("incident.txt", &text::incident(&fake::incident()));
 }
 
@@ -85,7 +85,7 @@ fn no_incidents() {
 }
 
 #[test]
-fn nothing_that_a_server_said_moves_the_cursor() {
+fn control_characters_from_servers_are_escaped() {
     let mut services = fake::services();
     services[0].servers[0].name = "\u{1b}]0;title\u{7}".to_owned();
     let incident = fake::incident();

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_on_an_idle_connection_is_told_apart() {
+    async fn data_and_end_of_an_idle_connection_are_distinguished() {
         let folder = tempfile::tempdir().unwrap();
         for (mut ours, mut theirs) in pairs(&folder).await {
             assert_eq!(ours.idle_state(), IdleState::Quiet);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nobody_accepts_is_refused() {
+    async fn a_closed_port_refuses_the_connection() {
         let folder = tempfile::tempdir().unwrap();
         // Bound, but not listening: otherwise another test could have taken the port by now.
         let bound = TcpSocket::new_v4().unwrap();

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_is_not_told() {
+    fn unchanged_services_get_no_update() {
         let one = shop("\"127.0.0.1:1\", \"127.0.0.1:2\"", "");
         assert!(updates(&one, &one).is_empty());
     }

@@ -88,36 +88,36 @@ fn long_command() -> String {
 }
 
 #[test]
-fn a_drain() {
+fn evenkeel_can_be_killed_during_a_drain() {
     killed_in("drain", r#""drain""#, "");
 }
 
 #[test]
-fn a_wait() {
+fn evenkeel_can_be_killed_during_a_wait() {
     killed_in("wait", r#""eject", { wait = "10m" }, "restart""#, "");
 }
 
 #[test]
-fn a_restart() {
+fn evenkeel_can_be_killed_during_a_restart() {
     // It is asked in a way that it does not hear.
     let stop = "stop = { signal = \"USR1\", wait = \"10m\" }";
     killed_in("restart", r#""eject", "restart""#, stop);
 }
 
 #[test]
-fn a_stop() {
+fn evenkeel_can_be_killed_during_a_stop() {
     let stop = "stop = { signal = \"USR1\", wait = \"10m\" }";
     killed_in("stop", r#""eject", "stop""#, stop);
 }
 
 #[test]
-fn a_command() {
+fn evenkeel_can_be_killed_during_a_command() {
     let actions = format!("\"eject\", {{ exec = {} }}", long_command());
     killed_in("exec", &actions, "");
 }
 
 #[test]
-fn a_roll_back() {
+fn evenkeel_can_be_killed_during_a_roll_back() {
     let more = format!("roll_back = {}", long_command());
     killed_in("roll-back", r#""eject", "roll-back", "restart""#, &more);
 }

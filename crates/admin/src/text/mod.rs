@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn percents() {
+    fn percentages_are_rounded_down() {
         for (share, text) in [
             (1.0, "100 %"),
             (0.0, "0 %"),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn times() {
+    fn times_are_shortened() {
         assert_eq!(time_of_day("2026-11-22T10:00:01.250Z"), "10:00:01.250");
         assert_eq!(time_of_day("rubbish"), "rubbish");
         assert_eq!(

@@ -152,7 +152,7 @@ fn queries_that_are_wrong_are_refused_and_not_widened() {
 }
 
 #[test]
-fn reports() {
+fn the_report_covers_30_days_by_default() {
     let live = Fake::default();
     let response = get(&live, "/api/report?since=7d");
     assert_eq!(
@@ -164,7 +164,7 @@ fn reports() {
 }
 
 #[test]
-fn a_store_that_cannot_be_read_is_said() {
+fn an_unreadable_store_is_reported() {
     let live = Fake {
         store_is_broken: true,
         ..Fake::default()
@@ -279,7 +279,7 @@ fn reading_is_free_from_here_and_needs_the_token_from_elsewhere() {
 }
 
 #[test]
-fn health() {
+fn health_is_ready_unless_a_reason_is_given() {
     let live = Fake::default();
     assert_eq!(get(&live, "/health/live").body, "live\n");
     assert_eq!(get(&live, "/health/ready").status, 200);

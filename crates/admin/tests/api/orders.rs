@@ -120,7 +120,7 @@ fn nothing_can_be_decided_about_a_closed_incident() {
 }
 
 #[test]
-fn what_is_said_with_an_order_is_read_and_checked() {
+fn the_body_of_an_order_is_validated() {
     let live = Fake::default();
     let on_server = "/api/services/shop/servers/shop-1";
     let terms = "for=30m&reason=a%20new%20disk&by=ada&force=true&wait=10s";

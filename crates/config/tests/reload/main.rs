@@ -213,7 +213,7 @@ run = { command = ["./shop", "{port}"], ports = [9003] }
 "#;
 
 #[test]
-fn a_change_says_what_differs() {
+fn a_change_lists_what_differs() {
     let old = plan(SHOP);
     let changed = |from: &str, to: &str| {
         let new = lay_out(&old, plan(&SHOP.replace(from, to)), &FreeSlots::default());

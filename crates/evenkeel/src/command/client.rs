@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_what_is_no_evenkeel() {
+    fn a_response_that_is_not_evenkeels_is_reported() {
         for answer in [
             &b"SSH-2.0-OpenSSH\r\n"[..],
             b"",
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_that_nothing_listens() {
+    fn a_closed_admin_port_is_reported() {
         let address = evenkeel_lab::ports::refusing().unwrap();
         assert_eq!(
             get(&address.into(), "/health/live", None).unwrap_err(),

@@ -48,7 +48,7 @@ fn serving(world: &World) -> usize {
 }
 
 #[test]
-fn nobody_is_blamed_for_what_was_not_heard_while_evenkeel_stood_still() {
+fn no_server_is_blamed_for_signals_missed_during_a_stall() {
     for seed in 0..100 {
         let managed = [Managed::Child, Managed::Nothing][usize::from(seed % 2 == 0)];
         let mut world = World::new(3, managed, options());

@@ -6,6 +6,7 @@
 mod sticky;
 mod watch;
 mod server_set;
+mod turn;
 pub(crate) mod queue;
 pub(crate) mod in_flight;
 pub(crate) mod holding;
@@ -241,6 +242,12 @@ impl Service {
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.queue.waiting()
+    }
+
+    /// Requests whose turn in the queue came and that did not look for a server in time, since their worker was stuck; since the start.
+    #[must_use]
+    pub fn lapsed_turns(&self) -> u64 {
+        self.queue.lapsed_turns()
     }
 
     /// Whether its queue takes up a burst now, if one comes: then no class is refused that could be served later.
