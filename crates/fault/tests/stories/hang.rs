@@ -81,7 +81,7 @@ fn it_comes_back_by_itself_as_soon_as_it_answers() {
 /// Nobody can restart it: it stays out for as long as it hangs, and no longer.
 #[test]
 fn it_does_not_return_while_it_hangs() {
-    for seed in 0..50 {
+    for seed in 0..100 {
         let mut world = hangs(seed, Managed::Nothing, [500, 20][(seed % 2) as usize]);
         for _ in 0..(60 + seed) {
             world.run(1_000);
@@ -101,7 +101,7 @@ fn it_does_not_return_while_it_hangs() {
 /// The next process takes connections, too, and answers nothing.
 #[test]
 fn a_next_process_that_hangs_as_well_is_not_put_into_service() {
-    for seed in 0..50 {
+    for seed in 0..100 {
         let mut world = hangs(seed, Managed::Child, 500);
         world.reborn(1, Condition::Blocked);
         world.until(12_000, |world| !world.restarts.is_empty());
@@ -194,7 +194,7 @@ fn a_hang_that_cannot_be_examined_is_told_by_its_probes_and_restarted() {
 /// A second hang during the verification of the first one's end is one.
 #[test]
 fn a_process_that_is_stopped_again_at_once_is_restarted() {
-    for seed in 0..50 {
+    for seed in 0..100 {
         let mut options = options();
         let probe = &mut options.detect.probe;
         (probe.every, probe.timeout, probe.fast, probe.fall) = (ms(250), ms(300), ms(100), 2);

@@ -72,6 +72,7 @@ impl<'a> Exchange<'a> {
             injected: Injected::default(),
             refused: None,
             held_since: None,
+            doubted_since: None,
             queued_since: None,
             hurried: false,
             returns_seen: 0,

@@ -11,6 +11,7 @@ pub(crate) mod queue;
 pub(crate) mod in_flight;
 pub(crate) mod holding;
 mod orders;
+pub(crate) mod unsettled;
 mod quarantine;
 mod admission;
 
@@ -58,6 +59,9 @@ pub struct ServiceOptions {
     pub queue: QueueOptions,
     /// Which requests wait for the first server that comes back, if any do.
     pub hold: Option<HoldOptions>,
+    /// Whether the exits of its servers' processes become known. Then a request that two of them broke off is held back until it is
+    /// known whether it ended them, for a quarter of a second at most.
+    pub tells_exits: bool,
     /// What is refused at once.
     pub admission: AdmissionOptions,
     /// The policies of its requests, unless a route overrides them.
@@ -86,6 +90,7 @@ impl ServiceOptions {
             watch: WatchOptions::default(),
             queue: QueueOptions::default(),
             hold: None,
+            tells_exits: false,
             admission: AdmissionOptions {
                 class_header: None,
                 class: Class::Critical,
@@ -105,6 +110,7 @@ pub struct Service {
     name: String,
     hash_on: Option<HashOn>,
     pub(crate) holding: Option<Holding>,
+    pub(crate) tells_exits: bool,
     admission: Admission,
     policies: Policies,
     servers: Arc<CurrentServers>,
@@ -139,6 +145,7 @@ impl Service {
             name: options.name,
             hash_on: hashes.then_some(options.hash_on),
             holding: options.hold.map(|options| Holding { options, state }),
+            tells_exits: options.tells_exits,
             admission: Admission::new(options.admission, random),
             servers: Arc::new(CurrentServers {
                 set: ArcSwap::from_pointee(set),
@@ -173,6 +180,7 @@ impl Service {
             name: options.name,
             hash_on: hashes.then_some(options.hash_on),
             holding: options.hold.map(|options| Holding { options, state }),
+            tells_exits: options.tells_exits,
             admission: (self.admission).reconfigured(options.admission, now, random),
             policies: options.policies,
             servers: Arc::clone(&self.servers),
@@ -285,6 +293,7 @@ impl Service {
         member.state.apply(directive, now);
         let has_changed = was_repaired != member.state.is_being_repaired(now);
         self.held.apply(directive, has_changed);
+        self.quarantine.apply(directive, now);
     }
 
     /// Puts servers from DNS into their slots, or takes them out. Requests that are under way go on as they began.
