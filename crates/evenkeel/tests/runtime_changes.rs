@@ -279,7 +279,9 @@ fn changes_live_through_reloads_until_the_file_says_otherwise() {
     );
     let differs = order(&program, &["diff"]);
     assert!(
-        differs.out.starts_with("service shop: timeout.total "),
+        differs
+            .out
+            .contains("\nservice shop: timeout.total 60s → 7s\n~ "),
         "{differs:?}"
     );
     let file = program.folder.path().join("evenkeel.toml");
@@ -509,6 +511,11 @@ fn without_a_file_servers_can_be_changed_but_nothing_is_kept() {
     assert!(
         shown.contains("# command line") && shown.contains("# API"),
         "{shown}"
+    );
+    let differs = order(&program, &["diff"]);
+    assert!(
+        differs.status == Some(1) && differs.out.starts_with("~ service servers: server b added"),
+        "{differs:?}"
     );
     let reload = order(&program, &["reload"]);
     assert!(

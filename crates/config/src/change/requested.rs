@@ -6,7 +6,7 @@ use super::overlay::{AddedServer, ChangeNote, Overlay, apply_overlay};
 use super::runtime::{Checked, RefusedChange};
 use crate::defaults;
 use crate::file::Address;
-use crate::plan::Plan;
+use crate::plan::{Plan, ServerPlan};
 
 /// A change of one service at run time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,48 +82,75 @@ impl Overlay {
                 server.clone()
             }
         };
-        if let Some(changes) = changed.services.get_mut(service) {
-            changes.notes.insert(server.clone(), note);
-        }
-        changed.tidy(service);
+        changed.note(service, &server, note);
         Ok((changed, server))
     }
 
     /// As [`Overlay::with`], for the changes that are kept for the next start, which may be others than those that hold now: a server
-    /// that is to be removed need not be there, and one that is to be added may be.
+    /// that is to be removed need not be there, and one that is to be added may be. `server`: what [`Overlay::with`] has returned.
     ///
     /// # Errors
     /// Why the change cannot be made.
     pub fn with_kept(
         &self,
         file: &Plan,
-        (service, change): (&str, &RequestedChange),
+        (service, change, server): (&str, &RequestedChange, &str),
         bound: u32,
         note: ChangeNote,
     ) -> Checked<Self> {
         let mut kept = self.clone();
-        match change {
+        let change = match change {
             RequestedChange::Add(new) => {
-                let name = new.name();
                 if let Some(changes) = kept.services.get_mut(service) {
-                    changes.added.retain(|added| added.name != name);
+                    changes.added.retain(|added| added.name != server);
                 }
                 kept.tidy(service);
-            }
-            RequestedChange::Remove { server } => {
-                let planned = apply_overlay(file.clone(), self).plan;
-                let mut services = planned.services.iter();
-                let has = services.any(|planned| {
-                    planned.name == service && planned.servers.iter().any(|one| one.name == *server)
-                });
-                if !has {
+                let planned = apply_overlay(file.clone(), &kept).plan;
+                let found = server_of(&planned, service, server);
+                if found.is_some_and(|one| one.address.as_ref() == Some(&new.address)) {
+                    kept.set_numbers(&planned, (service, server), new)?;
+                    kept.note(service, server, note);
                     return Ok(kept);
                 }
+                RequestedChange::Add(NewServer {
+                    name: Some(server.to_owned()),
+                    ..new.clone()
+                })
             }
-            RequestedChange::Weight { .. } | RequestedChange::MaxRequests { .. } => {}
-        }
-        kept.with(file, (service, change), bound, note)
+            RequestedChange::Remove { .. } => {
+                let planned = apply_overlay(file.clone(), self).plan;
+                if server_of(&planned, service, server).is_none() {
+                    return Ok(kept);
+                }
+                change.clone()
+            }
+            RequestedChange::Weight { .. } | RequestedChange::MaxRequests { .. } => change.clone(),
+        };
+        kept.with(file, (service, &change), bound, note)
             .map(|(kept, _)| kept)
+    }
+
+    fn note(&mut self, service: &str, server: &str, note: ChangeNote) {
+        if let Some(changes) = self.services.get_mut(service) {
+            changes.notes.insert(server.to_owned(), note);
+        }
+        self.tidy(service);
+    }
+
+    /// Sets what is said of a server of `now` that is there already.
+    fn set_numbers(
+        &mut self,
+        now: &Plan,
+        (service, server): (&str, &str),
+        new: &NewServer,
+    ) -> Checked {
+        if let Some(weight) = new.weight {
+            self.set_weight(now, service, server, weight)?;
+        }
+        if let Some(bound) = new.max_requests {
+            self.set_max_requests(now, service, server, bound)?;
+        }
+        Ok(())
     }
 
     /// Adds a server to `now`, the file's plan with these changes, and returns its name.
@@ -137,16 +164,8 @@ impl Overlay {
         if let Some(name) = self.removed_by_file(service, new) {
             self.put_back(service, &name)?;
             let again = apply_overlay(file.clone(), self).plan;
-            if let Some(weight) = new.weight {
-                self.set_weight(&again, service, &name, weight)?;
-            }
-            if let Some(bound) = new.max_requests {
-                self.set_max_requests(&again, service, &name, bound)?;
-            }
-            let mut services = again.services.iter();
-            let planned = services.find(|planned| planned.name == service);
-            let mut servers = planned.into_iter().flat_map(|planned| &planned.servers);
-            let tier = servers.find(|one| one.name == name).map(|one| one.tier);
+            self.set_numbers(&again, (service, &name), new)?;
+            let tier = server_of(&again, service, &name).map(|one| one.tier);
             return match tier.filter(|tier| new.tier.is_some_and(|wanted| wanted != *tier)) {
                 Some(tier) => Err(RefusedChange::OtherTier(name, tier)),
                 None => Ok(name),
@@ -173,6 +192,15 @@ impl Overlay {
         });
         removed.next().map(|(name, _)| name.clone())
     }
+}
+
+fn server_of<'a>(plan: &'a Plan, service: &str, server: &str) -> Option<&'a ServerPlan> {
+    let mut services = plan.services.iter();
+    let service = services.find(|planned| planned.name == service)?;
+    service
+        .servers
+        .iter()
+        .find(|planned| planned.name == server)
 }
 
 impl NewServer {

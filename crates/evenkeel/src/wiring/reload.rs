@@ -225,11 +225,14 @@ impl Reloads {
         }
     }
 
-    /// What a reload would change, a line each.
+    /// What a reload would change, a line each; nothing without a file.
     ///
     /// # Errors
     /// Why the file cannot be used, in words.
     pub(super) fn changes(&self) -> Result<Vec<String>, String> {
+        if self.0.file.is_none() {
+            return Ok(Vec::new());
+        }
         let file = self.read()?;
         let running = self.in_force();
         let settings = running.effective();

@@ -113,7 +113,10 @@ impl Reloads {
         let (overlay, server) = wanted.map_err(|why| refused(&why))?;
         let kept = if order.persist {
             self.check_keeps()?;
-            let kept = before.kept.with_kept(file, asked, bound, note);
+            let kept =
+                before
+                    .kept
+                    .with_kept(file, (order.service, &order.change, &server), bound, note);
             kept.map_err(|why| {
                 OrderError::Refused(format!("this cannot be kept over a restart: {why}"))
             })?
