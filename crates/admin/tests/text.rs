@@ -14,6 +14,18 @@ fn status_is_formatted_as_text() {
 }
 
 #[test]
+fn a_refused_reload_and_changes_made_at_run_time_stand_above_the_services() {
+    let shown = text::instance(&fake::instance(), None);
+    check("instance.txt", &shown);
+    let of_one = text::instance(&fake::instance(), Some("empty"));
+    assert!(
+        of_one.contains("the last reload was refused") && !of_one.contains("server c"),
+        "{of_one}"
+    );
+    assert_eq!(text::instance(&Default::default(), None), "");
+}
+
+#[test]
 fn why_is_formatted_as_text_without_control_characters() {
     check("why.txt", &text::why(&fake::why(), false));
     let mut hostile = fake::why();
@@ -91,6 +103,7 @@ fn control_characters_from_servers_are_escaped() {
     let incident = fake::incident();
     for shown in [
         text::status(&services, false),
+        text::instance(&fake::instance(), None),
         text::incident(&incident),
         text::incident_markdown(&incident),
         text::incidents(&[incident], &[]),

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
-use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, Settings, render};
+use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, Settings, Severity, render};
 
 use crate::logging;
 use crate::output::{self, CommandFailure, Result};
@@ -28,7 +28,8 @@ pub(crate) fn settings(path: &Path) -> Result<Settings> {
     ))
 }
 
-/// A file that was read while evenkeel runs.
+/// A configuration that was read.
+#[derive(Debug)]
 pub(crate) struct ReadFile {
     /// Its plan.
     pub(crate) plan: Plan,
@@ -46,7 +47,13 @@ pub(crate) fn read_again(path: &Path) -> std::result::Result<ReadFile, String> {
         let name = mistakes.name();
         let said = render::human(&mistakes, render::Style::default());
         let count = output::count(mistakes.errors(), "mistake");
-        format!("{name} cannot be used: {count}\n{said}")
+        let mut errors = mistakes.list().iter();
+        let first = errors.find(|one| one.severity() == Severity::Error);
+        let first = first.map_or_else(String::new, |first| {
+            let (line, _) = mistakes.position(first.span.start);
+            format!("; line {line}: {}", first.message)
+        });
+        format!("{name} cannot be used: {count}{first}\n{said}")
     })?;
     for warning in loaded.warnings.list() {
         let (line, _) = loaded.warnings.position(warning.span.start);
@@ -59,30 +66,43 @@ pub(crate) fn read_again(path: &Path) -> std::result::Result<ReadFile, String> {
     })
 }
 
-/// The effective settings of the file at `path`, if it is valid; nothing is said.
-pub(crate) fn quiet_settings(path: &Path) -> Option<Settings> {
-    let text = read_text(path).ok()?;
-    let loaded = load_file(&text, path).ok()?;
-    Some(Settings::of(
-        &text,
-        &path.display().to_string(),
-        &loaded.plan,
-    ))
+/// The file at `path`, to compare it; its warnings are said.
+pub(crate) fn read_to_compare(path: &Path) -> Result<ReadFile> {
+    let text = read_text(path)?;
+    let plan = accept(load_file(&text, path))?.plan;
+    let settings = Settings::of(&text, &path.display().to_string(), &plan);
+    Ok(ReadFile { plan, settings })
 }
 
-/// The plan of the file at `path`, to serve it: logging is started as the file asks, before anything is said about it.
-pub(crate) fn read_to_serve(path: &Path) -> Result<Plan> {
-    start_log_and_accept(load(path)?)
+/// The settings that a running evenkeel gives as text, whose relative paths begin where those of the file at `path` do.
+pub(crate) fn running_settings(text: &str, path: &Path) -> Result<Settings> {
+    let loaded = load_file(text, path).map_err(|_| {
+        let why = "the running configuration cannot be read here: this program is of another version, or a name cannot be resolved";
+        CommandFailure::World(why.to_owned())
+    })?;
+    Ok(Settings::of(text, "running", &loaded.plan))
 }
 
-/// The plan of a configuration that is not in a file, to serve it: as [`read_to_serve`].
-pub(crate) fn parse_to_serve(text: &str, name: &str, state: &Path) -> Result<Plan> {
-    start_log_and_accept(load_text(text, name, Path::new("."), state))
+/// The file at `path`, to serve it: logging is started as the file asks, before anything is said about it.
+pub(crate) fn read_to_serve(path: &Path) -> Result<ReadFile> {
+    let text = read_text(path)?;
+    let plan = start_log_and_accept(load_file(&text, path))?;
+    let settings = Settings::of(&text, &path.display().to_string(), &plan);
+    Ok(ReadFile { plan, settings })
 }
 
-/// The plan of a configuration that is not in a file.
-pub(crate) fn parse(text: &str, name: &str, state: &Path) -> Result<Loaded> {
-    accept(load_text(text, name, Path::new("."), state))
+/// A configuration that is not in a file, to serve it: as [`read_to_serve`].
+pub(crate) fn parse_to_serve(text: &str, name: &str, state: &Path) -> Result<ReadFile> {
+    let plan = start_log_and_accept(load_text(text, name, Path::new("."), state))?;
+    let settings = Settings::of(text, name, &plan).from_command_line();
+    Ok(ReadFile { plan, settings })
+}
+
+/// A configuration that is not in a file.
+pub(crate) fn parse(text: &str, name: &str, state: &Path) -> Result<ReadFile> {
+    let plan = accept(load_text(text, name, Path::new("."), state))?.plan;
+    let settings = Settings::of(text, name, &plan);
+    Ok(ReadFile { plan, settings })
 }
 
 /// The plan of the file at `path`, or its diagnostics.

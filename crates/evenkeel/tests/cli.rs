@@ -48,6 +48,8 @@ fn every_command_has_help_with_an_example() {
         "eject",
         "restart",
         "maintenance",
+        "reload",
+        "server",
         "approve",
         "reject",
         "schema",

@@ -4,6 +4,7 @@
 //! server printed can control the operator's terminal.
 
 mod incident;
+mod instance;
 mod list;
 mod markdown;
 mod status;
@@ -14,6 +15,7 @@ use evenkeel_core::is_control_or_bidi;
 use evenkeel_http1::write;
 
 pub use incident::incident;
+pub use instance::{instance, runtime_change};
 pub use list::{incidents, reports};
 pub use markdown::incident_markdown;
 pub use status::status;

@@ -4,6 +4,7 @@
 
 mod generate;
 mod overlay;
+mod runtime;
 mod settings;
 
 use std::cell::Cell;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use tokio::task::JoinHandle;
 use super::discover::DiscoverLoops;
 use super::dns::DnsService;
 use super::file_watch::watch_file;
+use super::kept_changes::StartConfiguration;
 use super::measure::CounterHistory;
 use super::now::LiveBackend;
 use super::reload::{PlanOwners, Reloads};
@@ -47,8 +47,8 @@ pub(super) struct ControlThreadParts {
     pub(super) admin: (AdminListener, Endpoint),
     pub(super) proxy: Arc<Proxy>,
     pub(super) dns: Arc<DnsService>,
-    /// Where the plan comes from, if it is a file.
-    pub(super) file: Option<PathBuf>,
+    /// What the plan was made of.
+    pub(super) configuration: StartConfiguration,
     /// Asks for a reload.
     pub(super) reload: mpsc::Receiver<()>,
     /// True once no more requests arrive: everything is to end.
@@ -134,7 +134,9 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let discovering = DiscoverLoops::new((clock, seed), &tasks, to, &discovery);
     discovering.apply(plan);
     let owners = PlanOwners::new(parts.proxy, parts.dns, plan_sender, discovering);
-    let reloads = Reloads::new(Arc::clone(&parts.plan), parts.file, owners);
+    let kept_by = (incident_store.clone(), clock);
+    let plan_now = Arc::clone(&parts.plan);
+    let reloads = Reloads::new(plan_now, parts.configuration, owners, kept_by);
     let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(LiveBackend {
         clock,
