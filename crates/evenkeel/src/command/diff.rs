@@ -16,8 +16,8 @@ use crate::output::{CommandEnding, CommandFailure, Result, print};
 /// that is written out is no difference.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Lines with ~ are changes that were made at run time (`evenkeel server`) and are not in the file: a reload keeps them. All\n\
-                  others are what a reload would change.\n\
+    after_help = "Lines with ~ are changes that were made at run time (`evenkeel server`) and are not in the file:\n\
+                  a reload keeps them. All others are what a reload would change.\n\
                   Exit status: 0 there is no difference, 1 there is one.\n\n\
                   Example:\n  evenkeel diff\n  evenkeel diff evenkeel.new.toml\n  evenkeel diff evenkeel.toml evenkeel.new.toml"
 )]
