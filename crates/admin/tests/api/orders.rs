@@ -141,22 +141,6 @@ fn changes_of_servers_reach_the_program() {
             },
         ),
         (
-            "POST",
-            servers.to_owned(),
-            r#"{"address": "unix:/run/shop.sock"}"#,
-            Order::AddServer {
-                service: service(),
-                server: ServerToAdd {
-                    name: None,
-                    address: "unix:/run/shop.sock".parse().unwrap(),
-                    weight: None,
-                    tier: None,
-                    max_requests: None,
-                },
-                persist: false,
-            },
-        ),
-        (
             "DELETE",
             format!("{one}?persist=true&by=ada"),
             "",
@@ -194,7 +178,7 @@ fn changes_of_servers_reach_the_program() {
         assert_eq!(live.orders.lock().unwrap().pop(), Some(order), "{target}");
     }
     let terms = live.terms.lock().unwrap();
-    assert_eq!(terms[2].0.by.as_deref(), Some("ada"));
+    assert_eq!(terms[1].0.by.as_deref(), Some("ada"));
 }
 
 #[test]

@@ -97,12 +97,10 @@ fn a_server_of_the_file_that_was_removed_is_used_again_by_its_address() {
     );
     // Its address may be another's by now.
     let other = RequestedChange::Add(new_server(Some("c"), 9_002));
-    let taken = removed.clone().put_back("shop", "b");
-    assert_eq!(taken, Ok(()));
-    let free = Overlay::default();
+    let (mut overlay, _) = asked(&removed, &file, &other).unwrap();
     assert_eq!(
-        asked(&free, &file, &other).unwrap_err(),
-        RefusedChange::Taken("b".to_owned())
+        overlay.put_back("shop", "b"),
+        Err(RefusedChange::Taken("c".to_owned()))
     );
 }
 

@@ -16,8 +16,8 @@ use crate::output::{CommandEnding, CommandFailure, Result, print};
 /// that is written out is no difference.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Lines with ~ are changes that were made at run time (`evenkeel server`) and are not in the file: a reload keeps them. All\n\
-                  others are what a reload would change.\n\
+    after_help = "Lines with ~ are changes that were made at run time (`evenkeel server`) and are not in the file:\n\
+                  a reload keeps them. All others are what a reload would change.\n\
                   Exit status: 0 there is no difference, 1 there is one.\n\n\
                   Example:\n  evenkeel diff\n  evenkeel diff evenkeel.new.toml\n  evenkeel diff evenkeel.toml evenkeel.new.toml"
 )]
@@ -52,7 +52,7 @@ impl DiffArgs {
         let old = configuration::settings(old)?;
         let changes = old.changes_to(&configuration::settings(new)?);
         let lines: Vec<String> = changes.iter().map(ToString::to_string).collect();
-        self.show(&lines, json!(changes), None)
+        self.show(&lines, &json!(changes), None)
     }
 
     /// A running evenkeel compares its own file with what runs.
@@ -62,7 +62,7 @@ impl DiffArgs {
         // One of an earlier version does not know it, and makes no such changes.
         let instance: Option<InstanceView> = self.find.admin()?.find("/api/status")?;
         let runtime = instance.unwrap_or_default().runtime_changes;
-        self.show(&lines, json!(lines), Some(&runtime))
+        self.show(&lines, &json!(lines), Some(&runtime))
     }
 
     /// The file is compared here: the running evenkeel need not be able to read it.
@@ -77,13 +77,13 @@ impl DiffArgs {
         let changes = differs.changes.iter().map(ToString::to_string);
         let ended = differs.ended.iter().map(ToString::to_string);
         let lines: Vec<String> = changes.chain(ended).collect();
-        self.show(&lines, json!(lines), Some(&view.runtime_changes))
+        self.show(&lines, &json!(lines), Some(&view.runtime_changes))
     }
 
     fn show(
         &self,
         lines: &[String],
-        changes: Json,
+        changes: &Json,
         runtime: Option<&[RuntimeChangeView]>,
     ) -> Result {
         let is_same = lines.is_empty() && runtime.is_none_or(<[_]>::is_empty);

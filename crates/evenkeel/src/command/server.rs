@@ -17,8 +17,9 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Add and remove servers of a service, and set their weights and bounds, while evenkeel runs.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "A change holds at once and lives through reloads, unless the file says otherwise then. After a restart it is gone, unless it\n\
-                  was made with --persist. `evenkeel diff` and `evenkeel status` show what was changed and is not in the file.\n\
+    after_help = "A change holds at once and lives through reloads, unless the file says otherwise then. After a\n\
+                  restart it is gone, unless it was made with --persist. `evenkeel diff` and `evenkeel status`\n\
+                  show what was changed and is not in the file.\n\
                   Exit status: 0 it holds, 1 nothing was changed, with the reason.\n\n\
                   Example:\n  evenkeel server add shop/shop-3 127.0.0.1:9003 --weight 2\n  \
                   evenkeel server weight shop/shop-3 5 --persist\n  evenkeel server max-requests shop/shop-3 100\n  \

@@ -13,8 +13,8 @@ use crate::output::{CommandEnding, Result, print};
 /// Show the effective configuration of a running evenkeel, or of a file: each value that holds, and where it comes from.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The text is a configuration file itself; with --all it has every default. A value comes from a line of the file, the\n\
-                  command line, the API (a change at run time), or is a default.\n\n\
+    after_help = "The text is a configuration file itself; with --all it has every default. A value comes from a\n\
+                  line of the file, the command line, the API (a change at run time), or is a default.\n\n\
                   Example:\n  evenkeel show\n  evenkeel show evenkeel.toml\n  evenkeel show evenkeel.toml --all --format json"
 )]
 pub(crate) struct ShowArgs {

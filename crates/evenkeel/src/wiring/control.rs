@@ -134,9 +134,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let discovering = DiscoverLoops::new((clock, seed), &tasks, to, &discovery);
     discovering.apply(plan);
     let owners = PlanOwners::new(parts.proxy, parts.dns, plan_sender, discovering);
-    let kept_by = (incident_store.clone(), clock);
-    let plan_now = Arc::clone(&parts.plan);
-    let reloads = Reloads::new(plan_now, parts.configuration, owners, kept_by);
+    let reloads = Reloads::new(parts.configuration, owners, (incident_store.clone(), clock));
     let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(LiveBackend {
         clock,

@@ -2,6 +2,7 @@
 //! built, since they say which servers there are.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use evenkeel_config::change::{FreeSlots, Overlay, apply_overlay, lay_out};
 use evenkeel_config::{Plan, Settings};
@@ -14,6 +15,8 @@ use crate::output::Result;
 /// What evenkeel was started with.
 #[derive(Debug)]
 pub(super) struct StartConfiguration {
+    /// The plan that runs.
+    pub(super) plan: Arc<Plan>,
     /// Where it comes from, if it is a file.
     pub(super) file: Option<PathBuf>,
     /// As it was read.
@@ -26,11 +29,11 @@ pub(super) struct StartConfiguration {
     pub(super) has_dropped: bool,
 }
 
-/// The plan to run: that of the file with the changes that were kept, as far as the file does not say otherwise.
+/// What to start with: the plan of the file with the changes that were kept, as far as the file does not say otherwise.
 pub(super) fn with_kept_changes(
     read: ReadFile,
     file: Option<PathBuf>,
-) -> Result<(Plan, StartConfiguration)> {
+) -> Result<StartConfiguration> {
     let ReadFile { plan, settings } = read;
     let file_plan = with_keys(plan)?;
     let kept = file_plan.store.file.as_deref().map(kept_in);
@@ -52,14 +55,14 @@ pub(super) fn with_kept_changes(
         };
         lay_out(&nothing, after.plan, &FreeSlots::default())
     };
-    let start = StartConfiguration {
+    Ok(StartConfiguration {
+        plan: Arc::new(plan),
         file,
         settings,
         file_plan,
         kept: after.overlay,
         has_dropped: !after.dropped.is_empty(),
-    };
-    Ok((plan, start))
+    })
 }
 
 /// The changes in the store. A store that cannot be read is reported when it is opened.

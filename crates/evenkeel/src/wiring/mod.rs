@@ -83,8 +83,8 @@ pub(crate) struct RunningEvenkeel {
 /// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting. `file`: where the configuration comes
 /// from, if it is a file: reloads read it again.
 pub(crate) fn start(read: ReadFile, file: Option<PathBuf>) -> Result<RunningEvenkeel> {
-    let (plan, configuration) = with_kept_changes(read, file)?;
-    let plan = Arc::new(plan);
+    let configuration = with_kept_changes(read, file)?;
+    let plan = Arc::clone(&configuration.plan);
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
     let (admin_listener, admin, admin_file) = listen_admin(&plan.admin)?;

@@ -122,14 +122,14 @@ impl PlanOwners {
 }
 
 impl Reloads {
-    /// For the plan that runs, which was made of `start`. Must be called within the runtime of the control thread.
+    /// For what evenkeel was started with. Must be called within the runtime of the control thread.
     pub(super) fn new(
-        plan: Arc<Plan>,
         start: StartConfiguration,
         owners: PlanOwners,
         (store, clock): (WriterHandle, Clock),
     ) -> Self {
         let StartConfiguration {
+            plan,
             file,
             settings,
             file_plan,
