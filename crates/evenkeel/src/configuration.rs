@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
 use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, Settings, render};
 
+use crate::file_state::FileState;
 use crate::logging;
 use crate::output::{self, CommandFailure, Result};
 use crate::place::state_directory;
@@ -26,6 +27,37 @@ pub(crate) fn settings(path: &Path) -> Result<Settings> {
         &path.display().to_string(),
         &loaded.plan,
     ))
+}
+
+/// Where the configuration that runs comes from.
+#[derive(Debug, Default)]
+pub(crate) struct ConfigurationSource {
+    /// The file, which reloads read again; `None` if it does not come from one.
+    pub(crate) file: Option<PathBuf>,
+    /// What the file was when it was read.
+    pub(crate) read: Option<FileState>,
+    /// The effective settings; `None` if it comes from a file, or from nobody who could ask for them.
+    pub(crate) settings: Option<Settings>,
+}
+
+impl ConfigurationSource {
+    /// This file, which is about to be read: a change from now on is not missed.
+    pub(crate) fn of_file(path: &Path) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self {
+            read: FileState::of(&path),
+            file: Some(path),
+            settings: None,
+        }
+    }
+
+    /// A text that stands for the command line.
+    pub(crate) fn of_command_line(text: &str, name: &str, plan: &Plan) -> Self {
+        Self {
+            settings: Some(Settings::of(text, name, plan).from_command_line()),
+            ..Self::default()
+        }
+    }
 }
 
 /// A file that was read while evenkeel runs.

@@ -5,7 +5,7 @@ use clap::Args;
 use evenkeel_core::Endpoint;
 
 use super::run;
-use crate::configuration;
+use crate::configuration::{self, ConfigurationSource};
 use crate::output::Result;
 use crate::place::state_directory;
 
@@ -26,10 +26,12 @@ pub(crate) struct ProxyArgs {
 impl ProxyArgs {
     pub(crate) fn carry_out(self) -> Result {
         let state = state_directory();
-        run::serve(
-            || configuration::parse_to_serve(&self.text(), "the command line", &state),
-            None,
-        )
+        run::serve(|| {
+            let (text, name) = (self.text(), "the command line");
+            let plan = configuration::parse_to_serve(&text, name, &state)?;
+            let source = ConfigurationSource::of_command_line(&text, name, &plan);
+            Ok((plan, source))
+        })
     }
 
     /// The arguments as a configuration. Addresses are quoted as JSON strings, which are valid TOML.

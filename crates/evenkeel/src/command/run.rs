@@ -12,6 +12,7 @@ use evenkeel_runtime::{LineQueue, descriptors};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::find::DEFAULT_FILE;
+use crate::configuration::ConfigurationSource;
 use crate::output::{CommandEnding, CommandFailure, Result};
 use crate::wiring::{self, RunningEvenkeel};
 use crate::{configuration, logging};
@@ -33,22 +34,24 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     pub(crate) fn carry_out(self) -> Result {
-        let file = std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone());
-        serve(|| configuration::read_to_serve(&self.config), Some(file))
+        serve(|| {
+            let source = ConfigurationSource::of_file(&self.config);
+            Ok((configuration::read_to_serve(&self.config)?, source))
+        })
     }
 }
 
-/// Serves the plan from `configure` until a signal arrives. `file`: where it comes from, if it is a file.
-pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>, file: Option<PathBuf>) -> Result {
+/// Serves the plan from `configure`, which says where it comes from, until a signal arrives.
+pub(super) fn serve(configure: impl FnOnce() -> Result<(Plan, ConfigurationSource)>) -> Result {
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| CommandFailure::world("cannot start", error))?;
     // Before anything else, so that no signal is missed, and none that has no meaning ends the program.
     let mut signals = runtime.block_on(async { Signals::new() })?;
-    let plan = configure()?;
+    let (plan, source) = configure()?;
     raise_descriptor_limit();
     let results = logging::queue("results", io::stdout().as_fd(), |_| ())
         .map_err(|error| CommandFailure::world("cannot write to standard output", error))?;
-    let running = wiring::start(plan, file)?;
+    let running = wiring::start(plan, source)?;
     announce(&running, &results);
     runtime.block_on(signals.until_end(|| running.reload()));
     tracing::info!(

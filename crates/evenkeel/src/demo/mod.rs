@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use evenkeel_lab::{LoadPlan, OpenLoad};
 
+use crate::configuration::ConfigurationSource;
 use crate::output::{self, CommandEnding, CommandFailure, Result, print};
 use crate::wiring::{self, RunningEvenkeel};
 use screen::Screen;
@@ -61,7 +62,7 @@ pub(crate) fn run(options: DemoOptions) -> Result {
             .join("\n"),
     )?;
     let loaded = crate::configuration::parse(&text, "the demo's configuration", folder.path())?;
-    let running = wiring::start(loaded.plan.clone(), None)?;
+    let running = wiring::start(loaded.plan.clone(), ConfigurationSource::default())?;
     announce(&running)?;
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| CommandFailure::world("cannot start", error))?;

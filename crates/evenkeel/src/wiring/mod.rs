@@ -12,8 +12,9 @@ mod live;
 mod now;
 mod views;
 mod quarantine;
-mod reload;
 mod file_watch;
+mod reload;
+mod watched;
 mod reasons;
 mod resume;
 mod secrets;
@@ -29,7 +30,6 @@ pub(crate) use live::report_view;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -46,6 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::dns::{Dns, DnsService};
 use self::keys::with_keys;
+use crate::configuration::ConfigurationSource;
 use crate::holder::holder_of;
 use crate::output::{CommandFailure, Result};
 
@@ -78,9 +79,9 @@ pub(crate) struct RunningEvenkeel {
     stop: watch::Sender<bool>,
 }
 
-/// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting. `file`: where `plan` comes from, if it
-/// is a file: reloads read it again.
-pub(crate) fn start(plan: Plan, file: Option<PathBuf>) -> Result<RunningEvenkeel> {
+/// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting. `source`: where `plan` comes
+/// from; reloads read it again.
+pub(crate) fn start(plan: Plan, source: ConfigurationSource) -> Result<RunningEvenkeel> {
     let plan = Arc::new(with_keys(plan)?);
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
@@ -115,7 +116,7 @@ pub(crate) fn start(plan: Plan, file: Option<PathBuf>) -> Result<RunningEvenkeel
         admin: (admin_listener, admin.clone()),
         proxy: Arc::clone(&proxy),
         dns: Arc::clone(&dns_service),
-        file,
+        source,
         reload: asked,
         stopped,
         draining,

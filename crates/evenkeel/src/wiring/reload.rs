@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use evenkeel_config::change::{FreeSlots, difference, lay_out};
@@ -15,11 +15,14 @@ use evenkeel_control::ReloadRequest;
 use evenkeel_core::metric::{Sink, Source};
 use evenkeel_proxy::Proxy;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::discover::DiscoverLoops;
 use super::dns::DnsService;
+use super::file_watch::WatchedBy;
 use super::keys::with_keys;
+use crate::configuration::ConfigurationSource;
+use crate::file_state::FileState;
 use crate::output::CommandFailure;
 use crate::{configuration, logging};
 
@@ -43,6 +46,12 @@ struct ReloadsInner {
     runtime: Handle,
     results: [AtomicU64; RESULTS.len()],
     is_last_refused: AtomicBool,
+    /// What the file was when it was read last, whatever became of that.
+    read: Mutex<Option<FileState>>,
+    /// Tells those who wait that another plan runs.
+    applied: watch::Sender<()>,
+    /// How changes of the file are noticed, if they are.
+    watched_by: ArcSwap<Option<WatchedBy>>,
 }
 
 /// What runs, as far as only the next reload needs it.
@@ -80,10 +89,16 @@ impl PlanOwners {
 }
 
 impl Reloads {
-    /// For the plan that runs, which came from `file`. Must be called within the runtime of the control thread.
-    pub(super) fn new(plan: Arc<Plan>, file: Option<PathBuf>, owners: PlanOwners) -> Self {
+    /// For the plan that runs, which came from `source`. Must be called within the runtime of the control thread.
+    pub(super) fn new(plan: Arc<Plan>, source: ConfigurationSource, owners: PlanOwners) -> Self {
+        let ConfigurationSource {
+            file,
+            read,
+            settings,
+        } = source;
         // The file was valid a moment ago. If it was changed since, the next reload compares with that.
-        let settings = file.as_deref().and_then(configuration::quiet_settings);
+        let of_file = || file.as_deref().and_then(configuration::quiet_settings);
+        let settings = settings.or_else(of_file);
         Self(Arc::new(ReloadsInner {
             file,
             plan: ArcSwap::new(plan),
@@ -95,6 +110,9 @@ impl Reloads {
             runtime: Handle::current(),
             results: Default::default(),
             is_last_refused: AtomicBool::new(false),
+            read: Mutex::new(read),
+            applied: watch::Sender::new(()),
+            watched_by: ArcSwap::default(),
         }))
     }
 
@@ -106,6 +124,23 @@ impl Reloads {
     /// The plan that runs.
     pub(super) fn plan(&self) -> Arc<Plan> {
         self.0.plan.load_full()
+    }
+
+    /// Hears of each plan that runs from now on.
+    pub(super) fn plans(&self) -> watch::Receiver<()> {
+        self.0.applied.subscribe()
+    }
+
+    /// What the file was when it was read last, whether or not it was applied.
+    pub(super) fn last_read(&self) -> Option<FileState> {
+        *self.0.last_read()
+    }
+
+    /// Takes down how changes of the file are noticed from now on, if they are.
+    pub(super) fn set_watched_by(&self, by: Option<WatchedBy>) {
+        if **self.0.watched_by.load() != by {
+            self.0.watched_by.store(Arc::new(by));
+        }
     }
 
     /// Reads the file again and applies what has changed. Blocks. Says what was done.
@@ -155,8 +190,12 @@ impl Reloads {
 }
 
 impl ReloadsInner {
-    fn running(&self) -> std::sync::MutexGuard<'_, RunningConfiguration> {
+    fn running(&self) -> MutexGuard<'_, RunningConfiguration> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last_read(&self) -> MutexGuard<'_, Option<FileState>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> Result<configuration::ReadFile, String> {
@@ -168,10 +207,12 @@ impl ReloadsInner {
     /// What was changed; `None` if there was nothing to change.
     fn reload(&self) -> Result<Option<String>, String> {
         let mut running = self.running();
+        // Before it is read: what comes later is another change.
+        *self.last_read() = self.file.as_deref().and_then(FileState::of);
         let file = self.read()?;
         let before = self.plan.load_full();
         let planned = with_keys(file.plan).map_err(CommandFailure::into_text)?;
-        running.free.release(self.owners.proxy.oldest_generation());
+        running.free.release(&self.owners.proxy.live_generations());
         let planned = lay_out(&before, planned, &running.free);
         let changes = difference(&before, &planned);
         if changes.is_empty() {
@@ -214,6 +255,7 @@ impl ReloadsInner {
             said.push("holds only after a restart: log.format".to_owned());
         }
         self.plan.store(plan);
+        self.applied.send_replace(());
         running.settings = Some(file.settings);
         Ok(Some(said.join("\n")))
     }
@@ -246,5 +288,17 @@ impl Source for Reloads {
             &[],
             f64::from(u8::from(!refused)),
         );
+        let watched_by = **self.0.watched_by.load();
+        for (by, word) in [
+            (WatchedBy::Inotify, "inotify"),
+            (WatchedBy::Polling, "polling"),
+        ] {
+            sink.gauge(
+                "evenkeel_reload_watch",
+                "How changes of a watched file are noticed: 1 for the way in use.",
+                &[("by", word)],
+                f64::from(u8::from(watched_by == Some(by))),
+            );
+        }
     }
 }
