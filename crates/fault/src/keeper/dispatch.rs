@@ -131,7 +131,7 @@ impl ServerContext<'_> {
     fn ready(&mut self) {
         self.server.starting = None;
         // Those of the first plan begin together, all with their full share.
-        let slowly = std::mem::take(&mut self.server.joins);
+        let slowly = self.server.starts.take_joined();
         self.server.restore(slowly, self.out);
         self.server.doubt_until = None;
         self.server.set_pace(ProbePace::Normal, self.out);

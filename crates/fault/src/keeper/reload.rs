@@ -265,7 +265,7 @@ impl ServerContext<'_> {
         let (id, options) = (self.server.id, &self.spec.options);
         *self.server = WatchedServer::new(id, spec, options, self.spec.peers());
         self.server.vacant = spec.vacancy();
-        self.server.joins = true;
+        self.server.starts.joined();
         // A new child is out of rotation until it is ready, and what is in maintenance stays out: no request may come in between.
         if held.is_none() && !self.starts_out_of_rotation() {
             self.out.push(Output::Directive(Directive::Restore {

@@ -46,8 +46,6 @@ pub(super) struct WatchedServer {
     pub(super) routine: Option<Box<PlannedVerification>>,
     /// Its first start: no probe needs to pass before this moment.
     pub(super) starting: Option<Instant>,
-    /// Whether it has come by a reload, beside others that serve, and has not served yet: it begins slowly.
-    pub(super) joins: bool,
     pub(super) held: Option<Box<OperatorHold>>,
     /// The balancer holds an order about it that does not expire.
     lasting: bool,
@@ -100,7 +98,6 @@ impl WatchedServer {
             unproven: None,
             routine: None,
             starting: None,
-            joins: false,
             held: None,
             lasting: false,
             asked: None,
