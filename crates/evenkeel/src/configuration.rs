@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
 use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, Settings, Severity, render};
 
+use crate::file_state::FileState;
 use crate::logging;
 use crate::output::{self, CommandFailure, Result};
 use crate::place::state_directory;
@@ -26,6 +27,26 @@ pub(crate) fn settings(path: &Path) -> Result<Settings> {
         &path.display().to_string(),
         &loaded.plan,
     ))
+}
+
+/// The file that a configuration comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigurationFile {
+    /// Its absolute path: reloads read it again.
+    pub(crate) path: PathBuf,
+    /// What it was before it was read.
+    pub(crate) read: Option<FileState>,
+}
+
+impl ConfigurationFile {
+    /// This file, which is about to be read: a change from now on is not missed.
+    pub(crate) fn of(path: &Path) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self {
+            read: FileState::of(&path),
+            path,
+        }
+    }
 }
 
 /// A configuration that was read.

@@ -11,7 +11,7 @@ use evenkeel_runtime::{LineQueue, descriptors};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::find::DEFAULT_FILE;
-use crate::configuration::ReadFile;
+use crate::configuration::{ConfigurationFile, ReadFile};
 use crate::output::{CommandEnding, CommandFailure, Result};
 use crate::wiring::{self, RunningEvenkeel};
 use crate::{configuration, logging};
@@ -33,13 +33,16 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     pub(crate) fn carry_out(self) -> Result {
-        let file = std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone());
+        let file = ConfigurationFile::of(&self.config);
         serve(|| configuration::read_to_serve(&self.config), Some(file))
     }
 }
 
 /// Serves the configuration from `configure` until a signal arrives. `file`: where it comes from, if it is a file.
-pub(super) fn serve(configure: impl FnOnce() -> Result<ReadFile>, file: Option<PathBuf>) -> Result {
+pub(super) fn serve(
+    configure: impl FnOnce() -> Result<ReadFile>,
+    file: Option<ConfigurationFile>,
+) -> Result {
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| CommandFailure::world("cannot start", error))?;
     // Before anything else, so that no signal is missed, and none that has no meaning ends the program.

@@ -28,6 +28,7 @@ use super::now::LiveBackend;
 use super::reload::{PlanOwners, Reloads};
 use super::secrets::Secrets;
 use super::traffic::DataPlane;
+use super::watched::WatchedReloads;
 use crate::period;
 
 /// Signals of probes and processes that may wait for the loop.
@@ -194,7 +195,9 @@ fn follow_plan(
     clock: Clock,
 ) -> [JoinHandle<()>; 4] {
     let watched = reloads.clone();
-    let watching = tasks.spawn("watch", clock, move || watch_file(watched.clone(), clock));
+    let watching = tasks.spawn("watch", clock, move || {
+        watch_file(WatchedReloads::new(watched.clone()), clock)
+    });
     [
         keep_secrets(tasks, &reloads, token, clock),
         start_weighing(tasks, state, &reloads, clock),

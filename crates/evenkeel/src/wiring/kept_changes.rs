@@ -1,7 +1,7 @@
 //! Changes of the configuration that were made at run time and kept for the next start: read from the store before anything is
 //! built, since they say which servers there are.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use evenkeel_config::change::{FreeSlots, Overlay, apply_overlay, lay_out};
@@ -9,7 +9,7 @@ use evenkeel_config::{Plan, Settings};
 use evenkeel_history::Store;
 
 use super::keys::with_keys;
-use crate::configuration::ReadFile;
+use crate::configuration::{ConfigurationFile, ReadFile};
 use crate::output::Result;
 
 /// What evenkeel was started with.
@@ -18,7 +18,7 @@ pub(super) struct StartConfiguration {
     /// The plan that runs.
     pub(super) plan: Arc<Plan>,
     /// Where it comes from, if it is a file.
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: Option<ConfigurationFile>,
     /// As it was read.
     pub(super) settings: Settings,
     /// Its plan, without the changes that were made at run time.
@@ -32,7 +32,7 @@ pub(super) struct StartConfiguration {
 /// What to start with: the plan of the file with the changes that were kept, as far as the file does not say otherwise.
 pub(super) fn with_kept_changes(
     read: ReadFile,
-    file: Option<PathBuf>,
+    file: Option<ConfigurationFile>,
 ) -> Result<StartConfiguration> {
     let ReadFile { plan, settings } = read;
     let file_plan = with_keys(plan)?;

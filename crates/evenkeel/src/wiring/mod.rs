@@ -13,9 +13,10 @@ mod now;
 mod views;
 mod quarantine;
 mod kept_changes;
-mod reload;
 mod runtime_changes;
 mod file_watch;
+mod reload;
+mod watched;
 mod reasons;
 mod resume;
 mod secrets;
@@ -31,7 +32,6 @@ pub(crate) use live::report_view;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -47,7 +47,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::dns::{Dns, DnsService};
 use self::kept_changes::with_kept_changes;
-use crate::configuration::ReadFile;
+use crate::configuration::{ConfigurationFile, ReadFile};
 use crate::holder::holder_of;
 use crate::output::{CommandFailure, Result};
 
@@ -82,7 +82,7 @@ pub(crate) struct RunningEvenkeel {
 
 /// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting. `file`: where the configuration comes
 /// from, if it is a file: reloads read it again.
-pub(crate) fn start(read: ReadFile, file: Option<PathBuf>) -> Result<RunningEvenkeel> {
+pub(crate) fn start(read: ReadFile, file: Option<ConfigurationFile>) -> Result<RunningEvenkeel> {
     let configuration = with_kept_changes(read, file)?;
     let plan = Arc::clone(&configuration.plan);
     let clock = Clock::start();

@@ -20,12 +20,14 @@ use evenkeel_history::WriterHandle;
 use evenkeel_proxy::Proxy;
 use evenkeel_runtime::Clock;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::discover::DiscoverLoops;
 use super::dns::DnsService;
+use super::file_watch::WatchedBy;
 use super::kept_changes::StartConfiguration;
 use super::keys::with_keys;
+use crate::file_state::FileState;
 use crate::output::CommandFailure;
 use crate::{configuration, logging, period};
 
@@ -57,6 +59,12 @@ struct ReloadsInner {
     runtime: Handle,
     results: [AtomicU64; RESULTS.len()],
     last_refused: Mutex<Option<RefusedReload>>,
+    /// What the file was when it was read last, whatever became of that.
+    read: Mutex<Option<FileState>>,
+    /// Tells those who wait that another plan runs.
+    applied: watch::Sender<()>,
+    /// How changes of the file are noticed, if they are.
+    watched_by: ArcSwap<Option<WatchedBy>>,
 }
 
 /// What says what runs.
@@ -136,6 +144,7 @@ impl Reloads {
             kept,
             has_dropped,
         } = start;
+        let (file, read) = file.map_or((None, None), |file| (Some(file.path), file.read));
         let in_force = ConfigurationInForce {
             settings,
             overlay: kept.clone(),
@@ -155,6 +164,9 @@ impl Reloads {
             runtime: Handle::current(),
             results: Default::default(),
             last_refused: Mutex::new(None),
+            read: Mutex::new(read),
+            applied: watch::Sender::new(()),
+            watched_by: ArcSwap::default(),
         }));
         if has_dropped {
             reloads.hand_over_kept();
@@ -187,6 +199,23 @@ impl Reloads {
     pub(super) fn running(&self) -> MutexGuard<'_, RunningConfiguration> {
         let running = self.0.running.lock();
         running.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hears of each plan that runs from now on.
+    pub(super) fn plans(&self) -> watch::Receiver<()> {
+        self.0.applied.subscribe()
+    }
+
+    /// What the file was when it was read last, whether or not it was applied.
+    pub(super) fn last_read(&self) -> Option<FileState> {
+        *self.read_state()
+    }
+
+    /// Takes down how changes of the file are noticed from now on, if they are.
+    pub(super) fn set_watched_by(&self, by: Option<WatchedBy>) {
+        if **self.0.watched_by.load() != by {
+            self.0.watched_by.store(Arc::new(by));
+        }
     }
 
     /// Reads the file again and applies what has changed. Blocks. Says what was done.
@@ -258,6 +287,10 @@ impl Reloads {
         *last.unwrap_or_else(PoisonError::into_inner) = refused;
     }
 
+    fn read_state(&self) -> MutexGuard<'_, Option<FileState>> {
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read(&self) -> Result<configuration::ReadFile, String> {
         let file = self.file().ok_or(NO_FILE)?;
         configuration::read_again(file)
@@ -266,6 +299,8 @@ impl Reloads {
     /// What was changed; `None` if there was nothing to change.
     fn read_and_apply(&self) -> Result<Option<String>, String> {
         let mut running = self.running();
+        // Before it is read: what comes later is another change.
+        *self.read_state() = self.0.file.as_deref().and_then(FileState::of);
         let file = self.read()?;
         let file_plan = with_keys(file.plan).map_err(CommandFailure::into_text)?;
         let before = self.in_force();
@@ -307,7 +342,7 @@ impl Reloads {
         planned: Plan,
     ) -> Result<Option<Vec<String>>, String> {
         let (before, owners) = (self.plan(), &self.0.owners);
-        running.free.release(owners.proxy.oldest_generation());
+        running.free.release(&owners.proxy.live_generations());
         let planned = lay_out(&before, planned, &running.free);
         let changes = difference(&before, &planned);
         if changes.is_empty() {
@@ -341,6 +376,7 @@ impl Reloads {
         drop(within);
         notes.extend(follow_log(&before, &plan));
         self.0.plan.store(plan);
+        self.0.applied.send_replace(());
         Ok(Some(notes))
     }
 
@@ -400,5 +436,17 @@ impl Source for Reloads {
             &[],
             f64::from(u8::from(!refused)),
         );
+        let watched_by = **self.0.watched_by.load();
+        for (by, word) in [
+            (WatchedBy::Inotify, "inotify"),
+            (WatchedBy::Polling, "polling"),
+        ] {
+            sink.gauge(
+                "evenkeel_reload_watch",
+                "How changes of a watched file are noticed: 1 for the way in use.",
+                &[("by", word)],
+                f64::from(u8::from(watched_by == Some(by))),
+            );
+        }
     }
 }

@@ -265,10 +265,14 @@ impl ServerContext<'_> {
         let (id, options) = (self.server.id, &self.spec.options);
         *self.server = WatchedServer::new(id, spec, options, self.spec.peers());
         self.server.vacant = spec.vacancy();
-        self.out.push(Output::Directive(Directive::Restore {
-            server: id,
-            slowly: true,
-        }));
+        self.server.starts.joined();
+        // A new child is out of rotation until it is ready, and what is in maintenance stays out: no request may come in between.
+        if held.is_none() && !self.starts_out_of_rotation() {
+            self.out.push(Output::Directive(Directive::Restore {
+                server: id,
+                slowly: true,
+            }));
+        }
         self.out.push(Output::Pace {
             server: id,
             pace: ProbePace::Normal,
@@ -282,10 +286,17 @@ impl ServerContext<'_> {
     /// slot may still end: they say nothing about this one.
     fn begins(&mut self) {
         self.server.facts.forget(self.now);
-        let is_child = self.server.managed == Managed::Child && self.server.vacant.is_none();
-        if is_child && self.server.held.is_none() {
+        if self.is_child() && self.server.held.is_none() {
             self.begin();
         }
+    }
+
+    fn is_child(&self) -> bool {
+        self.server.managed == Managed::Child && self.server.vacant.is_none()
+    }
+
+    fn starts_out_of_rotation(&self) -> bool {
+        self.is_child() && self.mode() != Mode::Off
     }
 
     /// Another mode holds for what is decided from now on. What was proposed is done if nobody is asked any longer; and what

@@ -8,6 +8,7 @@ pub(crate) mod poll_budget;
 pub(crate) mod rescue;
 pub(crate) mod run;
 pub(crate) mod service_entry;
+pub(crate) mod leaving;
 pub(crate) mod signals;
 pub(crate) mod proxy_snapshot;
 pub(crate) mod worker_snapshot;
@@ -160,6 +161,8 @@ impl Worker {
         ));
         let removed = before.removed_in(&next);
         removed.for_each(|service| service.upstreams().close());
+        // Lets go of the servers of before, for whoever waits until nobody uses them.
+        next.services().for_each(|service| drop(service.servers()));
         let stays = |listener: &mut Rc<OpenListener>| listener.follow(before, &next);
         self.listeners.borrow_mut().retain_mut(stays);
         *self.snapshot.borrow_mut() = Rc::clone(&next);

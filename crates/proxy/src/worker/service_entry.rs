@@ -181,6 +181,7 @@ fn options(plan: &ServicePlan) -> ServiceOptions {
         tier: server.tier,
         near: server.near,
         max_requests: server.max_requests,
+        starts: plan.starts_out_of_rotation(server),
     });
     ServiceOptions {
         name: plan.name.clone(),
