@@ -60,6 +60,8 @@ async fn answer_all(worker: &Rc<Worker>, client: &mut Client, work: &mut Workspa
             worker.buffers.give(std::mem::take(&mut client.buffer));
             return persist;
         }
+        // Requests that came together may all be answered without a wait: others have their turn in between.
+        tokio::task::consume_budget().await;
     }
 }
 
