@@ -83,7 +83,7 @@ fn a_route_that_hangs_is_closed_but_for_trials_and_opens_by_itself() {
 
 #[test]
 fn a_route_that_is_answered_with_errors_reaches_servers_and_in_off_nothing_is_closed() {
-    for seed in 0..100 {
+    for seed in 0..20 {
         for (mode, condition) in [
             (Mode::Automatic, Condition::Errors(100)),
             (Mode::Off, Condition::Hung),
@@ -91,7 +91,10 @@ fn a_route_that_is_answered_with_errors_reaches_servers_and_in_off_nothing_is_cl
             let mut world = world(seed, mode);
             world.broken = Some(("POST /orders/7", condition));
             world.run(20_000);
-            let incident = of_route(&world).expect("it is known");
+            let incident = of_route(&world);
+            let incident = incident.unwrap_or_else(|| {
+                panic!("seed {seed} {condition:?}: {:#?}", world.incidents);
+            });
             assert_eq!(shed(incident), 0, "seed {seed} {condition:?}");
             assert_eq!(world.closing.refused, 0, "seed {seed} {condition:?}");
             assert!(world.closing.routes.is_empty());

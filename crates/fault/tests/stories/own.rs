@@ -136,7 +136,7 @@ fn the_wait_for_a_hang_is_not_over_because_evenkeel_stood_still() {
         let mut world = World::new(3, Managed::Child, options());
         world.run(5_000);
         world.break_server(1, Condition::Blocked);
-        world.run(4_000 + seed * 100);
+        world.run(4_000 + seed * 50);
         world.heal(1);
         stand_still(&mut world, 12_000);
         world.run(30_000);
