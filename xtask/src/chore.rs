@@ -81,11 +81,35 @@ impl Chores {
     /// # Errors
     /// If a server was restarted without an order, there were more alarms than one, or the report cannot be written.
     pub fn life(&self, days: u32) -> Result<(), String> {
-        let commit = commit(&self.root);
         let mut test = self.cargo(&["test", "--package", "evenkeel-fault"]);
         test.args(["--test", "stories", "a_healthy_life", "--", "--nocapture"]);
-        test.env("EVENKEEL_LONG", days.to_string())
-            .stderr(Stdio::inherit());
+        test.env("EVENKEEL_LONG", days.to_string());
+        self.report("life", &mut test, "days in virtual")
+    }
+
+    /// So many reloads of the released program under load, and as many with 10,000 servers, one after the other; what came of them is
+    /// reported to `bench/results`.
+    ///
+    /// # Errors
+    /// If a request failed, a stream was closed, something piled up, a reload took too long, or the report cannot be written.
+    pub fn reloads(&self, number: u32) -> Result<(), String> {
+        let mut test = self.cargo(&["test", "--release", "--package", "evenkeel"]);
+        test.args([
+            "--test",
+            "reloads",
+            "--",
+            "--nocapture",
+            "--test-threads",
+            "1",
+        ]);
+        test.env("EVENKEEL_RELOADS", number.to_string());
+        self.report("reloads", &mut test, " reloads ")
+    }
+
+    /// Runs a test and reports those of its lines that contain `marker` to `bench/results`, with the commit.
+    fn report(&self, name: &str, test: &mut Command, marker: &str) -> Result<(), String> {
+        let commit = commit(&self.root);
+        test.stderr(Stdio::inherit());
         let output = test
             .output()
             .map_err(|error| format!("{test:?}: {error}"))?;
@@ -93,14 +117,15 @@ impl Chores {
         if !output.status.success() {
             return Err(format!("{test:?}: {}\n{text}", output.status));
         }
-        let result = text.lines().find(|line| line.contains("days in virtual"));
-        let result = result.ok_or_else(|| format!("{test:?} said nothing of its days"))?;
-        let report = format!("bench/results/life-{commit}.txt");
-        std::fs::write(
-            self.root.join(&report),
-            format!("commit {commit}: {result}\n"),
-        )
-        .map_err(|error| format!("{report}: {error}"))
+        let results = text.lines().filter(|line| line.contains(marker));
+        let lines: String = results
+            .map(|result| format!("commit {commit}: {result}\n"))
+            .collect();
+        if lines.is_empty() {
+            return Err(format!("{test:?} said nothing of {marker:?}"));
+        }
+        let report = format!("bench/results/{name}-{commit}.txt");
+        std::fs::write(self.root.join(&report), lines).map_err(|error| format!("{report}: {error}"))
     }
 
     /// The race of POSTs with real uvicorn and gunicorn that close idle connections after a second, at length: three runs of 1,500 with

@@ -246,5 +246,12 @@ impl Source for Reloads {
             &[],
             f64::from(u8::from(!refused)),
         );
+        let generations = self.0.owners.proxy.state().live_generations();
+        sink.gauge(
+            "evenkeel_reload_generations",
+            "Configurations that a request or a worker still goes by: the one that runs, and those with which requests began that are under way.",
+            &[],
+            generations as f64,
+        );
     }
 }
