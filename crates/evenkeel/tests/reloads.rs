@@ -268,8 +268,9 @@ fn steady_load(address: SocketAddr) -> OpenLoad {
 /// The servers of a service: name, state, process.
 fn servers(program: &Program, service: &str) -> Vec<(String, String, Option<u64>)> {
     let answer = program.api("/api/services");
-    let services = answer["services"].as_array().unwrap();
-    let found = services.iter().find(|one| one["name"] == service).unwrap();
+    let services = answer.get("services").unwrap_or(&answer);
+    let mut services = services.as_array().unwrap().iter();
+    let found = services.find(|one| one["name"] == service).unwrap();
     let servers = found["servers"].as_array().unwrap().iter();
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let servers = servers.map(|one| (text(&one["name"]), text(&one["state"]), one["pid"].as_u64()));
@@ -300,7 +301,10 @@ fn closes_after_its_request(program: &Program, layout: &Layout, next: &str) {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     assert!(answer.ends_with("after 300 ms\n"), "{answer}");
     idle.rest();
-    assert!(TcpStream::connect(more).is_err(), "nobody listens there");
+    // Each worker closes its own socket.
+    wait_for("the end of the listener", || {
+        TcpStream::connect(more).is_err().then_some(())
+    });
 }
 
 #[test]
@@ -308,7 +312,7 @@ fn many_reloads_under_load_lose_nothing_and_leave_nothing_behind() {
     let (reloads, is_long) = reloads();
     let layout = Layout::new();
     let program = Program::up(&layout.text(0));
-    let shop = servers(&program, "shop");
+    let (shop, before) = (servers(&program, "shop"), Held::by(&program));
     let load = steady_load(program.address());
     let mut streams = Streams::open(program.address(), reloads);
     wait_for("answers", || (load.snapshot().ok >= 100).then_some(()));
@@ -332,10 +336,13 @@ fn many_reloads_under_load_lose_nothing_and_leave_nothing_behind() {
             // Every other time it is removed while it starts.
             1 if number % (2 * ROUND) == 1 => wait_for("the third server", || {
                 let cart = servers(&program, "cart");
-                third = cart[2].2;
-                (cart[2].1 == "up").then_some(())
+                let (_, state, pid) = cart.get(2)?;
+                third = *pid;
+                (state == "up").then_some(())
             }),
-            2 => assert_eq!(servers(&program, "cart").len(), 2),
+            2 => wait_for("two servers", || {
+                (servers(&program, "cart").len() == 2).then_some(())
+            }),
             3 => assert_eq!(get(program.address(), "/new/x").unwrap().status, 200),
             _ => {}
         }
@@ -366,15 +373,18 @@ fn many_reloads_under_load_lose_nothing_and_leave_nothing_behind() {
     let third = u32::try_from(third.unwrap()).unwrap();
     wait_for("the end of the third", || (!lives(third)).then_some(()));
     assert_eq!(servers(&program, "shop"), shop);
-    let settled = settled.unwrap();
+    // Connections to servers are kept for half a minute. One descriptor for each reload would be too many.
+    let kept = if is_long { 2 } else { reloads - 1 };
     let held = wait_for("descriptors and threads as before", || {
         let held = Held::by(&program);
-        let is_flat = held.descriptors <= settled.descriptors && held.threads <= settled.threads;
+        let is_flat =
+            held.descriptors <= before.descriptors + kept && held.threads <= before.threads;
         is_flat.then_some(held)
     });
     if is_long {
+        let settled = settled.unwrap();
         say(&format!(
-            "{reloads} reloads under load: {} requests, none failed; {settled:?} after a quarter of them, {held:?} at the end",
+            "{reloads} reloads under load: {} requests, none failed; {before:?} before, {settled:?} after a quarter of them, {held:?} at the end",
             numbers.ok
         ));
         assert!(held.memory < settled.memory + settled.memory / 10);
