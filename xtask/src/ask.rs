@@ -7,6 +7,7 @@ cargo xtask soak [--minutes N]   awkward clients and servers for N minutes (30):
 cargo xtask healthy [--minutes N] a life with nothing wrong for N minutes (15): at most one false alarm, no restart
 cargo xtask life [--days N]      the same in virtual time for N days (30), reported to bench/results
 cargo xtask restore [--rounds N] kills, stops and hangs servers N times (5): times to restore, reported to bench/results
+cargo xtask reloads [--number N]  N reloads (200) under load, and N with 10,000 servers, reported to bench/results; a quiet machine
 cargo xtask scorecards           what depends on the machine's speed and quiet: tail latency, recovery from overload
 cargo xtask fuzz [--minutes N]   the fuzz targets in turn, N minutes in all (3)
 cargo xtask keepalive            POSTs to uvicorn and gunicorn just when they close idle connections; some minutes
@@ -18,6 +19,7 @@ const FUZZ_MINUTES: u32 = 3;
 const HEALTHY_MINUTES: u32 = 15;
 const LIFE_DAYS: u32 = 30;
 const RESTORE_ROUNDS: u32 = 5;
+const RELOADS: u32 = 200;
 
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +47,11 @@ pub enum Task {
     Restore {
         /// How often each fault is made.
         rounds: u32,
+    },
+    /// So many reloads under load.
+    Reloads {
+        /// How many.
+        number: u32,
     },
     /// Run what is measured by the clock.
     Scorecards,
@@ -89,6 +96,7 @@ impl Task {
             "restore" => {
                 number("--rounds", &rest, RESTORE_ROUNDS).map(|rounds| Self::Restore { rounds })
             }
+            "reloads" => number("--number", &rest, RELOADS).map(|number| Self::Reloads { number }),
             "fuzz" => minutes(&rest, FUZZ_MINUTES).map(|minutes| Self::Fuzz { minutes }),
             "bench" => Ok(Self::Script {
                 script: "bench/run",

@@ -98,6 +98,25 @@ impl Chores {
         self.report("restore", &mut test, "restored: ")
     }
 
+    /// So many reloads of the released program under load, and as many with 10,000 servers, one after the other; what came of them is
+    /// reported to `bench/results`.
+    ///
+    /// # Errors
+    /// If a request failed, a stream was closed, something piled up, a reload took too long, or the report cannot be written.
+    pub fn reloads(&self, number: u32) -> Result<(), String> {
+        let mut test = self.cargo(&["test", "--release", "--package", "evenkeel"]);
+        test.args([
+            "--test",
+            "reloads",
+            "--",
+            "--nocapture",
+            "--test-threads",
+            "1",
+        ]);
+        test.env("EVENKEEL_RELOADS", number.to_string());
+        self.report("reloads", &mut test, " reloads ")
+    }
+
     /// Runs a test and writes those of its lines that hold `mark` to a file of `bench/results` which names the commit.
     fn report(&self, name: &str, test: &mut Command, mark: &str) -> Result<(), String> {
         let commit = commit(&self.root);

@@ -17,6 +17,7 @@ root=${PWD%/fuzz}
 echo "$PWD|$*" | sed "s|^$root|.|" >>"$root/calls"
 if [ -s "$root/fails" ] && echo "$*" | grep -qf "$root/fails"; then exit 1; fi
 if [ "$1" = metadata ]; then cat "$root/metadata.json"; fi
+if [ "$EVENKEEL_RELOADS" = 7 ]; then echo "7 reloads under load"; echo "ok"; echo "10000 servers, 7 reloads that change one"; fi
 if [ "$EVENKEEL_LONG" = 9 ]; then echo "9 days in virtual time: all well"; fi
 if [ "$EVENKEEL_RESTORE_ROUNDS" = 9 ]; then printf 'running\nrestored: killed\nrestored: hangs\n'; fi
 if [ "$EVENKEEL_RESTORE_ROUNDS" = 8 ]; then echo "restored: too late"; exit 1; fi
@@ -163,6 +164,26 @@ fn scripts_get_their_arguments_and_their_status_counts() {
     fs::write(chores.root.join("fails"), "--rounds\n").unwrap();
     assert!(chores.script("../cargo", &arguments).is_err());
     assert!(chores.script("none", &[]).unwrap_err().contains("none"));
+}
+
+#[test]
+fn reloads_are_reported_with_their_commit() {
+    let chores = chores("reloads");
+    fs::create_dir_all(chores.root.join("bench/results")).unwrap();
+    assert_eq!(chores.reloads(7), Ok(()));
+    assert_eq!(
+        calls(&chores),
+        [".|test --release --package evenkeel --test reloads -- --nocapture --test-threads 1"]
+    );
+    let mut reports = fs::read_dir(chores.root.join("bench/results")).unwrap();
+    let report = fs::read_to_string(reports.next().unwrap().unwrap().path()).unwrap();
+    let lines: Vec<&str> = report.lines().collect();
+    assert_eq!(lines.len(), 2, "{report}");
+    assert!(
+        lines.iter().all(|line| line.starts_with("commit ")),
+        "{report}"
+    );
+    assert!(chores.reloads(8).unwrap_err().contains("said nothing"));
 }
 
 #[test]

@@ -64,7 +64,8 @@ pub(crate) struct ReadFile {
 /// Why it cannot be used, in words that may have several lines.
 pub(crate) fn read_again(path: &Path) -> std::result::Result<ReadFile, String> {
     let text = read_text(path).map_err(CommandFailure::into_text)?;
-    let loaded = load_file(&text, path).map_err(|mistakes| {
+    let loaded = load_file_with_settings(&text, path);
+    let (loaded, settings) = loaded.map_err(|mistakes| {
         let name = mistakes.name();
         let said = render::human(&mistakes, render::Style::default());
         let count = output::count(mistakes.errors(), "mistake");
@@ -80,7 +81,6 @@ pub(crate) fn read_again(path: &Path) -> std::result::Result<ReadFile, String> {
         let (line, _) = loaded.warnings.position(warning.span.start);
         tracing::warn!(file = loaded.warnings.name(), line, "{}", warning.message);
     }
-    let settings = Settings::of(&text, &path.display().to_string(), &loaded.plan);
     Ok(ReadFile {
         plan: loaded.plan,
         settings,
@@ -142,17 +142,28 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 fn load_file(text: &str, path: &Path) -> std::result::Result<Loaded, Diagnostics> {
+    let name = path.display().to_string();
+    with_environment(&folder_of(path), &state_directory(), |around| {
+        evenkeel_config::load(text, &name, around)
+    })
+}
+
+fn load_file_with_settings(
+    text: &str,
+    path: &Path,
+) -> std::result::Result<(Loaded, Settings), Diagnostics> {
+    let name = path.display().to_string();
+    with_environment(&folder_of(path), &state_directory(), |around| {
+        evenkeel_config::load_with_settings(text, &name, around)
+    })
+}
+
+fn folder_of(path: &Path) -> PathBuf {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder));
-    load_text(
-        text,
-        &path.display().to_string(),
-        &folder,
-        &state_directory(),
-    )
+    std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder))
 }
 
 fn load_text(
@@ -161,20 +172,25 @@ fn load_text(
     base_dir: &Path,
     state_dir: &Path,
 ) -> std::result::Result<Loaded, Diagnostics> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    evenkeel_config::load(
-        text,
-        name,
-        &Environment {
-            base_dir,
-            state_dir,
-            cores,
-            // It is raised as far as that when serving begins.
-            descriptors: evenkeel_runtime::descriptors::hard_limit(),
-            resolver: &resolve,
-            socket: &evenkeel_runtime::socket_file::check_socket,
-        },
-    )
+    with_environment(base_dir, state_dir, |around| {
+        evenkeel_config::load(text, name, around)
+    })
+}
+
+fn with_environment<R>(
+    base_dir: &Path,
+    state_dir: &Path,
+    load: impl FnOnce(&Environment<'_>) -> R,
+) -> R {
+    load(&Environment {
+        base_dir,
+        state_dir,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        // It is raised as far as that when serving begins.
+        descriptors: evenkeel_runtime::descriptors::hard_limit(),
+        resolver: &resolve,
+        socket: &evenkeel_runtime::socket_file::check_socket,
+    })
 }
 
 fn resolve(host_and_port: &str) -> std::result::Result<Vec<SocketAddr>, String> {

@@ -14,12 +14,17 @@ use std::path::Path;
 
 use evenkeel_config::change::{FreeSlots, ServerPlanChange, ServiceChange, difference, lay_out};
 use evenkeel_config::plan::Plan;
-use evenkeel_config::{Environment, Loaded, load, render};
+use evenkeel_config::{Environment, Loaded, Settings, load_with_settings, render};
 use evenkeel_core::{Random, ServiceId};
 use evenkeel_request::FallbackTo;
 
 /// The plan of a file that must be valid. Names have another address each time that they are asked for.
 pub(crate) fn read(text: &str) -> Loaded {
+    read_with_settings(text).0
+}
+
+/// The same, with the settings.
+pub(crate) fn read_with_settings(text: &str) -> (Loaded, Settings) {
     let asked = Cell::new(text.len());
     let resolver = |_: &str| -> Result<Vec<SocketAddr>, String> {
         asked.set(asked.get() + 1);
@@ -36,7 +41,7 @@ pub(crate) fn read(text: &str) -> Loaded {
         resolver: &resolver,
         socket: &|_, _| Ok(()),
     };
-    let loaded = load(text, "evenkeel.toml", &around);
+    let loaded = load_with_settings(text, "evenkeel.toml", &around);
     loaded.unwrap_or_else(|wrong| {
         panic!(
             "{text}\n{}",

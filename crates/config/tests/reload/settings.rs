@@ -10,10 +10,13 @@ use evenkeel_config::change::{
 use evenkeel_config::settings::{ChangeLine, Origin};
 use evenkeel_core::Random;
 
-use super::{SHOP, generate, plan};
+use super::{SHOP, generate, plan, read_with_settings};
 
 fn settings(text: &str) -> Settings {
-    Settings::of(text, "evenkeel.toml", &plan(text))
+    let (loaded, settings) = read_with_settings(text);
+    let apart = Settings::of(text, "evenkeel.toml", &loaded.plan);
+    assert_eq!(settings, apart, "parsed once or twice");
+    settings
 }
 
 /// Whether two files mean the same.

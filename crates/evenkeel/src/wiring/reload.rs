@@ -448,5 +448,12 @@ impl Source for Reloads {
                 f64::from(u8::from(watched_by == Some(by))),
             );
         }
+        let generations = self.0.owners.proxy.live_generations().len();
+        sink.gauge(
+            "evenkeel_reload_generations",
+            "Configurations that a request or a worker still goes by: the one that runs, and those with which requests began that are under way.",
+            &[],
+            generations as f64,
+        );
     }
 }

@@ -5,6 +5,8 @@
 //! so its maintenance stays. Changed options hold from the next evaluation on; a verification in progress ends by the options by
 //! which it began.
 
+use std::collections::BTreeSet;
+
 use evenkeel_core::{Directive, Instant, ServerId, ServiceId};
 
 use crate::contract::{
@@ -155,10 +157,9 @@ impl WatchedService {
         let before = std::mem::replace(&mut self.spec, spec);
         let slots = self.servers.len().max(self.spec.servers.len());
         self.spec.servers.resize_with(slots, ServerSpec::vacant);
-        let is_new = |index: u32| {
-            let mut updates = updates.iter().filter(|(one, _)| *one == index);
-            updates.any(|(_, update)| *update != ServerUpdate::Changed)
-        };
+        let new = (updates.iter()).filter(|(_, update)| *update != ServerUpdate::Changed);
+        let new: BTreeSet<u32> = new.map(|(index, _)| *index).collect();
+        let is_new = |index: u32| new.contains(&index);
         for (index, spec) in (0_u32..).zip(&mut self.spec.servers) {
             if let Some(known) = before
                 .servers
