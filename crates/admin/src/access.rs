@@ -87,6 +87,8 @@ impl AccessPolicy {
 /// ignored.
 fn is_loopback(host: &str) -> bool {
     let name = without_port(host);
+    // A final dot says that the name is whole: the same name (RFC 9110, section 4.2.4, RFC 1034, section 3.1).
+    let name = name.strip_suffix('.').unwrap_or(name);
     if name.eq_ignore_ascii_case("localhost") {
         return true;
     }
@@ -171,6 +173,8 @@ mod tests {
             "[::1]:7070",
             "[::ffff:127.0.0.1]:80",
             "localhost:",
+            "localhost.",
+            "LocalHost.:7070",
         ] {
             assert_eq!(status(&guard, ours, None), 200, "{ours}");
         }
@@ -187,6 +191,8 @@ mod tests {
             "0x7f.1",
             "2130706433",
             "localhost@evil.example",
+            "localhost..",
+            ".",
             ":7070",
         ] {
             assert_eq!(status(&guard, other, None), 403, "{other}");

@@ -8,9 +8,12 @@
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use evenkeel_core::WallTime;
 use evenkeel_http1::{Framing, Limits, Parsed, RequestHead, write};
+use evenkeel_runtime::Clock;
+use httpdate::HttpDate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -50,6 +53,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listener = listener.into().acceptor()?;
     let guard = Arc::new(guard);
+    let clock = Clock::start();
     let mut connections = Connections::new(counters);
     tokio::pin!(shutdown);
     loop {
@@ -59,7 +63,7 @@ pub async fn serve(
             accepted = listener.accept(), if connections.has_room() => match accepted {
                 Ok((stream, peer)) => {
                     let (live, guard) = (Arc::clone(&live), Arc::clone(&guard));
-                    connections.take(peer, |progress| connection(stream, live, guard, progress));
+                    connections.take(peer, |progress| connection(stream, live, guard, (progress, clock)));
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             },
@@ -72,7 +76,7 @@ async fn connection(
     mut stream: Box<dyn AdminStream>,
     live: Arc<dyn AdminBackend>,
     guard: Arc<AccessPolicy>,
-    progress: Arc<ConnectionProgress>,
+    (progress, clock): (Arc<ConnectionProgress>, Clock),
 ) {
     let (response, head_only) = match timeout(TIME.0, request(&mut *stream)).await {
         Ok(Ok(Some(request))) => {
@@ -86,14 +90,18 @@ async fn connection(
             )
         }
         Ok(Ok(None) | Err(ReadError::Connection)) => return,
-        Ok(Err(ReadError::Request(status, why))) => (AdminResponse::error(status, why), false),
+        Ok(Err(ReadError::Request {
+            status,
+            why,
+            head_only,
+        })) => (AdminResponse::error(status, why), head_only),
         Err(_) => (
             AdminResponse::error(408, "the request did not arrive in time"),
             false,
         ),
     };
     progress.set(ConnectionPhase::Sending);
-    let bytes = rendered(&response, head_only);
+    let bytes = rendered(&response, head_only, clock.wall());
     if let Ok(Ok(())) = timeout(TIME.1, stream.write_all(&bytes)).await {
         timeout(AFTERWARDS.1, part(&mut *stream)).await.ok();
     }
@@ -103,8 +111,24 @@ async fn connection(
 enum ReadError {
     /// The client is gone.
     Connection,
-    /// It is not one: status, and why.
-    Request(u16, &'static str),
+    /// It is not one, or not one to be answered otherwise.
+    Request {
+        status: u16,
+        why: &'static str,
+        /// Whether it was a HEAD request: no response to one has content (RFC 9110, section 9.3.2).
+        head_only: bool,
+    },
+}
+
+impl ReadError {
+    /// For a request that began with these bytes.
+    fn request(status: u16, why: &'static str, bytes: &[u8]) -> Self {
+        Self::Request {
+            status,
+            why,
+            head_only: bytes.starts_with(b"HEAD "),
+        }
+    }
 }
 
 /// Reads the request and its body. `None` if the client only came and went.
@@ -124,16 +148,17 @@ async fn request(stream: &mut dyn AdminStream) -> Result<Option<AdminRequest>, R
         match head.parse(&bytes, &LIMITS) {
             Ok(Parsed::Complete) => break,
             Ok(Parsed::Partial) if bytes.len() <= LIMITS.head_bytes => {}
-            Ok(Parsed::Partial) => return Err(ReadError::Request(431, "head-too-large")),
-            Err(error) => return Err(ReadError::Request(error.status(), error.word())),
+            Ok(Parsed::Partial) => return Err(ReadError::request(431, "head-too-large", &bytes)),
+            Err(error) => return Err(ReadError::request(error.status(), error.word(), &bytes)),
         }
     }
+    let refused = |status, why| ReadError::request(status, why, &bytes);
     let body = match head.framing {
         Framing::None => 0,
         Framing::Length(length) if length <= BODY => length,
-        Framing::Length(_) => return Err(ReadError::Request(413, "the body is too long")),
+        Framing::Length(_) => return Err(refused(413, "the body is too long")),
         Framing::Chunked | Framing::UntilClose => {
-            return Err(ReadError::Request(411, "a body needs its Content-Length"));
+            return Err(refused(411, "a body needs its Content-Length"));
         }
     };
     if head.expect_continue && body > 0 {
@@ -179,9 +204,12 @@ fn understood(head: &RequestHead, bytes: &[u8], body: Vec<u8>) -> AdminRequest {
     }
 }
 
-fn rendered(response: &AdminResponse, head_only: bool) -> Vec<u8> {
+fn rendered(response: &AdminResponse, head_only: bool, WallTime(millis): WallTime) -> Vec<u8> {
     let mut out = Vec::with_capacity(response.body.len() + 256);
     write::status_line(&mut out, response.status);
+    // RFC 9110, section 6.6.1.
+    let date = HttpDate::from(UNIX_EPOCH + Duration::from_millis(millis));
+    write::header_line(&mut out, "Date", date.to_string().as_bytes());
     write::header_line(&mut out, "Content-Type", response.content_type.as_bytes());
     write::number_line(&mut out, "Content-Length", response.body.len() as u64);
     if let Some(allow) = response.allow {

@@ -360,3 +360,44 @@ fn it_shuts_down_with_an_idle_client_connected() {
     let why = get(server.address, "/health/live").unwrap_err();
     assert!(why.contains("cannot connect"), "{why}");
 }
+
+/// RFC 9110, sections 6.6.1 and 9.3.2.
+#[test]
+fn each_response_has_a_date_and_none_to_head_has_content() {
+    let server = Server::start();
+    for (request, status) in [
+        ("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n", 200),
+        (
+            "HEAD /health/live HTTP/1.1\r\nHost: localhost.\r\n\r\n",
+            200,
+        ),
+        (
+            "HEAD / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n",
+            413,
+        ),
+        (
+            "HEAD / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n",
+            411,
+        ),
+        ("HEAD / HTTP/1.1\r\nHost : localhost\r\n\r\n", 400),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n",
+            413,
+        ),
+    ] {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        let (head, content) = response.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        let dates = head.lines().filter_map(|line| line.strip_prefix("Date: "));
+        let dates: Vec<_> = dates.map(httpdate::parse_http_date).collect();
+        assert!(matches!(dates[..], [Ok(_)]), "{head}");
+        assert_eq!(
+            content.is_empty(),
+            request.starts_with("HEAD "),
+            "{request}"
+        );
+    }
+}

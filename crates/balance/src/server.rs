@@ -179,7 +179,7 @@ impl ServerState {
             }
             // It would have taken longer still. That says something if it waited longer than is typical, and not much
             // less than what is expected of this server, which stays expected then.
-            Outcome::Cancelled => {
+            Outcome::Cancelled | Outcome::Superseded => {
                 let usual = self.estimate().map_or(typical, |(seconds, _)| seconds);
                 if usual > 0.0 && sample > typical && sample > usual / 2.0 {
                     // One is chance; more in a row without any answer are not, and nothing says how long it would take.

@@ -37,6 +37,19 @@ pub fn stream_event(error: &io::Error) -> EndEvent {
     }
 }
 
+/// What a read from a server's connection came to: the number of bytes, or the event that ended the connection. All that read
+/// from servers ask it here, so that none of them blames a server for what evenkeel lacked.
+///
+/// # Errors
+/// [`EndEvent::Closed`] for the end of the stream, otherwise as [`stream_event`].
+pub fn read_event(read: io::Result<usize>) -> Result<usize, EndEvent> {
+    match read {
+        Ok(0) => Err(EndEvent::Closed(Peer::Server)),
+        Ok(n) => Ok(n),
+        Err(error) => Err(stream_event(&error)),
+    }
+}
+
 /// Whether an error of opening or accepting a socket says that there is no descriptor or no memory for one more: what closing
 /// another one mends.
 #[must_use]
@@ -104,6 +117,20 @@ mod tests {
         assert_eq!(outcome(Errno::CONNREFUSED), Outcome::ConnectRefused);
         assert_eq!(outcome(Errno::TIMEDOUT), Outcome::ConnectTimeout);
         assert_eq!(outcome(Errno::CONNRESET), Outcome::Reset { sent: false });
+    }
+
+    #[test]
+    fn what_ends_an_open_connection_is_the_servers_unless_evenkeel_lacks_something() {
+        let read = |errno: Errno| read_event(Err(io::Error::from(errno)));
+        for errno in [Errno::NOBUFS, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
+            assert_eq!(read(errno), Err(EndEvent::Exhausted), "{errno}");
+        }
+        let closed = Err(EndEvent::Closed(Peer::Server));
+        for errno in [Errno::CONNRESET, Errno::PIPE, Errno::TIMEDOUT] {
+            assert_eq!(read(errno), closed, "{errno}");
+        }
+        assert_eq!(read_event(Ok(0)), closed);
+        assert_eq!(read_event(Ok(7)), Ok(7));
     }
 
     #[test]

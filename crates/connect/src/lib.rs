@@ -12,6 +12,7 @@ pub use client::{
     send_request, send_with_method,
 };
 pub use error::{
-    ExhaustedResource, event_of, is_local, is_out_of_descriptors, lack_of, outcome_of, stream_event,
+    ExhaustedResource, event_of, is_local, is_out_of_descriptors, lack_of, outcome_of, read_event,
+    stream_event,
 };
 pub use stream::{IdleState, Stream};

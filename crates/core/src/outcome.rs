@@ -34,10 +34,14 @@ pub enum Outcome {
     Truncated,
     /// No byte passed for the idle timeout after the response's head had been passed on.
     IdleTimeout,
-    /// The attempt was given up for the client's sake: it went away, its own deadline or the total timeout had passed.
+    /// The attempt was given up for the client's sake: it went away, its own deadline or the total timeout had passed. How long
+    /// it had waited says how patient the client was, and nothing about the server.
     Cancelled,
-    /// evenkeel's own process or machine had no descriptor, local port or memory left for a connection (EMFILE, ENFILE,
-    /// EADDRNOTAVAIL, ENOBUFS, …). Nothing was sent, and it says nothing about the server.
+    /// Broken off because another attempt of the same request, made beside it by hedging, was answered first. It would have
+    /// taken longer than it had by then.
+    Superseded,
+    /// evenkeel's own process or machine had no descriptor, local port or memory left, to open a connection or to use an open
+    /// one (EMFILE, ENFILE, EADDRNOTAVAIL, ENOBUFS, ENOMEM, …). It says nothing about the server.
     LocalError,
     /// Given up because its server was taken out of rotation as dead or hung; the request is tried elsewhere.
     Rescued,
@@ -68,6 +72,7 @@ impl Outcome {
             | Self::Stale
             | Self::StreamRefused
             | Self::IdleTimeout
+            | Self::Superseded
             | Self::Rescued => Blame::Nobody,
             Self::ConnectRefused
             | Self::AttemptTimeout
@@ -124,13 +129,14 @@ impl Outcome {
             Self::Truncated => "truncated",
             Self::IdleTimeout => "idle-timeout",
             Self::Cancelled => "cancelled",
+            Self::Superseded => "superseded",
             Self::LocalError => "local-error",
             Self::Rescued => "rescued",
         }
     }
 
     /// Every word that [`Outcome::word`] gives, in the order of [`Outcome::place`].
-    pub const WORDS: [&'static str; 15] = [
+    pub const WORDS: [&'static str; 16] = [
         "success",
         "server-error",
         "connect-refused",
@@ -146,6 +152,7 @@ impl Outcome {
         "rescued",
         "idle-timeout",
         "stream-refused",
+        "superseded",
     ];
 
     /// The index of this outcome's word in [`Outcome::WORDS`], for arrays of counters.
@@ -167,6 +174,7 @@ impl Outcome {
             Self::Rescued => 12,
             Self::IdleTimeout => 13,
             Self::StreamRefused => 14,
+            Self::Superseded => 15,
         }
     }
 }
@@ -175,7 +183,7 @@ impl Outcome {
 mod tests {
     use super::*;
 
-    const ALL: [Outcome; 17] = [
+    const ALL: [Outcome; 18] = [
         Outcome::Answered(200),
         Outcome::Answered(404),
         Outcome::Answered(503),
@@ -191,6 +199,7 @@ mod tests {
         Outcome::Truncated,
         Outcome::IdleTimeout,
         Outcome::Cancelled,
+        Outcome::Superseded,
         Outcome::LocalError,
         Outcome::Rescued,
     ];
@@ -206,6 +215,7 @@ mod tests {
     fn what_the_client_or_evenkeel_did_does_not_count_against_the_server() {
         assert!(!Outcome::Answered(404).is_failure());
         assert!(!Outcome::Cancelled.is_failure());
+        assert!(!Outcome::Superseded.is_failure());
         assert!(!Outcome::Rescued.is_failure());
         assert!(!Outcome::LocalError.is_failure());
         assert!(Outcome::Answered(500).is_failure());

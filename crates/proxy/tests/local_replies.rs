@@ -303,3 +303,19 @@ servers = ["{address}"]
     let location = moved.header("location");
     assert_eq!(location, Some("https://shop.example.com/new"));
 }
+
+/// RFC 9110, section 15.5.6: what may be asked instead, QUERY (RFC 10008) included.
+#[test]
+fn a_method_that_is_not_allowed_is_told_which_are() {
+    let rig = rig();
+    let mut client = rig.client();
+    client.send("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n");
+    let response = client.response();
+    assert_eq!(response.status, 405);
+    let allowed = response.header("allow").expect("it says which are");
+    let allowed: Vec<&str> = allowed.split(", ").collect();
+    assert!(
+        allowed.contains(&"QUERY") && !allowed.contains(&"CONNECT"),
+        "{allowed:?}"
+    );
+}

@@ -215,6 +215,28 @@ fn an_answer_without_end_is_cut_off() {
     wait_for_copies(&rig, "sent", 1);
 }
 
+/// Closing with unread bytes would be a reset.
+#[test]
+fn a_large_answer_to_a_copy_ends_without_a_reset() {
+    const LENGTH: usize = 5 * 1024 * 1024;
+    let (shop, _) = always(OK);
+    let (told, end) = std::sync::mpsc::channel();
+    let (next, _) = server(move |connection| {
+        connection.request();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n");
+        let sent = connection.stream.write_all(head.as_bytes());
+        let sent = sent.and_then(|()| connection.stream.write_all(&vec![b'x'; LENGTH]));
+        told.send(sent.and_then(|()| std::io::Read::read(&mut connection.stream, &mut [0])))
+            .unwrap();
+    });
+    let rig = rig(shop, next, "share = 1.0", "");
+    assert_eq!(rig.client().get("/").status, 200);
+    wait_for_copies(&rig, "sent", 1);
+    drop(rig);
+    let end = end.recv_timeout(Duration::from_secs(10));
+    assert_eq!(end.expect("it ends").expect("no reset"), 0);
+}
+
 #[test]
 fn answers_of_all_kinds_are_read_to_their_end() {
     let (shop, _) = always(OK);

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::sync::{Mutex, mpsc};
 use std::time::Duration;
@@ -28,8 +29,12 @@ fn hung() -> (std::net::SocketAddr, mpsc::Receiver<()>) {
 
 /// Takes the first server out as the control loop does when it hangs.
 fn take_out(rig: &Rig) {
+    take_out_server(rig, 0);
+}
+
+fn take_out_server(rig: &Rig, index: u32) {
     let state = rig.proxy().state();
-    let server = ServerId::new(0, 0);
+    let server = ServerId::new(0, index);
     let eject = Directive::Eject {
         server,
         verdict: EjectionReason::Suspected,
@@ -146,4 +151,35 @@ fn nobody_leaves_when_there_is_nowhere_to_go_or_twice() {
     came.recv_timeout(hang)
         .expect("it reaches the one in service");
     assert_eq!(count(&rig, "evenkeel_attempts_total", "rescued"), 1);
+}
+
+/// A hedged attempt waits on its server as the first one does on its own.
+#[test]
+fn a_request_leaves_the_server_of_its_hedged_attempt_too() {
+    let ((one, came_one), (two, came_two)) = (hung(), hung());
+    let (three, came_three) = hung();
+    let rig = Rig::new(
+        &[one, two, three],
+        &format!("hedge = {{ after = \"30ms\", limit = 1 }}\n{ROUND_ROBIN}"),
+    );
+    let mut client = rig.client();
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    let came = [came_one, came_two, came_three];
+    let first = next_asked(&rig, &came);
+    let second = next_asked(&rig, &came);
+    take_out_server(&rig, first);
+    take_out_server(&rig, second);
+    let third = next_asked(&rig, &came);
+    assert_eq!(first + second + third, 3, "the one that is left");
+    rig.wait_for(|rig| count(rig, "evenkeel_attempts_total", "rescued") == 2);
+}
+
+/// The server that has got a request next.
+fn next_asked(rig: &Rig, came: &[mpsc::Receiver<()>]) -> u32 {
+    let asked = Cell::new(None);
+    rig.wait_for(|_| {
+        asked.set((0..).zip(came).find(|(_, came)| came.try_recv().is_ok()));
+        asked.get().is_some()
+    });
+    asked.get().expect("it was waited for").0
 }

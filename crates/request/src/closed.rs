@@ -222,12 +222,13 @@ impl Trial {
                 Shown::Answered
             }
             // Nobody waited as long as an attempt may take: the place was held all the same.
-            Outcome::Cancelled if now.since(self.begun) >= SPACE => {
+            Outcome::Cancelled | Outcome::Superseded if now.since(self.begun) >= SPACE => {
                 gate.narrow(self.begun, |width| width / 2);
                 Shown::Hung
             }
             // It never reached the server, was given up, or shows another fault.
             Outcome::Cancelled
+            | Outcome::Superseded
             | Outcome::Rescued
             | Outcome::Stale
             | Outcome::StreamRefused

@@ -192,7 +192,10 @@ impl Cause {
     #[must_use]
     pub const fn of_outcome(outcome: Outcome) -> Option<Self> {
         match outcome {
-            Outcome::Answered(_) | Outcome::Cancelled | Outcome::IdleTimeout => None,
+            Outcome::Answered(_)
+            | Outcome::Cancelled
+            | Outcome::Superseded
+            | Outcome::IdleTimeout => None,
             // Only asked if nobody else could take it in the end.
             Outcome::Rescued => Some(Self::NoServer),
             Outcome::Truncated => Some(Self::Truncated),

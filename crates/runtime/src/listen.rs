@@ -77,7 +77,10 @@ mod tests {
 
     #[test]
     fn a_port_is_free_again_when_its_socket_is_closed() {
-        let first = listen(ANY, false, 16).unwrap();
+        // At an address of this process alone, so that no other test can take the port in between.
+        let [.., high, low] = std::process::id().to_be_bytes();
+        let own = SocketAddr::from(([127, 83, high, low | 1], 0));
+        let first = listen(own, false, 16).unwrap();
         let address = first.local_addr().unwrap();
         drop(first);
         assert!(listen(address, true, 16).is_ok());

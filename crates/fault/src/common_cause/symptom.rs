@@ -198,6 +198,7 @@ const fn place_of(outcome: Outcome) -> Option<usize> {
         | Outcome::IdleTimeout
         | Outcome::Cancelled
         | Outcome::LocalError
+        | Outcome::Superseded
         | Outcome::Rescued => None,
     }
 }

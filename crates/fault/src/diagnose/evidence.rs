@@ -81,6 +81,7 @@ impl Evidence<'_> {
                 | Outcome::IdleTimeout
                 | Outcome::Cancelled
                 | Outcome::LocalError
+                | Outcome::Superseded
                 | Outcome::Rescued => {}
             }
         }

@@ -95,7 +95,7 @@ pub use state::{Keeper, PersistedState};
 use evenkeel_core::Instant;
 
 use crate::contract::{Examination, Input, OrderId, Output};
-use crate::detect;
+use crate::detect::{self, SlowLimits};
 use crate::incident::ActionOutcome;
 use crate::signal::Latencies;
 
@@ -277,8 +277,12 @@ impl Keeper {
             let latest = service.latest(now, &options);
             self.judge_speed(now, slot, (&latest, &options), out);
             let peers = detect::Peers::new(&latest);
-            for (index, own) in latest.iter().enumerate() {
-                let limits = peers.limits(*own, &options);
+            let limits: Vec<SlowLimits> = latest
+                .iter()
+                .map(|own| peers.limits(*own, &options))
+                .collect();
+            self.services[slot].set_superseded_limit(&limits);
+            for (index, (own, limits)) in latest.iter().zip(limits).enumerate() {
                 let service = &self.services[slot];
                 let standing = |limit| service.standing((index, limit), &latest, now, &options);
                 let comparison = own.and_then(|own| detect::slow(own, limits, &options, standing));

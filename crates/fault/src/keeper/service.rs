@@ -8,7 +8,7 @@ use evenkeel_core::{Instant, ServerId};
 use crate::analyze::ServiceTraffic;
 use crate::common_cause::{CommonCause, JudgedServer, Symptom, SymptomCounts};
 use crate::contract::{OrderTicket, ServiceSpec};
-use crate::detect::{Detection, RankAmongPeers, RecentTypical, ServiceLoadWatch};
+use crate::detect::{Detection, RankAmongPeers, RecentTypical, ServiceLoadWatch, SlowLimits};
 use crate::maintenance::Maintenance;
 use crate::policy::SlowServerOptions;
 use crate::recover::Capacity;
@@ -217,6 +217,18 @@ impl WatchedService {
             serves.then(|| RecentTypical::read(latencies, now, options))
         };
         self.servers.iter_mut().map(read).collect()
+    }
+
+    /// Of attempts that were broken off for a quicker one, those count on all servers alike that are slow by the smallest of
+    /// these limits.
+    pub(super) fn set_superseded_limit(&mut self, limits: &[SlowLimits]) {
+        let attempts = limits.iter().filter_map(|limits| limits.attempts);
+        let smallest = attempts.map(|(_, limit)| limit).min();
+        for server in &mut self.servers {
+            if let Some(latencies) = &mut server.facts.latencies {
+                latencies.superseded_limit = smallest.unwrap_or(Duration::MAX);
+            }
+        }
     }
 
     /// How the attempts of one server lie among those of the others that are compared, where those above `limit` are slow.

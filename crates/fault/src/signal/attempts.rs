@@ -188,6 +188,7 @@ impl AttemptHistory {
             | Outcome::Cancelled
             | Outcome::LocalError
             | Outcome::StreamRefused
+            | Outcome::Superseded
             | Outcome::Rescued => at,
         };
         if self.failed_in_row == 0 {

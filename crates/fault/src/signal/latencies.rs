@@ -40,6 +40,9 @@ pub struct Latencies {
     pub slow_attempts: SlowRow,
     /// The row of slow probes.
     pub slow_probes: SlowRow,
+    /// Attempts that were broken off for a quicker one count if they had waited longer: the smallest limit of all servers of
+    /// the service.
+    pub superseded_limit: Duration,
     window: Duration,
     now: CoarseHistogram,
     before: CoarseHistogram,
@@ -102,6 +105,7 @@ impl Latencies {
             fresh: false,
             slow_attempts: SlowRow::EMPTY,
             slow_probes: SlowRow::EMPTY,
+            superseded_limit: Duration::MAX,
             window,
             now: CoarseHistogram::default(),
             before: CoarseHistogram::default(),
@@ -117,10 +121,12 @@ impl Latencies {
         self.window
     }
 
-    /// An attempt was abandoned in favour of a faster one. It would have taken longer still, so it counts if it was
-    /// already slow: otherwise a server whose attempts are all hedged would never be seen to hang.
-    pub fn given_up(&mut self, at: Instant, waited: Duration) {
-        if waited > self.slow_attempts.limit {
+    /// An attempt was broken off since another one of the same request was answered first. It would have taken longer still,
+    /// so it counts with the time it had waited if that is slow already: otherwise a server whose attempts are all hedged would
+    /// never be seen to hang. What is slow here is the same for all servers of the service, so that the samples which are
+    /// compared differ in nothing but the servers.
+    pub fn superseded(&mut self, at: Instant, waited: Duration) {
+        if waited > self.superseded_limit {
             self.attempt(at, waited);
         }
     }

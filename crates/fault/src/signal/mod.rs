@@ -86,7 +86,7 @@ impl ServerHistory {
             match outcome {
                 // An error is often quicker than an answer, and says nothing about how fast those are.
                 Outcome::Answered(_) if outcome.is_success() => latencies.attempt(at, latency),
-                Outcome::Cancelled => latencies.given_up(at, latency),
+                Outcome::Superseded => latencies.superseded(at, latency),
                 Outcome::Answered(_)
                 | Outcome::ConnectRefused
                 | Outcome::ConnectTimeout
@@ -98,6 +98,8 @@ impl ServerHistory {
                 | Outcome::BadResponse
                 | Outcome::Truncated
                 | Outcome::IdleTimeout
+                // How long a client waited before it went away is no latency of the server's.
+                | Outcome::Cancelled
                 | Outcome::LocalError
                 | Outcome::Rescued => {}
             }

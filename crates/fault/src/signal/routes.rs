@@ -119,6 +119,7 @@ impl RouteTally {
             | Outcome::IdleTimeout
             | Outcome::Cancelled
             | Outcome::LocalError
+            | Outcome::Superseded
             | Outcome::Rescued => return,
         };
         *counter = counter.saturating_add(1);

@@ -27,6 +27,7 @@ mod truth;
 mod proof;
 mod onset;
 mod hang;
+mod impatient;
 mod slow_burn;
 mod together;
 mod reload;

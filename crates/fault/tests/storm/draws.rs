@@ -13,7 +13,7 @@ use evenkeel_fault::incident::ActionOutcome;
 use evenkeel_fault::maintenance::OrderTerms;
 
 pub(crate) fn outcome(random: &mut Random) -> Outcome {
-    match random.below(10) {
+    match random.below(11) {
         0 => Outcome::Answered(500),
         1 => Outcome::ConnectRefused,
         2 => Outcome::AttemptTimeout,
@@ -22,6 +22,7 @@ pub(crate) fn outcome(random: &mut Random) -> Outcome {
         5 => Outcome::Reset { sent: true },
         6 => Outcome::LocalError,
         7 => Outcome::StreamRefused,
+        8 => Outcome::Superseded,
         _ => Outcome::Answered(200),
     }
 }

@@ -22,8 +22,10 @@ use crate::worker::worker_snapshot::WorkerService;
 
 /// Questions under way at the same time, for each service and worker.
 const MOST_AT_ONCE: u32 = 16;
-/// Longer answers are not read.
+/// Longer answers are not understood.
 const MOST_BYTES: usize = 4096;
+/// So much of them is read all the same: closing with unread bytes would be a reset for the server.
+const READ_BYTES: usize = 64 * 1024;
 /// More requests in flight than this are no number of requests.
 const MOST_IN_FLIGHT: f64 = 1e9;
 /// A latency above this, a day, is none.
@@ -151,11 +153,12 @@ impl LoadProbe {
             }
         };
         let mut content = Vec::new();
-        let body = line.read_body(MOST_BYTES, Some(&mut content)).await;
+        let body = line.read_body(READ_BYTES, Some(&mut content)).await;
         let reusable = matches!(body, BodyEnd::Whole { reusable: true });
         line.end(worker, reusable);
         match body {
             _ if status != 200 => End::Failed,
+            _ if content.len() > MOST_BYTES => End::NotUnderstood,
             BodyEnd::Whole { .. } => understood(&content).map_or(End::NotUnderstood, End::Answered),
             BodyEnd::Enough => End::NotUnderstood,
             BodyEnd::Late => End::TimedOut,
@@ -188,6 +191,7 @@ impl End {
             | Outcome::BadResponse
             | Outcome::Truncated
             | Outcome::IdleTimeout
+            | Outcome::Superseded
             | Outcome::Rescued => Self::Failed,
         }
     }

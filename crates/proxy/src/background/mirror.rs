@@ -19,8 +19,9 @@ pub(crate) const LEFT_OUT_BUSY: usize = 3;
 
 /// How long an answer's body is read; then the connection is closed.
 const BODY_TIME: Duration = Duration::from_secs(10);
-/// How much of an answer's body is read; then the connection is closed.
-const BODY_BYTES: usize = 1024 * 1024;
+/// How much of an answer's body is read; then the connection is closed, which the server sees as a reset. It is read for the
+/// server's sake only and takes no memory, so there is no reason to cut off answers of usual sizes.
+const BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// A copy under way. Counted in when it is made and out when it is dropped.
 #[derive(Debug)]

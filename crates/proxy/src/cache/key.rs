@@ -245,7 +245,28 @@ fn same_origin(own: &[u8], reference: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use evenkeel_http1::{Limits, Parsed};
+
     use super::*;
+
+    #[test]
+    fn a_query_is_neither_kept_nor_a_change() {
+        let read = |text: &str| {
+            let mut head = RequestHead::default();
+            let parsed = head.parse(text.as_bytes(), &Limits::default());
+            assert_eq!(parsed, Ok(Parsed::Complete), "{text}");
+            CacheRequest::of(&head, text.as_bytes(), None, true).map(|request| request.purpose)
+        };
+        let is_read = |purpose: &Purpose| matches!(purpose, Purpose::Read { .. });
+        assert!(read("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").is_some_and(|it| is_read(&it)));
+        assert_eq!(read("QUERY /a HTTP/1.1\r\nHost: a\r\n\r\n"), None);
+        let with_content = "QUERY /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx";
+        assert_eq!(read(with_content), None);
+        assert_eq!(
+            read("PUT /a HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Some(Purpose::Change)
+        );
+    }
 
     #[test]
     fn one_address_has_one_form() {

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use evenkeel_core::blame::{AttemptPhase, EndEvent as Ended, Peer};
+use evenkeel_core::blame::AttemptPhase;
 use evenkeel_core::{Instant, Outcome};
 use evenkeel_request::Cause;
 use evenkeel_request::exchange::{Event, Step};
@@ -54,7 +54,7 @@ impl RequestContext<'_> {
                 RaceResult::First(end) => end,
                 RaceResult::Won(won) => {
                     count_sent(upstream);
-                    self.abandon(place, Outcome::Cancelled, now);
+                    self.abandon(place, Outcome::Superseded, now);
                     *place = Some(*won);
                     return AttemptResult::Answer;
                 }
@@ -104,11 +104,11 @@ impl RequestContext<'_> {
             let may_rescue = || self.may_rescue(io.body());
             until_given_up(&client, hold.as_mut(), may_rescue).await
         };
-        if held == Ok(true) {
-            return AttemptResult::Answer;
-        }
-        let judged = upstream.judge(Ended::Closed(Peer::Server), AttemptPhase::Holding, false);
-        let outcome = held.map_or_else(|outcome| outcome, |_| judged.outcome);
+        let outcome = match held {
+            Ok(Ok(())) => return AttemptResult::Answer,
+            Ok(Err(end)) => upstream.judge(end, AttemptPhase::Holding, false).outcome,
+            Err(outcome) => outcome,
+        };
         self.abandon(place, outcome, begun);
         AttemptResult::Failed(outcome)
     }
@@ -158,6 +158,12 @@ impl RequestContext<'_> {
     fn may_rescue(&self, body: &RequestBody) -> bool {
         let now = self.worker.clock.now();
         self.exchange.may_rescue(body.is_replayable(), now)
+    }
+
+    /// Likewise for a hedged attempt on this server.
+    pub(super) fn may_rescue_from(&self, server: u32, body: &RequestBody) -> bool {
+        let now = self.worker.clock.now();
+        (self.exchange).may_rescue_from(server, body.is_replayable(), now)
     }
 
     /// The length of the answer, head and body, if it is to be held back until it is whole: when it could be tried again.

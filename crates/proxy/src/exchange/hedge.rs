@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_core::blame::TimeLimit;
 use evenkeel_core::{Endpoint, Instant, Outcome};
 use evenkeel_http1::Method;
 use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, Step};
@@ -20,6 +19,7 @@ use crate::upstream::deadlines::{AttemptDeadlines, earlier};
 use crate::upstream::h1::{UpstreamExchange, UpstreamExchangeEnd};
 use crate::upstream::idle_timeout::Reuse;
 use crate::worker::Worker;
+use crate::worker::client_watch::WatchedClient;
 use crate::worker::worker_snapshot::WorkerService;
 
 /// How an attempt with others beside it ended.
@@ -46,6 +46,8 @@ struct RunningAttempts<'r> {
 struct HedgedAttempt<'r> {
     server: u32,
     run: Pin<Box<dyn Future<Output = HedgedResult> + 'r>>,
+    /// Says when its server is taken out.
+    watch: WatchedClient,
     ended: Option<HedgedResult>,
 }
 
@@ -61,7 +63,10 @@ struct HedgedRequest {
     method: Method,
     bytes: Vec<u8>,
     connect: Duration,
-    end: (Instant, TimeLimit),
+    /// From being connected to the response's head.
+    attempt: Duration,
+    /// The end of the time for the whole request.
+    total: Instant,
 }
 
 impl<'a> RequestContext<'a> {
@@ -116,6 +121,7 @@ impl<'a> RequestContext<'a> {
             {
                 return running.settle();
             }
+            self.rescue_hedged(io, &mut running);
             if let Some(ended) = self.hedged_ended(io, &mut running) {
                 return ended;
             }
@@ -144,6 +150,16 @@ impl<'a> RequestContext<'a> {
         let step = self.next_now(Event::FirstEnded(told), io);
         running.follow(step);
         step == Step::Settle
+    }
+
+    /// Gives up those whose servers were taken out, as far as the request may go on elsewhere.
+    fn rescue_hedged(&self, io: &ExchangeIo<'_>, running: &mut RunningAttempts<'_>) {
+        for one in &mut running.hedged {
+            let is_out = one.watch.get().take_server_out() && one.ended.is_none();
+            if is_out && self.may_rescue_from(one.server, io.body()) {
+                one.ended = Some(Err(Outcome::Rescued));
+            }
+        }
     }
 
     /// Reports those that are over. How it ends if one of them decides.
@@ -208,11 +224,14 @@ impl<'a> RequestContext<'a> {
             method: self.method,
             bytes,
             connect: self.policies().timeout.connect,
-            end: earlier(self.latest + deadlines.attempt, deadlines.total),
+            attempt: deadlines.attempt,
+            total: deadlines.total,
         };
+        let watch = self.worker.watcher.watch_server(self.server_id(server));
         running.hedged.push(HedgedAttempt {
             server,
             run: Box::pin(request.run(self.worker)),
+            watch,
             ended: None,
         });
     }
@@ -242,14 +261,14 @@ async fn until(mut something: impl FnMut(&mut Context<'_>) -> bool) {
 }
 
 impl HedgedAttempt<'_> {
-    /// Goes on with it. Whether it is over.
+    /// Goes on with it. Whether it is over, or its server was taken out.
     fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         if self.ended.is_none()
             && let Poll::Ready(ended) = self.run.as_mut().poll(cx)
         {
             self.ended = Some(ended);
         }
-        self.ended.is_some()
+        self.ended.is_some() || self.watch.get().poll_event(cx)
     }
 }
 
@@ -258,7 +277,7 @@ impl HedgedRequest {
     async fn run(self, worker: &Rc<Worker>) -> HedgedResult {
         let (address, generation) = self.at.ok_or(Outcome::Unreachable)?;
         let at = (&address, generation);
-        let rest = self.end.0.since(worker.clock.now());
+        let rest = self.total.since(worker.clock.now());
         let connect = (self.connect, rest);
         let server = (&self.service, self.server);
         let mut line = UpstreamClient::open(worker, server, at, Reuse::Once, connect).await?;
@@ -266,8 +285,9 @@ impl HedgedRequest {
         if line.is_reused() {
             counters.reused.add_from_owner(1);
         }
-        line.until(self.end);
+        // Like that of a first attempt, its time does not include what connecting took.
         let written = worker.clock.now();
+        line.until(earlier(written + self.attempt, self.total));
         let sent = Some(&counters.bytes_sent);
         match line.ask(&self.bytes, self.method, sent).await {
             Ok(_) => Ok((line, written)),

@@ -233,13 +233,45 @@ impl ServiceCounters {
 pub(crate) fn is_failure(place: usize) -> bool {
     !matches!(
         Outcome::WORDS[place],
-        "success" | "stale-connection" | "stream-refused" | "cancelled" | "local-error" | "rescued"
+        "success"
+            | "stale-connection"
+            | "stream-refused"
+            | "idle-timeout"
+            | "cancelled"
+            | "superseded"
+            | "local-error"
+            | "rescued"
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outcome_counts_against_the_server_here_as_everywhere() {
+        for outcome in [
+            Outcome::Answered(200),
+            Outcome::Answered(503),
+            Outcome::ConnectRefused,
+            Outcome::ConnectTimeout,
+            Outcome::Unreachable,
+            Outcome::Stale,
+            Outcome::Reset { sent: true },
+            Outcome::StreamRefused,
+            Outcome::AttemptTimeout,
+            Outcome::BadResponse,
+            Outcome::Truncated,
+            Outcome::IdleTimeout,
+            Outcome::Cancelled,
+            Outcome::Superseded,
+            Outcome::LocalError,
+            Outcome::Rescued,
+        ] {
+            let (here, everywhere) = (is_failure(outcome.place()), outcome.is_failure());
+            assert_eq!(here, everywhere, "{outcome:?}");
+        }
+    }
 
     #[test]
     fn a_table_grows_and_what_it_has_stays() {

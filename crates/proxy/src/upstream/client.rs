@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use evenkeel_connect::stream_event;
+use evenkeel_connect::{read_event, stream_event};
 use evenkeel_core::blame::{AttemptPhase, EndEvent, Judgement, Peer, Sent, TimeLimit};
 use evenkeel_core::metric::Counter;
 use evenkeel_core::{Endpoint, Instant, Outcome};
@@ -136,9 +136,9 @@ impl UpstreamClient {
             }
             match self.more(bytes, sent).await {
                 Some(Ok(0)) if self.incoming.spare().is_empty() => return Err(self.malformed()),
-                Some(Ok(0)) => return Err(self.ended(EndEvent::Closed(Peer::Server))),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(self.ended(stream_event(&error))),
+                Some(read) => {
+                    read_event(read).map_err(|end| self.ended(end))?;
+                }
                 None => return Err(self.ended(EndEvent::Late(self.limit))),
             }
         }
@@ -206,9 +206,11 @@ impl UpstreamClient {
                 Some(Ok(0)) if body.end_of_stream().is_ok() => {
                     return BodyEnd::Whole { reusable: false };
                 }
-                Some(Ok(0)) => return BodyEnd::Broken(EndEvent::Closed(Peer::Server)),
-                Some(Ok(_)) => {}
-                Some(Err(error)) => return BodyEnd::Broken(stream_event(&error)),
+                Some(read) => {
+                    if let Err(end) = read_event(read) {
+                        return BodyEnd::Broken(end);
+                    }
+                }
                 None => return BodyEnd::Late,
             }
         }
@@ -218,9 +220,12 @@ impl UpstreamClient {
     async fn more(&mut self, bytes: &[u8], sent: Option<&Counter>) -> Option<io::Result<usize>> {
         let read = poll_fn(|cx| {
             let before = self.sent;
-            self.poll_write(bytes, cx);
+            let written = self.poll_write(bytes, cx);
             if let Some(counter) = sent {
                 counter.add_from_owner((self.sent - before) as u64);
+            }
+            if let Err(error) = written {
+                return Poll::Ready(Some(Err(error)));
             }
             match poll_fill(self.lease.stream(), &mut self.incoming, cx) {
                 Poll::Ready(read) => Poll::Ready(Some(read)),
@@ -243,16 +248,24 @@ impl UpstreamClient {
     }
 
     /// Sends what can be sent of the request. If the server does not take it, its answer says more than that.
-    fn poll_write(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
+    ///
+    /// # Errors
+    /// If evenkeel's own machine could not send it.
+    fn poll_write(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> io::Result<()> {
         while !self.broken && self.sent < bytes.len() {
             let stream = Pin::new(self.lease.stream());
             match stream.poll_write(cx, &bytes[self.sent..]) {
                 Poll::Ready(Ok(n)) if n > 0 => self.sent += n,
+                Poll::Ready(Err(error)) if stream_event(&error) == EndEvent::Exhausted => {
+                    self.broken = true;
+                    return Err(error);
+                }
                 Poll::Ready(_) => self.broken = true,
-                Poll::Pending => return,
+                Poll::Pending => return Ok(()),
             }
             self.is_written = self.sent == bytes.len();
         }
+        Ok(())
     }
 
     /// As an attempt whose answer is to be passed on, with the answer's head; the request was sent at `written`.

@@ -2,9 +2,10 @@
 //!
 //! Each worker has its own, so that no request waits for another worker's. Before a kept connection is used again its socket is
 //! looked at (`MSG_PEEK`, one system call): what the runtime knows is only as fresh as its last turn, and an end, or bytes that
-//! nobody asked for, may have come since. One that carried an answer a moment ago is asked for what the runtime knows, since a
-//! look would cost a busy proxy 4 % of its time. What comes after the look cannot be told from an answer. A request that may not be
-//! repeated takes only a connection that its server is not about to close ([`crate::upstream::idle_timeout`]).
+//! nobody asked for, may have come since. Only one whose answer was complete within the same moment ([`SAME_MOMENT`]) is asked for
+//! what the runtime knows: a busy worker takes the connection that it has just given back, and a look at each would cost it 4 % of
+//! its time. What comes after the look cannot be told from an answer. A request that may not be repeated takes only a connection
+//! that its server is not about to close ([`crate::upstream::idle_timeout`]).
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -21,11 +22,10 @@ const KEPT: usize = 1024;
 /// Between two looks at all kept connections: how exactly it is known when a server has closed one.
 pub(crate) const SWEEP: Duration = Duration::from_millis(250);
 
-/// What was idle for less than this is not looked at itself if the runtime has heard nothing: it asks the kernel after 61 polls
-/// of tasks, about once a millisecond when it is busy. Only a worker that was stopped knows less.
-const TURN: Duration = Duration::from_millis(50);
-/// Likewise for a request that may not be repeated.
-const SHORT_TURN: Duration = Duration::from_millis(5);
+/// What was idle for less than this is not looked at itself if the runtime has heard nothing. What a server sends so soon after
+/// an answer, without being asked, mostly comes with its last bytes, and is seen there. Longer is not safe: the runtime asks the
+/// kernel after 61 polls of tasks, and one poll can move a megabyte.
+const SAME_MOMENT: Duration = Duration::from_micros(100);
 
 /// Indices in [`KEPT_ENDED`](crate::stats::counters::KEPT_ENDED).
 const CLOSED_BY_SERVER: usize = 0;
@@ -78,10 +78,6 @@ impl Upstreams {
         let mut servers = self.servers.borrow_mut();
         let pool = servers.get_mut(server as usize)?;
         let limit = pool.timeout.limit(reuse, now);
-        let turn = match reuse {
-            Reuse::Repeatable => TURN,
-            Reuse::Once => SHORT_TURN,
-        };
         let mut is_youngest = true;
         while let Some(one) = pool.kept.pop() {
             if one.generation != generation {
@@ -97,7 +93,7 @@ impl Upstreams {
                 }
                 return None;
             }
-            let seen = if idle < turn {
+            let seen = if idle < SAME_MOMENT {
                 one.stream.idle_state()
             } else {
                 one.stream.peek_idle_state()
@@ -306,7 +302,15 @@ mod tests {
 
     #[test]
     fn what_came_unasked_is_seen_before_the_runtime_knows_it() {
-        for (reuse, idle) in [(Reuse::Repeatable, TURN), (Reuse::Once, SHORT_TURN)] {
+        let all = [Reuse::Repeatable, Reuse::Once];
+        for (reuse, idle) in all.into_iter().flat_map(|reuse| {
+            [
+                SAME_MOMENT,
+                Duration::from_millis(1),
+                Duration::from_millis(49),
+            ]
+            .map(|idle| (reuse, idle))
+        }) {
             at_once(|bench| {
                 let mut theirs = bench.give(ms(1_000));
                 theirs
@@ -338,10 +342,14 @@ mod tests {
     fn what_was_used_a_moment_ago_is_closed_once_the_runtime_knows_its_end() {
         let test = async {
             let bench = Bench::new();
+            let moment = Duration::from_micros(99);
+            // The runtime has heard nothing: it is as good as it was.
+            let _open = bench.give(ms(1_000));
+            assert!(bench.take(Reuse::Repeatable, ms(1_000) + moment));
             drop(bench.give(ms(1_000)));
             // Turns of the runtime, in which it hears of the end.
             tokio::time::sleep(Duration::from_millis(1)).await;
-            assert!(!bench.take(Reuse::Repeatable, ms(1_004)));
+            assert!(!bench.take(Reuse::Repeatable, ms(1_000) + moment));
             assert_eq!(bench.ended(), [1, 0, 0, 0]);
         };
         runtime().block_on(test);

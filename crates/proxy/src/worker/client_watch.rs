@@ -35,7 +35,7 @@ struct WatchEntry {
     watch: Option<Rc<ClientWatch>>,
 }
 
-/// One client's connection, as whoever waits on its behalf sees it.
+/// One client's connection, as whoever waits on its behalf sees it; or only the server that a hedged attempt waits on.
 #[derive(Debug, Default)]
 pub(crate) struct ClientWatch {
     gone: Cell<bool>,
@@ -136,6 +136,18 @@ impl ClientWatcher {
         }
         ready.clear_ready();
         Ok(())
+    }
+
+    /// Watches a server on behalf of an attempt beside the first one: whether it was taken out as dead or hung.
+    pub(crate) fn watch_server(self: &Rc<Self>, server: ServerId) -> WatchedClient {
+        let watch = Rc::<ClientWatch>::default();
+        watch.server.set(Some(server));
+        let (index, _) = self.enter(&watch);
+        WatchedClient {
+            watcher: Rc::clone(self),
+            index,
+            watch,
+        }
     }
 
     fn enter(&self, watch: &Rc<ClientWatch>) -> (u32, u32) {

@@ -40,7 +40,8 @@ fn streams_of_random_bytes_are_never_mixed_and_come_to_an_end() {
         return;
     }
     std::thread::scope(|scope| {
-        for seed in [1, 2, 3, new_seed()] {
+        // The new one is of the plain configuration.
+        for seed in [1, 2, 3, new_seed() & !3] {
             scope.spawn(move || run(seed));
         }
     });

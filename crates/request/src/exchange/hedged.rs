@@ -70,17 +70,21 @@ impl<'a> Exchange<'a> {
             return self.go_on();
         }
         if hedging.race.ended(decides) == RaceOutcome::Decided {
-            self.settle(now, host);
+            let others = match end {
+                FirstEnd::Response(_) => Outcome::Superseded,
+                FirstEnd::Failed(_) | FirstEnd::ByClient => Outcome::Cancelled,
+            };
+            self.settle(others, now, host);
             return Step::Settle;
         }
         hedging.first = Some((now, outcome));
         self.go_on()
     }
 
-    /// The end of the first one decides: the others are broken off. One that has ended already keeps its end.
-    pub(super) fn settle(&mut self, now: Instant, host: &impl Host<'a>) {
+    /// The end of the first one decides: the others are broken off with this outcome. One that has ended already keeps its end.
+    pub(super) fn settle(&mut self, outcome: Outcome, now: Instant, host: &impl Host<'a>) {
         if let Some(hedging) = self.hedging.take() {
-            self.break_off(*hedging, now, host);
+            self.break_off(*hedging, outcome, now, host);
         }
     }
 
@@ -216,10 +220,10 @@ impl<'a> Exchange<'a> {
     /// The end of a hedged attempt decides: it was quicker than the first one, or is the last to fail. The first one may have ended already.
     fn switch(&mut self, other: Current, now: Instant, host: &impl Host<'a>) -> Step {
         let server = other.server;
-        let mut first_end = (now, Outcome::Cancelled);
+        let mut first_end = (now, Outcome::Superseded);
         if let Some(hedging) = self.hedging.take() {
             first_end = hedging.first.unwrap_or(first_end);
-            self.break_off(*hedging, now, host);
+            self.break_off(*hedging, Outcome::Superseded, now, host);
         }
         if let Some(first) = self.current.replace(other) {
             self.ended_beside(first, first_end, host);
@@ -243,16 +247,22 @@ impl<'a> Exchange<'a> {
         self.attempts.beside(attempt.server, outcome, took);
     }
 
-    /// Ends attempts that nobody waits for any more.
-    fn break_off(&mut self, hedging: Hedging, now: Instant, host: &impl Host<'a>) {
+    /// Ends attempts that nobody waits for any more: another one was answered first, or the client's doing was the end of all.
+    fn break_off(
+        &mut self,
+        hedging: Hedging,
+        outcome: Outcome,
+        now: Instant,
+        host: &impl Host<'a>,
+    ) {
         for other in hedging.others {
             self.count_hedge(HedgeResult::Lost, host);
             let took = now.since(other.begun);
-            self.expose_end((other.begun, now), other.server, Outcome::Cancelled, host);
+            self.expose_end((other.begun, now), other.server, outcome, host);
             other.in_flight.end(self.service, &self.servers, now);
-            host.attempt_counted(self.id_of(other.server), Outcome::Cancelled);
-            self.observe(other.server, (now, Outcome::Cancelled, took), host);
-            self.attempts.beside(other.server, Outcome::Cancelled, took);
+            host.attempt_counted(self.id_of(other.server), outcome);
+            self.observe(other.server, (now, outcome, took), host);
+            self.attempts.beside(other.server, outcome, took);
         }
     }
 

@@ -32,7 +32,7 @@ mod hedged;
 mod ended;
 mod no_response;
 
-use evenkeel_core::Instant;
+use evenkeel_core::{Instant, Outcome};
 
 pub use arrive::Arrival;
 pub use attempts::{AttemptRecord, Attempts, REMEMBERED};
@@ -77,14 +77,14 @@ impl<'a> Exchange<'a> {
     fn happened(&mut self, event: Event, now: Instant, host: &mut impl Host<'a>) -> Next {
         match event {
             Event::Ended(end) => {
-                self.settle(now, host);
+                self.settle(Outcome::Cancelled, now, host);
                 self.attempt_ended(end, now, host)
             }
             Event::Passed(end) => Next::Step(self.response_ended(end, now, host)),
             Event::Woken => self.woken(now, host),
             Event::ClientGone => self.client_gone(now, host),
             Event::Aborted(cause) => {
-                self.settle(now, host);
+                self.settle(Outcome::Cancelled, now, host);
                 self.attempt_aborted(cause, now, host)
             }
             Event::Connected => Next::Step(self.connected(host)),
@@ -135,7 +135,7 @@ impl<'a> Exchange<'a> {
             if let Some(since) = self.queued_since {
                 self.service.queue.gave_up(self.class, now.since(since));
             }
-            self.settle(now, host);
+            self.settle(Outcome::Cancelled, now, host);
             return Next::Step(Step::Settle);
         }
         if let Phase::Held(_) = self.phase {

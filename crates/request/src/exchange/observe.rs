@@ -21,7 +21,10 @@ impl<'a> Exchange<'a> {
             // What was cut off would have taken longer: without it the quantile would fall with each one.
             && matches!(
                 outcome,
-                Outcome::Answered(..500) | Outcome::AttemptTimeout | Outcome::Cancelled
+                Outcome::Answered(..500)
+                    | Outcome::AttemptTimeout
+                    | Outcome::Cancelled
+                    | Outcome::Superseded
             )
         {
             host.hedging(self.policies.place, |hedge| hedge.note(at, latency));
@@ -69,6 +72,7 @@ impl<'a> Exchange<'a> {
             | Outcome::IdleTimeout => ExposureEvent::Survived,
             // Whether the server would have survived it is not known.
             Outcome::Cancelled
+            | Outcome::Superseded
             | Outcome::Reset { sent: false }
             | Outcome::ConnectRefused
             | Outcome::ConnectTimeout

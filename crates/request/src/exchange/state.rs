@@ -196,17 +196,21 @@ impl<'a> Exchange<'a> {
         self.may_repeat && retry.on.reset && is_left && stays_replayable
     }
 
-    /// Whether the attempt may be given up because its server was taken out.
+    /// Whether the first attempt may be given up because its server was taken out.
     #[must_use]
     pub fn may_rescue(&self, is_replayable: bool, now: Instant) -> bool {
-        let Some(current) = &self.current else {
-            return false;
-        };
+        let current = self.current.as_ref();
+        current.is_some_and(|current| self.may_rescue_from(current.server, is_replayable, now))
+    }
+
+    /// Whether an attempt on this server, the first one or one beside it, may be given up because the server was taken out.
+    #[must_use]
+    pub fn may_rescue_from(&self, server: u32, is_replayable: bool, now: Instant) -> bool {
         let facts = AttemptFacts {
             outcome: Outcome::Rescued,
             method_may_repeat: self.may_repeat,
             body_replayable: is_replayable,
-            server: current.server,
+            server,
             retry_after: None,
         };
         self.attempts.may_rescue(&facts, self.servers.pool(), now)

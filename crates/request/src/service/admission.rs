@@ -265,7 +265,11 @@ impl Admission {
         // attempt broke off. Nor is a refused stream: it is sent again at once, and what counts is how that ends.
         if matches!(
             outcome,
-            Outcome::LocalError | Outcome::Rescued | Outcome::Cancelled | Outcome::StreamRefused
+            Outcome::LocalError
+                | Outcome::Rescued
+                | Outcome::Cancelled
+                | Outcome::Superseded
+                | Outcome::StreamRefused
         ) {
             return;
         }

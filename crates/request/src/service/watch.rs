@@ -320,6 +320,7 @@ const fn is_dropped(outcome: Outcome) -> Option<bool> {
         | Outcome::IdleTimeout
         | Outcome::Cancelled
         | Outcome::LocalError
+        | Outcome::Superseded
         | Outcome::Rescued => None,
     }
 }
@@ -333,6 +334,7 @@ const fn end_of(outcome: Outcome) -> BreakerOutcome {
         | Outcome::StreamRefused
         | Outcome::IdleTimeout
         | Outcome::LocalError
+        | Outcome::Superseded
         | Outcome::Rescued => BreakerOutcome::Ignored,
         Outcome::Answered(_)
         | Outcome::ConnectRefused
@@ -375,6 +377,7 @@ mod tests {
             (Outcome::IdleTimeout, Ignored, None),
             (Outcome::Cancelled, Ignored, None),
             (Outcome::LocalError, Ignored, None),
+            (Outcome::Superseded, Ignored, None),
             (Outcome::Rescued, Ignored, None),
         ] {
             let found = (end_of(outcome), is_dropped(outcome));

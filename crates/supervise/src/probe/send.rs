@@ -87,6 +87,7 @@ const fn probe_outcome(outcome: Outcome, expect: (u16, u16)) -> ProbeOutcome {
         | Outcome::StreamRefused
         | Outcome::IdleTimeout
         | Outcome::Cancelled
+        | Outcome::Superseded
         | Outcome::Rescued => ProbeOutcome::LocalError,
     }
 }

@@ -95,10 +95,71 @@ fn meaning(on: &RetryOn, outcome: Outcome, wait: Option<Duration>) -> Verdict {
         Outcome::Truncated => (on.reset, Verdict::Lost),
         // Retried whatever kinds are: see `may_rescue`.
         Outcome::Rescued => (true, Verdict::Lost),
-        // No client waits for it, or the client has seen a part of it.
-        Outcome::Cancelled | Outcome::IdleTimeout => (false, Verdict::Fatal),
+        // No client waits for it any more, or the client has seen a part of an answer.
+        Outcome::Cancelled | Outcome::Superseded | Outcome::IdleTimeout => (false, Verdict::Fatal),
         // Another server would need the same descriptor, port or memory.
         Outcome::LocalError => (false, Verdict::Fatal),
     };
     if wanted { verdict } else { Verdict::Fatal }
+}
+
+#[cfg(test)]
+mod tests {
+    use evenkeel_core::blame::{AttemptPhase, EndContext, EndEvent, Peer, Sent, TimeLimit, judge};
+
+    use super::*;
+
+    fn events() -> Vec<EndEvent> {
+        let mut events = vec![
+            EndEvent::Refused,
+            EndEvent::StreamRefused,
+            EndEvent::Unreachable,
+            EndEvent::Exhausted,
+            EndEvent::Late(TimeLimit::Attempt),
+            EndEvent::Late(TimeLimit::Total),
+        ];
+        for peer in [Peer::Client, Peer::Server] {
+            events.extend([
+                EndEvent::Closed(peer),
+                EndEvent::Malformed(peer),
+                EndEvent::Late(TimeLimit::Idle(peer)),
+            ]);
+        }
+        events
+    }
+
+    /// What the table of blame says may be repeated is what is repeated, where all kinds of failures are to be: neither of both
+    /// may know better.
+    #[test]
+    fn what_may_be_repeated_by_the_table_of_blame_is_repeated_and_nothing_else() {
+        let all = RetryOn {
+            connect: true,
+            reset: true,
+            timeout: true,
+            statuses: (400..=599).collect(),
+        };
+        // Once a response is being passed on, nobody asks any more.
+        for phase in [
+            AttemptPhase::Connecting,
+            AttemptPhase::AwaitingHead,
+            AttemptPhase::Holding,
+        ] {
+            for sent in [Sent::Nothing, Sent::Part, Sent::Whole] {
+                for (event, reused) in events()
+                    .into_iter()
+                    .flat_map(|it| [(it, false), (it, true)])
+                {
+                    let facts = EndContext {
+                        phase,
+                        sent,
+                        reused,
+                        clean: false,
+                    };
+                    let judged = judge(event, facts);
+                    let repeats = meaning(&all, judged.outcome, None) != Verdict::Fatal;
+                    assert_eq!(repeats, judged.may_repeat, "{event:?} {facts:?}");
+                }
+            }
+        }
+    }
 }

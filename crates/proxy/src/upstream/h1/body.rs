@@ -3,6 +3,7 @@
 
 use std::task::{Context, Poll};
 
+use evenkeel_connect::read_event;
 use evenkeel_core::blame::{EndEvent, Peer};
 use evenkeel_http1::{Body, Framing, Tidied};
 use evenkeel_request::forward::ForwardedTrailers;
@@ -113,7 +114,7 @@ impl<'t> ResponseBody<'t> {
     /// is the end of the body.
     ///
     /// # Errors
-    /// [`EndEvent::Closed`] if the connection ended before the body, [`EndEvent::Malformed`] if its framing is invalid.
+    /// [`EndEvent::Malformed`] if its framing is invalid; what [`read_event`] says if the connection ended before the body.
     pub(crate) fn poll_more<S: AsyncRead + Unpin>(
         &mut self,
         input: &mut ResponseInput<'_, S>,
@@ -133,7 +134,7 @@ impl<'t> ResponseBody<'t> {
                 Poll::Ready(taken.map(|()| Some(n)))
             }
             Poll::Ready(Ok(_)) if self.body.end_of_stream().is_ok() => Poll::Ready(Ok(None)),
-            Poll::Ready(_) => Poll::Ready(Err(EndEvent::Closed(Peer::Server))),
+            Poll::Ready(read) => Poll::Ready(read_event(read).map(Some)),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -183,6 +184,40 @@ mod tests {
                 Ok(Some(_)) if !body.is_done() => {}
                 end => return (passed, shown, end.map(drop)),
             }
+        }
+    }
+
+    /// A connection that cannot be read.
+    struct Unreadable(rustix::io::Errno);
+
+    impl AsyncRead for Unreadable {
+        fn poll_read(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Err(self.0.into()))
+        }
+    }
+
+    #[test]
+    fn what_evenkeel_lacks_is_not_the_servers_fault() {
+        for (errno, event) in [
+            (rustix::io::Errno::NOBUFS, EndEvent::Exhausted),
+            (rustix::io::Errno::NOMEM, EndEvent::Exhausted),
+            (rustix::io::Errno::CONNRESET, EndEvent::Closed(Peer::Server)),
+        ] {
+            let (buffers, mut incoming, mut received) = (Buffers::default(), Buffer::default(), 0);
+            let mut input = ResponseInput {
+                stream: &mut Unreadable(errno),
+                incoming: &mut incoming,
+                buffers: &buffers,
+                received: &mut received,
+            };
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut body = ResponseBody::new(Framing::Length(4), false);
+            let read = body.poll_more(&mut input, &mut Vec::new(), |_| (), &mut cx);
+            assert_eq!(read, Poll::Ready(Err(event)), "{errno}");
         }
     }
 

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use evenkeel_connect::{read_event, stream_event};
 use evenkeel_core::Instant;
 use evenkeel_core::blame::{EndEvent as Ended, Peer, TimeLimit};
 
@@ -40,7 +41,10 @@ impl UpstreamExchange {
                     if let Some(end) = self.pass_interim(io).await {
                         return end;
                     }
-                    self.arm(io, io.worker.clock.now(), deadlines);
+                    // The limit of a server that takes no more of the request stays.
+                    if !self.broken {
+                        self.arm(io, io.worker.clock.now(), deadlines);
+                    }
                 }
             }
         }
@@ -60,6 +64,9 @@ impl UpstreamExchange {
                 Poll::Ready(Err(SendEnd::Server)) => {
                     let now = io.worker.clock.now();
                     io.timer().set(now + ANSWER_AFTER_BREAK);
+                }
+                Poll::Ready(Err(SendEnd::Exhausted)) => {
+                    return Poll::Ready(UpstreamEvent::End(self.failed(Ended::Exhausted)));
                 }
                 Poll::Ready(Err(SendEnd::Client(end))) => {
                     return Poll::Ready(UpstreamEvent::End(end));
@@ -133,19 +140,15 @@ impl UpstreamExchange {
             if self.incoming.size() == 0 {
                 // No buffer is held while there is nothing to read.
                 let ready = ready!(self.lease.stream().poll_read_ready(cx));
-                if ready.is_err() {
-                    return Poll::Ready(UpstreamEvent::End(
-                        self.failed(Ended::Closed(Peer::Server)),
-                    ));
+                if let Err(error) = ready {
+                    return Poll::Ready(UpstreamEvent::End(self.failed(stream_event(&error))));
                 }
                 self.incoming = io.worker.buffers.take_large();
             }
-            match poll_fill(self.lease.stream(), &mut self.incoming, cx) {
-                Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
-                Poll::Ready(_) => {
-                    return Poll::Ready(UpstreamEvent::End(
-                        self.failed(Ended::Closed(Peer::Server)),
-                    ));
+            match poll_fill(self.lease.stream(), &mut self.incoming, cx).map(read_event) {
+                Poll::Ready(Ok(n)) => self.bytes_received += n as u64,
+                Poll::Ready(Err(end)) => {
+                    return Poll::Ready(UpstreamEvent::End(self.failed(end)));
                 }
                 Poll::Pending => {
                     if self.incoming.is_empty() {
@@ -160,30 +163,33 @@ impl UpstreamExchange {
         }
     }
 
-    /// Reads on until the answer has `length` bytes, head and body; false if it breaks off. One that is not whole when an
-    /// attempt's time is over again is not held any longer.
+    /// Reads on until the answer has `length` bytes, head and body. One that is not whole when an attempt's time is over again is
+    /// not held any longer.
+    ///
+    /// # Errors
+    /// What broke it off.
     pub(crate) async fn hold(
         &mut self,
         io: &ExchangeIo<'_>,
         length: usize,
         deadlines: AttemptDeadlines,
-    ) -> bool {
+    ) -> Result<(), Ended> {
         let now = io.worker.clock.now();
         self.head_at = Some(now);
         let (end, _) = deadlines.end(now, self.waited_for_body);
         io.timer().set(end);
         poll_fn(|cx| {
             while self.incoming.len() < length {
-                match poll_fill(self.lease.stream(), &mut self.incoming, cx) {
-                    Poll::Ready(Ok(n)) if n > 0 => self.bytes_received += n as u64,
-                    Poll::Ready(_) => return Poll::Ready(false),
+                match poll_fill(self.lease.stream(), &mut self.incoming, cx).map(read_event) {
+                    Poll::Ready(Ok(n)) => self.bytes_received += n as u64,
+                    Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
                     Poll::Pending if io.timer().poll_expired(cx) => {
-                        return Poll::Ready(true);
+                        return Poll::Ready(Ok(()));
                     }
                     Poll::Pending => return Poll::Pending,
                 }
             }
-            Poll::Ready(true)
+            Poll::Ready(Ok(()))
         })
         .await
     }

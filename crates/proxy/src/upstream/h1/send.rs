@@ -2,6 +2,9 @@
 
 use std::task::{Context, Poll, ready};
 
+use evenkeel_connect::stream_event;
+use evenkeel_core::blame::EndEvent;
+
 use super::exchange::{UpstreamExchange, UpstreamExchangeEnd};
 use crate::downstream::io::poll_write_two;
 use crate::exchange::io::ExchangeIo;
@@ -12,6 +15,8 @@ use crate::worker::poll_budget::PollBudget;
 pub(crate) enum SendEnd {
     /// The server does not take more; perhaps it has answered.
     Server,
+    /// evenkeel's own machine could not send it.
+    Exhausted,
     /// The client's doing.
     Client(UpstreamExchangeEnd),
 }
@@ -55,6 +60,10 @@ impl UpstreamExchange {
                 Poll::Ready(Ok(n)) if n > 0 => {
                     budget.spend(n);
                     self.account(io, n);
+                }
+                Poll::Ready(Err(error)) if stream_event(&error) == EndEvent::Exhausted => {
+                    self.broken = true;
+                    return Poll::Ready(Err(SendEnd::Exhausted));
                 }
                 Poll::Ready(_) => {
                     self.broken = true;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use evenkeel_core::{ExposureEvent, Instant, Outcome, ServerId, ServiceId};
-use evenkeel_request::exchange::{Event, NoResponse, Reply, Step};
+use evenkeel_request::exchange::{Event, FirstEnd, HedgeEnd, NoResponse, Reply, Step};
 use evenkeel_request::service::Service;
 use evenkeel_request::{Cause, Exchange, Policies};
 use evenkeel_tolerate::{Class, ShedOptions};
@@ -275,7 +275,9 @@ impl RequestBooks {
             let attempt =
                 attempt.unwrap_or_else(|| panic!("a report about no attempt: {report:?}"));
             // What nobody waits for any more is broken off.
-            let outcome = attempt.outcome.unwrap_or(Outcome::Cancelled);
+            let outcome = attempt
+                .outcome
+                .unwrap_or_else(|| broken_off_by(stepped.event));
             assert_eq!(report.outcome, outcome, "it ended otherwise: {attempt:?}");
             assert!(report.at <= stepped.now && report.latency <= report.at.since(self.arrived));
             assert_eq!(report.shape, stepped.facts.shape());
@@ -564,4 +566,16 @@ const fn may_have_killed(outcome: Outcome) -> bool {
         outcome,
         Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued
     )
+}
+
+/// How attempts end that this event breaks off: another one was answered, or the client's doing was the end of all.
+fn broken_off_by(event: Event) -> Outcome {
+    match event {
+        Event::FirstEnded(FirstEnd::Response(_))
+        | Event::HedgeEnded(HedgeEnd {
+            outcome: Outcome::Answered(_),
+            ..
+        }) => Outcome::Superseded,
+        _ => Outcome::Cancelled,
+    }
 }

@@ -78,6 +78,8 @@ fn is_wanted(retry: &RetryOptions, outcome: Outcome) -> bool {
         Outcome::Answered(status) => on.statuses.contains(&status),
         Outcome::BadResponse => on.statuses.contains(&502),
         Outcome::Rescued | Outcome::StreamRefused => true,
-        Outcome::Cancelled | Outcome::IdleTimeout | Outcome::LocalError => false,
+        Outcome::Cancelled | Outcome::Superseded | Outcome::IdleTimeout | Outcome::LocalError => {
+            false
+        }
     }
 }
