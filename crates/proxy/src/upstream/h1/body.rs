@@ -215,7 +215,8 @@ mod tests {
                 received: &mut received,
             };
             let mut cx = Context::from_waker(Waker::noop());
-            let mut body = ResponseBody::new(Framing::Length(4), false);
+            let mut body =
+                ResponseBody::new(Framing::Length(4), false, ForwardedTrailers::default());
             let read = body.poll_more(&mut input, &mut Vec::new(), |_| (), &mut cx);
             assert_eq!(read, Poll::Ready(Err(event)), "{errno}");
         }
