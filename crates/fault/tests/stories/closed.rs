@@ -91,10 +91,7 @@ fn a_route_that_is_answered_with_errors_reaches_servers_and_in_off_nothing_is_cl
             let mut world = world(seed, mode);
             world.broken = Some(("POST /orders/7", condition));
             world.run(20_000);
-            let incident = of_route(&world);
-            let incident = incident.unwrap_or_else(|| {
-                panic!("seed {seed} {condition:?}: {:#?}", world.incidents);
-            });
+            let incident = of_route(&world).expect("it is known");
             assert_eq!(shed(incident), 0, "seed {seed} {condition:?}");
             assert_eq!(world.closing.refused, 0, "seed {seed} {condition:?}");
             assert!(world.closing.routes.is_empty());
