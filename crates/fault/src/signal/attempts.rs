@@ -262,6 +262,15 @@ impl AttemptHistory {
         self.failures.iter().rev().map(|failure| failure.outcome)
     }
 
+    /// From when on the latest failure shows the fault: what was not answered does so from its beginning on.
+    #[must_use]
+    pub fn latest_failure_since(&self) -> Option<Instant> {
+        self.failures
+            .iter()
+            .next_back()
+            .map(|failure| failure.since)
+    }
+
     /// Whether all failures of the row are of one route that had failed within the window before the row, too: the server has answered
     /// something else between, so it is the route that fails.
     #[must_use]
