@@ -2,8 +2,7 @@
 
 use super::view::H1Field;
 
-/// Writes a line; `value` appends its value. Inlined, so that names that are known are no loops over their bytes.
-#[inline]
+/// Writes a line; `value` appends its value.
 pub(super) fn add_line(out: &mut Vec<u8>, name: &str, value: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
