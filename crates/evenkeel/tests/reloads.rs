@@ -307,6 +307,20 @@ fn closes_after_its_request(program: &Program, layout: &Layout, next: &str) {
     });
 }
 
+/// Each reload was counted by what became of it.
+fn are_counted(program: &Program, reloads: usize) {
+    let reload_metric = |result: &str| {
+        let name = format!("evenkeel_reloads_total{{result=\"{result}\"}}");
+        program.metric(&name) as usize
+    };
+    // Two parts of a round are what the part before is, but for a comment.
+    let is_same = |number: &usize| [0, 4].contains(&(number % ROUND));
+    let unchanged = (1..=reloads).filter(is_same).count();
+    assert_eq!(reload_metric("unchanged"), unchanged);
+    assert_eq!(reload_metric("applied"), reloads - unchanged);
+    assert_eq!(reload_metric("refused"), 0);
+}
+
 #[test]
 fn many_reloads_under_load_lose_nothing_and_leave_nothing_behind() {
     let (reloads, is_long) = reloads();
@@ -353,16 +367,7 @@ fn many_reloads_under_load_lose_nothing_and_leave_nothing_behind() {
     }
     let numbers = load.stop();
     assert_eq!(numbers.failed, 0, "{:?}", numbers.failures);
-    let reload_metric = |result: &str| {
-        let name = format!("evenkeel_reloads_total{{result=\"{result}\"}}");
-        program.metric(&name) as usize
-    };
-    // Two parts of a round are what the part before is, but for a comment.
-    let is_same = |number: &usize| [0, 4].contains(&(number % ROUND));
-    let unchanged = (1..=reloads).filter(is_same).count();
-    assert_eq!(reload_metric("unchanged"), unchanged);
-    assert_eq!(reload_metric("applied"), reloads - unchanged);
-    assert_eq!(reload_metric("refused"), 0);
+    are_counted(&program, reloads);
     assert!(program.incidents_of_services().is_empty());
 
     streams.end("/after");
@@ -391,8 +396,9 @@ fn many_reloads_under_load_lose_nothing_and_leave_nothing_behind() {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the report of a chore")]
 fn say(text: &str) {
-    writeln!(std::io::stdout(), "{text}").unwrap();
+    println!("{text}");
 }
 
 /// Settings of the log, and limits, hold for what comes next.

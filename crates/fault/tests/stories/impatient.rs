@@ -37,7 +37,7 @@ struct Traffic {
 impl Traffic {
     /// About 19 quick requests a second, and 9 of up to 0.8 s whose clients leave after up to 0.4 s.
     fn arrive(&mut self) -> Request {
-        self.now = self.now + self.random.duration_up_to(ms(71));
+        self.now += self.random.duration_up_to(ms(71));
         if self.random.below(28) < 19 {
             return Request {
                 work: ms(1) + self.random.duration_up_to(ms(4)),
@@ -176,7 +176,7 @@ fn attempts(world: &World, count: u32, other: impl Fn(u32) -> Option<(Outcome, u
 #[test]
 fn clients_that_give_up_at_one_server_say_nothing_about_it() {
     let mut world = quiet();
-    let leave = |number: u32| (number % 3 > 0).then_some((Outcome::Cancelled, 300));
+    let leave = |number: u32| (!number.is_multiple_of(3)).then_some((Outcome::Cancelled, 300));
     let ends = attempts(&world, 2_000, leave);
     tell(&mut world, &ends);
     assert!(world.incidents.is_empty(), "{:#?}", world.incidents);
@@ -204,7 +204,7 @@ fn attempts_that_lost_before_they_were_slow_say_nothing() {
     assert!(world.incidents.is_empty(), "{:#?}", world.incidents);
     let hedged = |number: u32| {
         let answered = (Outcome::Answered(200), 60);
-        Some(if number % 3 == 0 {
+        Some(if number.is_multiple_of(3) {
             answered
         } else {
             (Outcome::Superseded, 1)
