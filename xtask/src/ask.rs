@@ -6,6 +6,8 @@ cargo xtask tidy                 what must hold for the repository's text and de
 cargo xtask soak [--minutes N]   awkward clients and servers for N minutes (30): nothing may leak, no server may be blamed wrongly
 cargo xtask healthy [--minutes N] a life with nothing wrong for N minutes (15): at most one false alarm, no restart
 cargo xtask life [--days N]      the same in virtual time for N days (30), reported to bench/results
+cargo xtask restore [--rounds N] kills, stops and hangs servers N times (5): times to restore, reported to bench/results
+cargo xtask reloads [--number N]  N reloads (200) under load, and N with 10,000 servers, reported to bench/results; a quiet machine
 cargo xtask scorecards           what depends on the machine's speed and quiet: tail latency, recovery from overload
 cargo xtask fuzz [--minutes N]   the fuzz targets in turn, N minutes in all (3)
 cargo xtask keepalive            POSTs to uvicorn and gunicorn just when they close idle connections; some minutes
@@ -16,6 +18,8 @@ const SOAK_MINUTES: u32 = 30;
 const FUZZ_MINUTES: u32 = 3;
 const HEALTHY_MINUTES: u32 = 15;
 const LIFE_DAYS: u32 = 30;
+const RESTORE_ROUNDS: u32 = 5;
+const RELOADS: u32 = 200;
 
 /// One thing to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,6 +42,16 @@ pub enum Task {
     Life {
         /// How long it lasts there.
         days: u32,
+    },
+    /// Faults of real processes, and the time until each is repaired.
+    Restore {
+        /// How often each fault is made.
+        rounds: u32,
+    },
+    /// So many reloads under load.
+    Reloads {
+        /// How many.
+        number: u32,
     },
     /// Run what is measured by the clock.
     Scorecards,
@@ -79,6 +93,10 @@ impl Task {
             "soak" => minutes(&rest, SOAK_MINUTES).map(|minutes| Self::Soak { minutes }),
             "healthy" => minutes(&rest, HEALTHY_MINUTES).map(|minutes| Self::Healthy { minutes }),
             "life" => number("--days", &rest, LIFE_DAYS).map(|days| Self::Life { days }),
+            "restore" => {
+                number("--rounds", &rest, RESTORE_ROUNDS).map(|rounds| Self::Restore { rounds })
+            }
+            "reloads" => number("--number", &rest, RELOADS).map(|number| Self::Reloads { number }),
             "fuzz" => minutes(&rest, FUZZ_MINUTES).map(|minutes| Self::Fuzz { minutes }),
             "bench" => Ok(Self::Script {
                 script: "bench/run",
@@ -129,6 +147,7 @@ mod tests {
         assert_eq!(read("healthy"), Ok(Task::Healthy { minutes: 15 }));
         assert_eq!(read("life"), Ok(Task::Life { days: 30 }));
         assert_eq!(read("life --days 2"), Ok(Task::Life { days: 2 }));
+        assert_eq!(read("restore"), Ok(Task::Restore { rounds: 5 }));
         assert_eq!(read("fuzz --minutes 9"), Ok(Task::Fuzz { minutes: 9 }));
         let arguments = vec!["--rounds".to_owned(), "2".to_owned()];
         assert_eq!(
@@ -157,6 +176,7 @@ mod tests {
             "fuzz --minutes 0",
             "soak --hours 1",
             "life --minutes 1",
+            "restore --rounds none",
             "scorecards tail",
         ] {
             assert!(read(line).is_err(), "{line}");

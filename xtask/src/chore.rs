@@ -81,26 +81,66 @@ impl Chores {
     /// # Errors
     /// If a server was restarted without an order, there were more alarms than one, or the report cannot be written.
     pub fn life(&self, days: u32) -> Result<(), String> {
-        let commit = commit(&self.root);
         let mut test = self.cargo(&["test", "--package", "evenkeel-fault"]);
         test.args(["--test", "stories", "a_healthy_life", "--", "--nocapture"]);
-        test.env("EVENKEEL_LONG", days.to_string())
-            .stderr(Stdio::inherit());
+        test.env("EVENKEEL_LONG", days.to_string());
+        self.report("life", &mut test, "days in virtual")
+    }
+
+    /// The times from faults of real processes to their verified repair; reported to `bench/results`, also if one was too long.
+    ///
+    /// # Errors
+    /// If one was too long or not what the incident says, or the report cannot be written.
+    pub fn restore(&self, rounds: u32) -> Result<(), String> {
+        let mut test = self.cargo(&["test", "--package", "evenkeel", "--test", "restore"]);
+        test.args(["--", "--nocapture"]);
+        test.env("EVENKEEL_RESTORE_ROUNDS", rounds.to_string());
+        self.report("restore", &mut test, "restored: ")
+    }
+
+    /// So many reloads of the released program under load, and as many with 10,000 servers, one after the other; what came of them is
+    /// reported to `bench/results`.
+    ///
+    /// # Errors
+    /// If a request failed, a stream was closed, something piled up, a reload took too long, or the report cannot be written.
+    pub fn reloads(&self, number: u32) -> Result<(), String> {
+        let mut test = self.cargo(&["test", "--release", "--package", "evenkeel"]);
+        test.args([
+            "--test",
+            "reloads",
+            "--",
+            "--nocapture",
+            "--test-threads",
+            "1",
+        ]);
+        test.env("EVENKEEL_RELOADS", number.to_string());
+        self.report("reloads", &mut test, " reloads ")
+    }
+
+    /// Runs a test and writes those of its lines that hold `mark` to a file of `bench/results` which names the commit.
+    fn report(&self, name: &str, test: &mut Command, mark: &str) -> Result<(), String> {
+        let commit = commit(&self.root);
+        test.stderr(Stdio::inherit());
         let output = test
             .output()
             .map_err(|error| format!("{test:?}: {error}"))?;
         let text = String::from_utf8_lossy(&output.stdout);
+        let lines = text.lines().filter(|line| line.contains(mark));
+        let lines: Vec<String> = lines
+            .map(|line| format!("commit {commit}: {line}\n"))
+            .collect();
+        if output.status.success() && lines.is_empty() {
+            return Err(format!("{test:?} said nothing of {mark:?}"));
+        }
+        let report = format!("bench/results/{name}-{commit}.txt");
+        if !lines.is_empty() {
+            std::fs::write(self.root.join(&report), lines.concat())
+                .map_err(|error| format!("{report}: {error}"))?;
+        }
         if !output.status.success() {
             return Err(format!("{test:?}: {}\n{text}", output.status));
         }
-        let result = text.lines().find(|line| line.contains("days in virtual"));
-        let result = result.ok_or_else(|| format!("{test:?} said nothing of its days"))?;
-        let report = format!("bench/results/life-{commit}.txt");
-        std::fs::write(
-            self.root.join(&report),
-            format!("commit {commit}: {result}\n"),
-        )
-        .map_err(|error| format!("{report}: {error}"))
+        Ok(())
     }
 
     /// The race of POSTs with real uvicorn and gunicorn that close idle connections after a second, at length: three runs of 1,500 with

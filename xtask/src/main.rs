@@ -22,6 +22,8 @@ fn main() -> ExitCode {
         Task::Soak { minutes } => chores.soak(minutes),
         Task::Healthy { minutes } => chores.healthy(minutes),
         Task::Life { days } => chores.life(days),
+        Task::Restore { rounds } => chores.restore(rounds),
+        Task::Reloads { number } => chores.reloads(number),
         Task::Scorecards => chores.scorecards(),
         Task::Fuzz { minutes } => chores.fuzz(minutes),
         Task::Script { script, arguments } => chores.script(script, &arguments),

@@ -17,7 +17,10 @@ root=${PWD%/fuzz}
 echo "$PWD|$*" | sed "s|^$root|.|" >>"$root/calls"
 if [ -s "$root/fails" ] && echo "$*" | grep -qf "$root/fails"; then exit 1; fi
 if [ "$1" = metadata ]; then cat "$root/metadata.json"; fi
+if [ "$EVENKEEL_RELOADS" = 7 ]; then echo "7 reloads under load"; echo "ok"; echo "10000 servers, 7 reloads that change one"; fi
 if [ "$EVENKEEL_LONG" = 9 ]; then echo "9 days in virtual time: all well"; fi
+if [ "$EVENKEEL_RESTORE_ROUNDS" = 9 ]; then printf 'running\nrestored: killed\nrestored: hangs\n'; fi
+if [ "$EVENKEEL_RESTORE_ROUNDS" = 8 ]; then echo "restored: too late"; exit 1; fi
 "#;
 
 /// Stands for the laboratory: fails if the file `fails` names it.
@@ -164,6 +167,26 @@ fn scripts_get_their_arguments_and_their_status_counts() {
 }
 
 #[test]
+fn reloads_are_reported_with_their_commit() {
+    let chores = chores("reloads");
+    fs::create_dir_all(chores.root.join("bench/results")).unwrap();
+    assert_eq!(chores.reloads(7), Ok(()));
+    assert_eq!(
+        calls(&chores),
+        [".|test --release --package evenkeel --test reloads -- --nocapture --test-threads 1"]
+    );
+    let mut reports = fs::read_dir(chores.root.join("bench/results")).unwrap();
+    let report = fs::read_to_string(reports.next().unwrap().unwrap().path()).unwrap();
+    let lines: Vec<&str> = report.lines().collect();
+    assert_eq!(lines.len(), 2, "{report}");
+    assert!(
+        lines.iter().all(|line| line.starts_with("commit ")),
+        "{report}"
+    );
+    assert!(chores.reloads(8).unwrap_err().contains("said nothing"));
+}
+
+#[test]
 fn a_life_is_reported_with_its_commit() {
     let chores = chores("life");
     fs::create_dir_all(chores.root.join("bench/results")).unwrap();
@@ -182,4 +205,27 @@ fn a_life_is_reported_with_its_commit() {
     assert!(chores.life(8).unwrap_err().contains("said nothing"));
     fs::write(chores.root.join("fails"), "stories\n").unwrap();
     assert!(chores.life(9).unwrap_err().contains("stories"));
+}
+
+#[test]
+fn times_to_restore_are_reported_with_their_commit_also_if_they_are_too_long() {
+    let chores = chores("restore");
+    let results = chores.root.join("bench/results");
+    fs::create_dir_all(&results).unwrap();
+    let report = || {
+        let mut reports = fs::read_dir(&results).unwrap();
+        fs::read_to_string(reports.next().unwrap().unwrap().path()).unwrap()
+    };
+    assert_eq!(chores.restore(9), Ok(()));
+    assert_eq!(
+        calls(&chores),
+        [".|test --package evenkeel --test restore -- --nocapture"]
+    );
+    let text = report();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("commit ") && lines[0].ends_with(": restored: killed"));
+    assert!(lines[1].ends_with(": restored: hangs") && lines.len() == 2);
+    assert!(chores.restore(8).unwrap_err().contains("too late"));
+    assert!(report().ends_with(": restored: too late\n"));
+    assert!(chores.restore(7).unwrap_err().contains("said nothing"));
 }

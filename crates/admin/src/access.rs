@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts() {
+    fn only_hosts_of_the_loopback_are_admitted() {
         let guard = guard("127.0.0.1:7070");
         for ours in [
             "localhost",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn origins() {
+    fn requests_of_other_origins_are_rejected() {
         let guard = guard("127.0.0.1:7070");
         let host = "127.0.0.1:7070";
         assert_eq!(status(&guard, host, Some("http://127.0.0.1:7070")), 200);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens() {
+    fn only_the_exact_token_is_authorized() {
         let guard = guard("127.0.0.1:7070");
         let with = |value: &str| {
             let request = AdminRequest {

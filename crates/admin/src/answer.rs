@@ -6,6 +6,7 @@ use evenkeel_fault::incident::IncidentStatus;
 
 use crate::access::AccessPolicy;
 use crate::backend::{AdminBackend, IncidentQuery, LIMIT_MAX, is_since};
+use crate::changes;
 use crate::exchange::{AdminRequest, AdminResponse, StepResult};
 use crate::exposition::Exposition;
 use crate::orders;
@@ -89,6 +90,18 @@ fn attempt(
         ApiRoute::Live => Ok(health("live", live.alive(), admitted.is_ok())),
         ApiRoute::Ready => Ok(health("ready", live.ready(), admitted.is_ok())),
         ApiRoute::OpenApi => Ok(openapi(live)),
+        ApiRoute::Status => Ok(AdminResponse::json(&live.instance())),
+        ApiRoute::Configuration => {
+            // Environments and headers may hold secrets.
+            guard.authorize(request)?;
+            let [all] = parameters(&request.query, ["all"])?;
+            let all = orders::flag("all", all.as_deref())?;
+            Ok(AdminResponse::json(&live.configuration(all)))
+        }
+        ApiRoute::Change(change) => {
+            guard.authorize(request)?;
+            changes::carry_out(live, change, request)
+        }
         ApiRoute::Order(order) => {
             guard.authorize(request)?;
             orders::carry_out(live, order, &request.query)

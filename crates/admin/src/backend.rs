@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use evenkeel_core::Endpoint;
 use evenkeel_core::metric::Sink;
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_fault::{Incident, Maintenance};
 use serde::{Deserialize, Serialize};
 
+use crate::instance::{ConfigurationView, InstanceView};
 use crate::why::ServiceWhy;
 
 /// Incidents in one answer when the request names no limit.
@@ -82,6 +84,12 @@ pub trait AdminBackend: Send + Sync {
     /// Why they cannot.
     fn ready(&self) -> Result<(), String>;
 
+    /// This evenkeel itself.
+    fn instance(&self) -> InstanceView;
+
+    /// The effective configuration. `all`: also values that nobody has set.
+    fn configuration(&self, all: bool) -> ConfigurationView;
+
     /// The program's version.
     fn version(&self) -> String;
 
@@ -113,6 +121,8 @@ pub enum OrderProgress {
 /// Why an order was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderError {
+    /// Something that was said with it cannot be, and nothing was changed: status 400.
+    Invalid(String),
     /// It is not allowed or makes no sense now, and nothing was changed: status 409.
     Refused(String),
     /// It was tried and did not succeed: status 500.
@@ -128,6 +138,7 @@ impl OrderError {
     #[must_use]
     pub const fn status(&self) -> u16 {
         match self {
+            Self::Invalid(_) => 400,
             Self::Refused(_) => 409,
             Self::Failed(_) => 500,
             Self::Unavailable(_) => 503,
@@ -139,7 +150,8 @@ impl OrderError {
     #[must_use]
     pub fn text(&self) -> &str {
         match self {
-            Self::Refused(why)
+            Self::Invalid(why)
+            | Self::Refused(why)
             | Self::Failed(why)
             | Self::Unavailable(why)
             | Self::Unfinished(why) => why,
@@ -178,6 +190,46 @@ pub enum Order {
         /// The server's name.
         server: String,
     },
+    /// The service gets another server, or one of the file again that was removed.
+    AddServer {
+        /// The service's name.
+        service: String,
+        /// The server.
+        server: ServerToAdd,
+        /// Also after a restart.
+        persist: bool,
+    },
+    /// The service does without this server.
+    RemoveServer {
+        /// The service's name.
+        service: String,
+        /// The server's name.
+        server: String,
+        /// Also after a restart.
+        persist: bool,
+    },
+    /// The server gets another weight.
+    SetWeight {
+        /// The service's name.
+        service: String,
+        /// The server's name.
+        server: String,
+        /// From 1 to 1,000.
+        weight: u32,
+        /// Also after a restart.
+        persist: bool,
+    },
+    /// The server gets another bound on concurrent requests.
+    SetMaxRequests {
+        /// The service's name.
+        service: String,
+        /// The server's name.
+        server: String,
+        /// Up to 1,000,000; 0: none.
+        max_requests: u32,
+        /// Also after a restart.
+        persist: bool,
+    },
     /// The configuration's file is read again, and what has changed is applied.
     Reload {
         /// Only says what would change.
@@ -203,6 +255,21 @@ pub enum Order {
     Close(String),
 }
 
+/// A server that a service is to have. What is `None` is as in a file that does not say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerToAdd {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its address.
+    pub address: Endpoint,
+    /// Its weight, from 1 to 1,000.
+    pub weight: Option<u32>,
+    /// Its tier, from 0 to 9: 0 is primary, 1 is backup.
+    pub tier: Option<u8>,
+    /// The most requests that it has at once, up to 1,000,000; 0: no bound.
+    pub max_requests: Option<u32>,
+}
+
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -210,6 +277,30 @@ impl fmt::Display for Order {
             Self::Restore { service, server } => write!(f, "restore {service}/{server}"),
             Self::Eject { service, server } => write!(f, "eject {service}/{server}"),
             Self::Restart { service, server } => write!(f, "restart {service}/{server}"),
+            Self::AddServer {
+                service, server, ..
+            } => match &server.name {
+                Some(name) => write!(f, "add server {service}/{name} at {}", server.address),
+                None => write!(f, "add server {} to {service}", server.address),
+            },
+            Self::RemoveServer {
+                service, server, ..
+            } => write!(f, "remove server {service}/{server}"),
+            Self::SetWeight {
+                service,
+                server,
+                weight,
+                ..
+            } => write!(f, "set the weight of {service}/{server} to {weight}"),
+            Self::SetMaxRequests {
+                service,
+                server,
+                max_requests,
+                ..
+            } => write!(
+                f,
+                "set max_requests of {service}/{server} to {max_requests}"
+            ),
             Self::Reload { check: false } => f.write_str("reload"),
             Self::Reload { check: true } => f.write_str("check for a reload"),
             Self::Maintenance { service, on } => {
@@ -449,7 +540,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ages() {
+    fn ages_are_parsed_with_their_unit() {
         assert_eq!(age("30d"), Some(Duration::from_secs(30 * 86_400)));
         assert_eq!(age("90m"), Some(Duration::from_secs(5400)));
         for wrong in ["", "d", "1", "-1d", "1.5h", "1y", "9999999999s", "é", "1é"] {

@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_that_says_nothing_makes_room() {
+    fn the_oldest_idle_connection_is_closed_for_a_new_one() {
         let mut open = vec![(HERE, ConnectionPhase::Answering); MOST - 1];
         assert_eq!(room_for(HERE, &open), Vacancy::Free);
         open.push((HERE, ConnectionPhase::Answering));

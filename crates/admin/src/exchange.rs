@@ -19,6 +19,8 @@ pub struct AdminRequest {
     pub origin: Option<String>,
     /// `Authorization`.
     pub authorization: Option<String>,
+    /// The body; empty if there is none.
+    pub body: Vec<u8>,
 }
 
 impl fmt::Debug for AdminRequest {

@@ -10,8 +10,10 @@ mod percent;
 mod exchange;
 mod exposition;
 mod access;
+mod instance;
 mod backend;
 mod orders;
+mod changes;
 mod why;
 mod route;
 mod connections;
@@ -24,11 +26,12 @@ pub use access::AccessPolicy;
 pub use answer::answer;
 pub use backend::{
     AdminBackend, IncidentQuery, OpenIncident, Order, OrderError, OrderProgress, RecentTraffic,
-    ServerView, ServiceReport, ServiceView, age,
+    ServerToAdd, ServerView, ServiceReport, ServiceView, age,
 };
 pub use connections::AdminCounters;
 pub use exchange::{AdminRequest, AdminResponse};
 pub use exposition::Exposition;
+pub use instance::{ConfigurationView, InstanceView, RefusedReload, RuntimeChangeView};
 pub use listener::AdminListener;
 pub use orders::WAIT_MAX;
 pub use percent::escaped;

@@ -28,8 +28,18 @@ pub(crate) fn carry_out(
     query: &str,
 ) -> StepResult<AdminResponse> {
     let OrderDetails { order, terms, wait } = understood(order, query)?;
+    submit(live, order, &terms, wait)
+}
+
+/// Passes on an order whose target exists.
+pub(crate) fn submit(
+    live: &dyn AdminBackend,
+    order: Order,
+    terms: &OrderTerms,
+    wait: Option<Duration>,
+) -> StepResult<AdminResponse> {
     is_there(live, &order)?;
-    match live.order(order, &terms, wait) {
+    match live.order(order, terms, wait) {
         Ok(OrderProgress::Done(message)) => Ok(AdminResponse::message(200, &message)),
         Ok(OrderProgress::Accepted(message)) => Ok(AdminResponse::message(202, &message)),
         Err(why) => Err(AdminResponse::error(why.status(), why.text())),
@@ -45,14 +55,13 @@ fn understood(order: Order, query: &str) -> StepResult<OrderDetails> {
             let [lasts, reason, by, force, wait] =
                 parameters(query, ["for", "reason", "by", "force", "wait"])?;
             terms.lasts = duration("for", lasts)?;
-            (terms.reason, terms.by) =
-                (text("reason", reason, REASON_MAX)?, text("by", by, BY_MAX)?);
+            (terms.reason, terms.by) = (text("reason", reason, REASON_MAX)?, giver(by)?);
             (terms.force, wait_for) = (flag("force", force.as_deref())?, waiting(wait)?);
             order
         }
         Order::Restart { .. } => {
             let [by, force, wait] = parameters(query, ["by", "force", "wait"])?;
-            terms.by = text("by", by, BY_MAX)?;
+            terms.by = giver(by)?;
             (terms.force, wait_for) = (flag("force", force.as_deref())?, waiting(wait)?);
             order
         }
@@ -64,20 +73,19 @@ fn understood(order: Order, query: &str) -> StepResult<OrderDetails> {
         }
         Order::Restore { .. } | Order::Approve(_) => {
             let [by, wait] = parameters(query, ["by", "wait"])?;
-            (terms.by, wait_for) = (text("by", by, BY_MAX)?, waiting(wait)?);
+            (terms.by, wait_for) = (giver(by)?, waiting(wait)?);
             order
         }
         Order::Reject(_) | Order::Close(_) | Order::LiftQuarantine { .. } => {
             let [by] = parameters(query, ["by"])?;
-            terms.by = text("by", by, BY_MAX)?;
+            terms.by = giver(by)?;
             order
         }
         Order::Maintenance { service, .. } => {
             let [state, lasts, reason, by, force, wait] =
                 parameters(query, ["state", "for", "reason", "by", "force", "wait"])?;
             terms.lasts = duration("for", lasts)?;
-            (terms.reason, terms.by) =
-                (text("reason", reason, REASON_MAX)?, text("by", by, BY_MAX)?);
+            (terms.reason, terms.by) = (text("reason", reason, REASON_MAX)?, giver(by)?);
             (terms.force, wait_for) = (flag("force", force.as_deref())?, waiting(wait)?);
             let on = match state.as_deref() {
                 None | Some("on") => true,
@@ -89,6 +97,11 @@ fn understood(order: Order, query: &str) -> StepResult<OrderDetails> {
             };
             Order::Maintenance { service, on }
         }
+        // What is said with these was read where their body was.
+        Order::AddServer { .. }
+        | Order::RemoveServer { .. }
+        | Order::SetWeight { .. }
+        | Order::SetMaxRequests { .. } => order,
     };
     Ok(OrderDetails {
         order,
@@ -103,7 +116,16 @@ fn is_there(live: &dyn AdminBackend, order: &Order) -> StepResult<()> {
         Order::Drain { service, server }
         | Order::Restore { service, server }
         | Order::Eject { service, server }
-        | Order::Restart { service, server } => {
+        | Order::Restart { service, server }
+        | Order::RemoveServer {
+            service, server, ..
+        }
+        | Order::SetWeight {
+            service, server, ..
+        }
+        | Order::SetMaxRequests {
+            service, server, ..
+        } => {
             let services = live.services();
             let mut servers = services
                 .iter()
@@ -118,7 +140,9 @@ fn is_there(live: &dyn AdminBackend, order: &Order) -> StepResult<()> {
             ))
         }
         Order::Reload { .. } => Ok(()),
-        Order::Maintenance { service, .. } | Order::LiftQuarantine { service } => {
+        Order::Maintenance { service, .. }
+        | Order::LiftQuarantine { service }
+        | Order::AddServer { service, .. } => {
             if live.services().iter().any(|view| view.name == *service) {
                 return Ok(());
             }
@@ -158,6 +182,11 @@ fn waiting(given: Option<String>) -> StepResult<Option<Duration>> {
     }
 }
 
+/// Who gives the order.
+pub(crate) fn giver(given: Option<String>) -> StepResult<Option<String>> {
+    text("by", given, BY_MAX)
+}
+
 fn text(name: &str, given: Option<String>, most: usize) -> StepResult<Option<String>> {
     match given.as_ref().map(|given| given.chars().count()) {
         Some(length) if length > most => {
@@ -168,7 +197,7 @@ fn text(name: &str, given: Option<String>, most: usize) -> StepResult<Option<Str
     }
 }
 
-fn flag(name: &str, given: Option<&str>) -> StepResult<bool> {
+pub(crate) fn flag(name: &str, given: Option<&str>) -> StepResult<bool> {
     match given {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),

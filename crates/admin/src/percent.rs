@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths() {
+    fn paths_are_split_and_percent_decoded() {
         let parts = |text| path(text).map(|parts| parts.join("|"));
         assert_eq!(parts("/"), Some(String::new()));
         assert_eq!(parts("/api/services"), Some("api|services".to_owned()));

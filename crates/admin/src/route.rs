@@ -1,6 +1,7 @@
 //! Routes of the admin API.
 
 use crate::backend::Order;
+use crate::changes::ChangeRoute;
 
 /// The route of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +16,10 @@ pub(crate) enum ApiRoute {
     Live,
     Ready,
     OpenApi,
+    Status,
+    Configuration,
     Order(Order),
+    Change(ChangeRoute),
 }
 
 impl ApiRoute {
@@ -35,6 +39,30 @@ impl ApiRoute {
                     service: service.to_owned(),
                 })
             }
+            ["api", "services", service, "servers"] => Self::Change(ChangeRoute::Add {
+                service: service.to_owned(),
+            }),
+            ["api", "services", service, "servers", server] => Self::Change(ChangeRoute::Remove {
+                service: service.to_owned(),
+                server: server.to_owned(),
+            }),
+            ["api", "services", service, "servers", server, "weight"] => {
+                Self::Change(ChangeRoute::Weight {
+                    service: service.to_owned(),
+                    server: server.to_owned(),
+                })
+            }
+            [
+                "api",
+                "services",
+                service,
+                "servers",
+                server,
+                "max-requests",
+            ] => Self::Change(ChangeRoute::MaxRequests {
+                service: service.to_owned(),
+                server: server.to_owned(),
+            }),
             ["api", "services", service, "servers", server, verb] => Self::Order(order_on_server(
                 service.to_owned(),
                 server.to_owned(),
@@ -44,6 +72,8 @@ impl ApiRoute {
             ["api", "incidents", id] => Self::Incident(id.to_owned()),
             ["api", "incidents", id, verb] => Self::Order(order_on_incident(id.to_owned(), verb)?),
             ["api", "report"] => Self::Report,
+            ["api", "status"] => Self::Status,
+            ["api", "configuration"] => Self::Configuration,
             ["api", "reload"] => Self::Order(Order::Reload { check: false }),
             ["api", "openapi.json"] => Self::OpenApi,
             ["metrics"] => Self::Metrics,
@@ -57,6 +87,7 @@ impl ApiRoute {
     pub(crate) const fn allow(&self) -> &'static str {
         match self {
             Self::Order(_) => "POST",
+            Self::Change(change) => change.method(),
             _ => "GET, HEAD",
         }
     }

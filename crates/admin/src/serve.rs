@@ -30,7 +30,7 @@ const TIME: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(
 /// How much a client may still send after its response, and for how long, so that closing does not destroy the
 /// response.
 const AFTERWARDS: (usize, Duration) = (64 * 1024, Duration::from_secs(1));
-/// A request body is of no use here, but may be there.
+/// The longest body of a request. Most have none, or none that is of use.
 const BODY: u64 = 16 * 1024;
 const LIMITS: Limits = Limits {
     head_bytes: 16 * 1024,
@@ -131,7 +131,7 @@ impl ReadError {
     }
 }
 
-/// Reads the request and its body, which is thrown away. `None` if the client only came and went.
+/// Reads the request and its body. `None` if the client only came and went.
 async fn request(stream: &mut dyn AdminStream) -> Result<Option<AdminRequest>, ReadError> {
     let mut bytes = Vec::with_capacity(1024);
     let mut head = RequestHead::default();
@@ -152,27 +152,33 @@ async fn request(stream: &mut dyn AdminStream) -> Result<Option<AdminRequest>, R
             Err(error) => return Err(ReadError::request(error.status(), error.word(), &bytes)),
         }
     }
-    let refused = |status| ReadError::request(status, "a body is of no use here", &bytes);
+    let refused = |status, why| ReadError::request(status, why, &bytes);
     let body = match head.framing {
         Framing::None => 0,
         Framing::Length(length) if length <= BODY => length,
-        Framing::Length(_) => return Err(refused(413)),
+        Framing::Length(_) => return Err(refused(413, "the body is too long")),
         Framing::Chunked | Framing::UntilClose => {
-            return Err(refused(411));
+            return Err(refused(411, "a body needs its Content-Length"));
         }
     };
     if head.expect_continue && body > 0 {
         let go_on = stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await;
         go_on.map_err(|_| ReadError::Connection)?;
     }
-    let come = (bytes.len() - head.length) as u64;
-    let mut rest = (&mut *stream).take(body.saturating_sub(come));
-    let read = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+    let length = usize::try_from(body).unwrap_or(usize::MAX);
+    let come = bytes.len().min(head.length.saturating_add(length));
+    let mut content = bytes.get(head.length..come).unwrap_or_default().to_vec();
+    let missing = (length - content.len()) as u64;
+    let mut rest = (&mut *stream).take(missing);
+    let read = rest.read_to_end(&mut content).await;
     read.map_err(|_| ReadError::Connection)?;
-    Ok(Some(understood(&head, &bytes)))
+    if content.len() < length {
+        return Err(ReadError::Connection);
+    }
+    Ok(Some(understood(&head, &bytes, content)))
 }
 
-fn understood(head: &RequestHead, bytes: &[u8]) -> AdminRequest {
+fn understood(head: &RequestHead, bytes: &[u8], body: Vec<u8>) -> AdminRequest {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let target = text(head.target.of(bytes));
     // http://host/path is the same as /path here.
@@ -194,6 +200,7 @@ fn understood(head: &RequestHead, bytes: &[u8]) -> AdminRequest {
         host: head.host.map(|host| text(host.of(bytes))),
         origin: head.header(bytes, "origin").map(text),
         authorization: head.header(bytes, "authorization").map(text),
+        body,
     }
 }
 

@@ -201,7 +201,7 @@ fn our_own_client_reads_and_orders() {
 }
 
 #[test]
-fn fields_say_what_they_should() {
+fn response_header_fields_are_correct() {
     let server = Server::start();
     let host = server.address;
     let head = |method: &str, target: &str| {
@@ -247,7 +247,7 @@ fn absolute_targets_are_held_to_the_same_rules() {
 }
 
 #[test]
-fn rubbish_is_answered_or_dropped_and_the_server_goes_on() {
+fn malformed_requests_do_not_stop_the_server() {
     let server = Server::start();
     let host = server.address;
     let long = format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "a".repeat(9000));
@@ -325,7 +325,7 @@ fn a_client_that_does_not_finish_its_request_gets_an_answer_and_is_closed() {
 }
 
 #[test]
-fn half_open_connections_silence_nobody() {
+fn half_open_connections_do_not_block_others() {
     let server = Server::start();
     let half_open = || {
         let mut silent = server.connect();
@@ -343,7 +343,7 @@ fn half_open_connections_silence_nobody() {
 }
 
 #[test]
-fn an_answer_that_panics_costs_nobody_else_anything() {
+fn a_panic_in_a_response_affects_no_other_request() {
     let server = Server::start();
     let (status, body) = get(server.address, "/api/incidents/panic").unwrap();
     assert_eq!(status, 500, "{body}");
@@ -351,7 +351,7 @@ fn an_answer_that_panics_costs_nobody_else_anything() {
 }
 
 #[test]
-fn it_ends_when_told_though_a_client_is_silent() {
+fn it_shuts_down_with_an_idle_client_connected() {
     let mut server = Server::start();
     let silent = server.connect();
     assert_eq!(get(server.address, "/health/live").unwrap().0, 200);

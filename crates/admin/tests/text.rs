@@ -8,13 +8,25 @@ use evenkeel_admin::text;
 use fake::check;
 
 #[test]
-fn status() {
+fn status_is_formatted_as_text() {
     check("status.txt", &text::status(&fake::services(), false));
     assert_eq!(text::status(&[], true), "There are no services.\n");
 }
 
 #[test]
-fn why() {
+fn a_refused_reload_and_changes_made_at_run_time_stand_above_the_services() {
+    let shown = text::instance(&fake::instance(), None);
+    check("instance.txt", &shown);
+    let of_one = text::instance(&fake::instance(), Some("empty"));
+    assert!(
+        of_one.contains("the last reload was refused") && !of_one.contains("server c"),
+        "{of_one}"
+    );
+    assert_eq!(text::instance(&Default::default(), None), "");
+}
+
+#[test]
+fn why_is_formatted_as_text_without_control_characters() {
     check("why.txt", &text::why(&fake::why(), false));
     let mut hostile = fake::why();
     hostile.servers[0].sentence = "\u{1b}[2J".to_owned();
@@ -46,7 +58,7 @@ fn colours_change_nothing_but_the_colour() {
 }
 
 #[test]
-fn incident() {
+fn an_incident_is_formatted_as_text() {
     check("incident.txt", &text::incident(&fake::incident()));
 }
 
@@ -85,12 +97,13 @@ fn no_incidents() {
 }
 
 #[test]
-fn nothing_that_a_server_said_moves_the_cursor() {
+fn control_characters_from_servers_are_escaped() {
     let mut services = fake::services();
     services[0].servers[0].name = "\u{1b}]0;title\u{7}".to_owned();
     let incident = fake::incident();
     for shown in [
         text::status(&services, false),
+        text::instance(&fake::instance(), None),
         text::incident(&incident),
         text::incident_markdown(&incident),
         text::incidents(&[incident], &[]),

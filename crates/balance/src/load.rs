@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn old_reports_are_worth_nothing() {
+    fn old_load_reports_are_ignored() {
         let (pool, mut weigher) = (pool(&[1, 1]), WeightUpdater::default());
         run(
             &mut weigher,
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_word_stands() {
+    fn the_latest_load_report_counts() {
         let state = ServerState::new();
         assert_eq!(state.reported_load(), None);
         state.report_load(Instant::from_nanos(5), 0.5);

@@ -364,6 +364,27 @@ impl ServerState {
         note_change();
     }
 
+    /// It does not serve yet, since its process is being started: it takes nothing until `until`, and requests that have no other
+    /// server may wait for it. Directives from then on replace this.
+    pub fn starts(&self, until: Instant) {
+        let until = until.as_nanos();
+        self.orders.repaired_until.store(until, Ordering::Release);
+        self.orders.known_until.store(until, Ordering::Release);
+        note_change();
+    }
+
+    /// It takes the place of `before` under the same name: if an operator has taken that one out, this one is out as well.
+    pub fn stays_out_with(&self, before: &Self) {
+        let never = Instant::NEVER.as_nanos();
+        if before.orders.known_until.load(Ordering::Acquire) == never {
+            self.orders.known_until.store(never, Ordering::Release);
+        }
+        if before.orders.drained.load(Ordering::Acquire) {
+            self.orders.drained.store(true, Ordering::Release);
+        }
+        note_change();
+    }
+
     /// It answered 429 or 503 with a `Retry-After` of `pause` (RFC 9110, section 10.2.3): for that long, at most 300 s,
     /// it gets a tenth of its share, so that its recovery is noticed.
     pub fn relieve(&self, now: Instant, pause: Duration) {

@@ -94,7 +94,7 @@ fn a_restored_server_warms_up_over_the_slow_start() {
 }
 
 #[test]
-fn without_a_slow_start_nobody_warms_up() {
+fn without_slow_start_no_server_warms_up() {
     let options = evenkeel_balance::BalanceOptions {
         slow_start: Duration::ZERO,
         ..options(Policy::Random)
@@ -188,7 +188,7 @@ fn panic_uses_the_suspected_but_never_the_known_or_the_drained() {
 }
 
 #[test]
-fn panic_uses_what_hangs_only_where_nobody_else_is_left() {
+fn panic_mode_uses_hung_servers_only_as_a_last_resort() {
     for policy in ALL {
         let pool = pool(policy, 4);
         (0..3).for_each(|index| eject(&pool, index, EjectionReason::Hung, 100));

@@ -39,7 +39,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn pools(
+    fn pools_survive_extreme_options(
         policy in prop::sample::select(ALL.to_vec()), servers in 1_usize..5,
         (panic_below, overprovisioning, bounded_load) in (number(), number(), number()),
         (slow_start, pause, took) in (duration(), duration(), duration()),

@@ -115,7 +115,7 @@ fn a_server_that_joins_or_leaves_for_ever_moves_few_keys() {
 }
 
 #[test]
-fn a_retry_goes_elsewhere_and_always_to_the_same() {
+fn retries_of_a_key_always_use_the_same_other_server() {
     for policy in HASHES {
         let pool = pool(policy, 5);
         let mut picker = Picker::new(&pool, 1);

@@ -79,7 +79,7 @@ fn a_server_that_is_busy_for_others_is_avoided() {
 }
 
 #[test]
-fn of_those_that_are_not_busy_the_quickest_is_picked_by_its_own_word() {
+fn the_fastest_of_the_servers_with_low_reported_load_is_picked() {
     let pool = pool(Policy::Prequal, 4);
     took(&pool, |_| 10);
     let mut picker = Picker::new(&pool, 5);
@@ -113,7 +113,7 @@ fn an_answer_is_used_for_a_second() {
 }
 
 #[test]
-fn without_answers_and_with_one_it_picks_as_if_nobody_were_asked() {
+fn with_fewer_than_two_probe_results_it_picks_without_them() {
     let pool = pool(Policy::Prequal, 3);
     took(&pool, |_| 10);
     for answering in [0, 1] {
@@ -126,7 +126,7 @@ fn without_answers_and_with_one_it_picks_as_if_nobody_were_asked() {
 
 /// In the middle of an upgrade two of ten servers can be asked: those that cannot are not left out.
 #[test]
-fn servers_that_do_not_answer_keep_about_their_part() {
+fn servers_that_do_not_answer_probes_keep_about_their_share() {
     let pool = pool(Policy::Prequal, 10);
     took(&pool, |_| 10);
     let mut picker = Picker::new(&pool, 5);
@@ -139,7 +139,7 @@ fn servers_that_do_not_answer_keep_about_their_part() {
 }
 
 #[test]
-fn a_server_that_fails_and_says_that_it_is_idle_is_not_believed() {
+fn a_failing_server_that_reports_no_load_is_not_preferred() {
     for servers in [3, 10] {
         let pool = pool(Policy::Prequal, servers);
         took(&pool, |_| 10);
@@ -213,7 +213,7 @@ fn those_that_may_be_picked_are_asked_by_weight() {
 }
 
 #[test]
-fn nobody_is_asked_where_it_would_be_for_nothing() {
+fn no_probe_is_sent_where_it_cannot_change_the_pick() {
     for policy in ALL.into_iter().filter(|policy| *policy != Policy::Prequal) {
         let pool = pool(policy, 3);
         assert_eq!(Picker::new(&pool, 5).to_ask(&pool, at(5)), None);
@@ -243,7 +243,7 @@ fn answers_of_a_tier_are_for_picks_of_that_tier() {
 }
 
 #[test]
-fn a_server_that_is_out_or_unknown_is_not_heard_and_no_number_is_not_taken() {
+fn probe_results_of_ejected_servers_and_invalid_numbers_are_ignored() {
     let pool = pool(Policy::Prequal, 3);
     took(&pool, |_| 10);
     let mut picker = Picker::new(&pool, 5);

@@ -55,7 +55,7 @@ fn draws_stay_uniform_when_nearly_all_were_tried() {
 }
 
 #[test]
-fn round_robin_goes_round_and_gives_nobody_double_turns() {
+fn round_robin_rotates_and_shares_the_turns_of_an_ejected_server() {
     let pool = pool(Policy::RoundRobin, 3);
     let starts: Vec<u32> = (0..30)
         .map(|seed| {

@@ -75,7 +75,7 @@ fn a_failure_counts_as_slow() {
 }
 
 #[test]
-fn a_client_that_gives_up_says_how_long_it_waited_at_least() {
+fn a_cancelled_request_counts_as_at_least_its_elapsed_time() {
     let state = ServerState::new();
     answer(&state, at(0), Outcome::Cancelled, 4_000, Duration::ZERO);
     assert_eq!(state.latency(), None, "nothing is known to compare it with");

@@ -171,7 +171,7 @@ fn an_idle_server_of_another_zone_gets_no_more_than_the_overflow() {
 }
 
 #[test]
-fn where_nobody_is_near_all_are_alike() {
+fn without_a_local_zone_all_servers_are_equal() {
     let pool = zoned(Policy::Random, &[false, false]);
     let pick = Picker::new(&pool, 1).pick(&pool, at(1), &[]).unwrap();
     assert_eq!(pick.reason, PickReason::Policy);

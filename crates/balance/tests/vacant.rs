@@ -43,7 +43,7 @@ fn options(policy: Policy) -> BalanceOptions {
 }
 
 #[test]
-fn nobody_is_sent_to_a_vacant_place() {
+fn no_request_is_sent_to_a_vacant_slot() {
     let now = Instant::from_millis(1000);
     for policy in POLICIES {
         let pool = Pool::with_vacant(options(policy), members(6), &[0, 2, 5]);
@@ -72,7 +72,7 @@ fn nobody_is_sent_to_a_vacant_place() {
 
 /// Three of eight that are there is less than half; two of three is not, whatever the number of vacant places.
 #[test]
-fn vacant_places_do_not_count_for_panic() {
+fn vacant_slots_do_not_count_for_panic_mode() {
     let now = Instant::from_millis(1000);
     let pool = Pool::with_vacant(options(Policy::RoundRobin), members(8), &[3, 4, 5, 6, 7]);
     let eject = Directive::Eject {

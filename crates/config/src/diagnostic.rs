@@ -207,6 +207,8 @@ impl Diagnostic {
 pub struct Diagnostics {
     name: String,
     text: Arc<str>,
+    /// Where its lines end, but for the last one: a large file may have a diagnostic for each of its services.
+    line_ends: Vec<usize>,
     list: Vec<Diagnostic>,
 }
 
@@ -217,6 +219,7 @@ impl Diagnostics {
         Self {
             name: name.to_owned(),
             text: Arc::from(text),
+            line_ends: text.match_indices('\n').map(|(end, _)| end).collect(),
             list: Vec::new(),
         }
     }
@@ -263,13 +266,12 @@ impl Diagnostics {
     /// Line and column of a place, both from 1; the column counts letters.
     #[must_use]
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let before = self.text.get(..self.floor(offset)).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.bytes().filter(|&byte| byte == b'\n').count() + 1;
-        (
-            line,
-            before.get(line_start..).unwrap_or_default().chars().count() + 1,
-        )
+        let offset = self.floor(offset);
+        let ended = self.line_ends.partition_point(|end| *end < offset);
+        let last_end = ended.checked_sub(1).map(|last| self.line_ends[last]);
+        let line_start = last_end.map_or(0, |end| end + 1);
+        let before = self.text.get(line_start..offset).unwrap_or_default();
+        (ended + 1, before.chars().count() + 1)
     }
 
     /// Adds one. Its span is brought inside the text.

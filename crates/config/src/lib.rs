@@ -18,6 +18,7 @@ mod log_format;
 pub mod schema;
 pub mod reference;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use change::Changes;
@@ -44,8 +45,31 @@ pub struct Loaded {
 /// # Errors
 /// All diagnostics of the file, if one of them is an error.
 pub fn load(text: &str, name: &str, around: &Environment<'_>) -> Result<Loaded, Diagnostics> {
+    load_parsed(&ParsedText::of(text), (text, name), around)
+}
+
+/// The plan of the file `name` with this text, and its effective settings. Parses the text once.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_with_settings(
+    text: &str,
+    name: &str,
+    around: &Environment<'_>,
+) -> Result<(Loaded, Settings), Diagnostics> {
+    let parsed = ParsedText::of(text);
+    let loaded = load_parsed(&parsed, (text, name), around)?;
+    let settings = Settings::of_document(parsed.document.get_ref(), text, name, &loaded.plan);
+    Ok((loaded, settings))
+}
+
+fn load_parsed(
+    parsed: &ParsedText<'_>,
+    (text, name): (&str, &str),
+    around: &Environment<'_>,
+) -> Result<Loaded, Diagnostics> {
     let mut diagnostics = Diagnostics::new(name, text);
-    let Some(file) = read(text, &mut diagnostics) else {
+    let Some(file) = parsed.file(&mut diagnostics) else {
         diagnostics.sort();
         return Err(diagnostics);
     };
@@ -64,17 +88,32 @@ pub fn load(text: &str, name: &str, around: &Environment<'_>) -> Result<Loaded, 
     })
 }
 
-/// The file as typed; nothing if the text is not TOML.
-fn read(text: &str, diagnostics: &mut Diagnostics) -> Option<ConfigFile> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let span = table.span();
-    let document = toml::Spanned::new(span, DeValue::Table(table.into_inner()));
-    let file = ConfigFile::read(&document, diagnostics)?;
-    if errors.is_empty() {
-        return Some(file);
+/// A text as TOML.
+struct ParsedText<'t> {
+    /// A table; without what could not be read.
+    document: Spanned<DeValue<'t>>,
+    errors: Vec<toml::de::Error>,
+}
+
+impl<'t> ParsedText<'t> {
+    fn of(text: &'t str) -> Self {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let span = table.span();
+        Self {
+            document: Spanned::new(span, DeValue::Table(table.into_inner())),
+            errors,
+        }
     }
-    syntax_errors(&errors, diagnostics);
-    None
+
+    /// The file as typed; nothing if the text is not TOML.
+    fn file(&self, diagnostics: &mut Diagnostics) -> Option<ConfigFile> {
+        let file = ConfigFile::read(&self.document, diagnostics)?;
+        if self.errors.is_empty() {
+            return Some(file);
+        }
+        syntax_errors(&self.errors, diagnostics);
+        None
+    }
 }
 
 /// Adds the syntax errors, and keeps only those other diagnostics that a syntax error cannot have caused. An unclosed

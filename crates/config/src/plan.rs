@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evenkeel_balance::BalanceOptions;
 use evenkeel_core::{Endpoint, ServiceId};
-use evenkeel_fault::policy::FaultOptions;
+use evenkeel_fault::policy::{FaultOptions, Mode};
 use evenkeel_request::route::{RateRule, Route};
 pub use evenkeel_request::service::{StickyBy, StickyKey};
 use evenkeel_request::{HashOn, HeaderChanges, HoldOptions, Mirror, Policies};
@@ -232,6 +232,13 @@ impl ServicePlan {
         guess
             .filter(|server| server.index == index)
             .or_else(|| self.servers.iter().find(|server| server.index == index))
+    }
+
+    /// Whether `server` takes no request, as a new server, before the fault path says that it is ready: its process has yet to be
+    /// started. With `recover.mode = "off"` nothing is taken out of rotation.
+    #[must_use]
+    pub fn starts_out_of_rotation(&self, server: &ServerPlan) -> bool {
+        matches!(server.managed, ManagedPlan::Child(_)) && self.fault.recover.mode != Mode::Off
     }
 }
 

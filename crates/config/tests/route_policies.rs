@@ -189,7 +189,7 @@ fn what_requests_share_stays_the_services() {
 }
 
 #[test]
-fn a_redirect_has_nothing_of_it() {
+fn a_redirect_takes_no_policies() {
     let keys = ["timeout", "retry", "hedge", "fallback", "inject"];
     for key in keys {
         let own = format!("{{ path = \"/x\", redirect = {{ to = \"/y\" }}, {key} = {{}} }}");
@@ -210,7 +210,7 @@ fn a_fallback_of_a_route_ends() {
 }
 
 #[test]
-fn what_makes_no_sense_is_said_of_routes_too() {
+fn contradictions_in_routes_are_reported() {
     let at = |key: &str| wrong(&format!("{{ path = \"/x\", service = \"shop\", {key} }}"));
     assert_eq!(
         at("timeout = { total = \"1s\" }"),
@@ -235,7 +235,7 @@ fn what_makes_no_sense_is_said_of_routes_too() {
 
 /// What was already reported for a service is not repeated for its routes.
 #[test]
-fn nothing_is_said_twice() {
+fn a_diagnostic_of_a_service_is_not_repeated_for_its_routes() {
     let text = SERVICES.replace("methods = [\"GET\"]", "methods = [\"POST\"]");
     let around = Environment {
         base_dir: Path::new("/b"),

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lacking_is_told_apart() {
+    fn exhausted_local_resources_are_distinguished() {
         for (errno, lack) in [
             (Errno::MFILE, ExhaustedResource::Descriptors),
             (Errno::NFILE, ExhaustedResource::Descriptors),

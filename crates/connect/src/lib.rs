@@ -9,7 +9,7 @@ mod client;
 
 pub use client::{
     ClientDeadlines, ClientError, ClientFailure, ClientRequest, ClientResponse, ClientStep,
-    send_request,
+    send_request, send_with_method,
 };
 pub use error::{
     ExhaustedResource, event_of, is_local, is_out_of_descriptors, lack_of, outcome_of, read_event,

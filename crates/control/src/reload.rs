@@ -100,10 +100,8 @@ fn server_updates(
 /// The slots of services that are named in `before` and are gone, or have another name, in `after`.
 pub(crate) fn removed_services(before: &[String], after: &[ServiceSpec]) -> Vec<ServiceId> {
     let is_gone = |(id, name): &(u32, &String)| {
-        let stays = after
-            .iter()
-            .any(|spec| spec.id.0 == *id && spec.name == **name);
-        !name.is_empty() && !stays
+        let next = after.get(*id as usize);
+        !name.is_empty() && next.is_none_or(|spec| spec.name != **name)
     };
     let services = (0_u32..).zip(before).filter(is_gone);
     services.map(|(id, _)| ServiceId(id)).collect()
@@ -144,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_the_same_is_not_told() {
+    fn unchanged_services_get_no_update() {
         let one = shop("\"127.0.0.1:1\", \"127.0.0.1:2\"", "");
         assert!(updates(&one, &one).is_empty());
     }

@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_new_is_said_also_when_the_middle_was_dropped() {
+    fn only_new_entries_are_reported_even_if_the_middle_was_dropped() {
         let texts = |known: Option<&Incident>, now: &Incident| -> Vec<String> {
             let entries = fresh(known, now).iter();
             entries.map(|entry| entry.text.clone()).collect()

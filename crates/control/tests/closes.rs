@@ -377,7 +377,7 @@ async fn an_exit_becomes_a_restart_and_a_closed_incident() {
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn after_a_panic_the_loop_goes_on_and_starts_nothing_twice() {
+async fn after_a_panic_the_loop_continues_and_starts_no_process_twice() {
     let mut running = start();
     running.all_up().await;
     running.world.panics_in_action.store(true, SeqCst);

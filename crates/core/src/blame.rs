@@ -324,7 +324,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_table() {
+    fn each_end_of_an_attempt_has_the_blame_of_the_table() {
         for (name, event, facts, outcome, blame, may_repeat, may_keep) in TABLE {
             let expected = Judgement {
                 outcome,

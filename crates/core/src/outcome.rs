@@ -205,7 +205,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_word_has_its_place() {
+    fn outcome_words_are_indexed_by_their_position() {
         for outcome in ALL {
             assert_eq!(Outcome::WORDS[outcome.place()], outcome.word());
         }

@@ -161,7 +161,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn whatever_happens(
+    fn membership_keeps_its_invariants_under_any_events(
         events in proptest::collection::vec((event(), 0..400_u64, any::<u8>()), 1..60),
         slots in 2..8_u32,
     ) {

@@ -148,7 +148,7 @@ fn having_no_address_of_one_family_is_no_failure() {
 }
 
 #[test]
-fn a_family_that_fails_keeps_what_it_said_last_and_loses_what_it_takes_back() {
+fn a_failing_address_family_keeps_its_last_answer() {
     let mut dns = NameServer::start();
     dns.log_change(SHOP, RecordType::A, Reply::Records(vec![v4(1)]));
     dns.log_change(SHOP, RecordType::AAAA, Reply::Records(vec![v6(1)]));

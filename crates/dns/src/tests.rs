@@ -123,7 +123,7 @@ fn services_are_answered_with_targets_and_their_addresses() {
 }
 
 #[test]
-fn what_is_not_there_is_said_as_it_should_be() {
+fn missing_names_and_types_get_nxdomain_or_nodata() {
     use ResponseCode::{NXDomain, NoError, Refused};
     for (text, kind, code, answers, authorities) in [
         ("shop.example.", RecordType::MX, NoError, 0, 1),
@@ -242,7 +242,7 @@ fn another_version_of_edns_is_refused() {
 }
 
 #[test]
-fn what_is_no_query_gets_nothing_and_what_is_broken_is_told_so() {
+fn non_queries_get_no_response_and_malformed_queries_get_formerr() {
     let good = query("shop.example.", RecordType::A).to_vec().unwrap();
     for length in 0..12 {
         assert_eq!(raw(&good[..length], Transport::Udp, 4), None, "{length}");
@@ -264,7 +264,7 @@ fn what_is_no_query_gets_nothing_and_what_is_broken_is_told_so() {
 
 /// Whatever comes, there is an answer that is one, or none.
 #[test]
-fn no_packet_does_harm() {
+fn any_packet_gets_a_valid_response_or_none() {
     let mut random = Random::seeded(20_261_123);
     let subnet = ClientSubnet::new(IpAddr::from([192, 0, 2, 0]), 24, 0);
     let seeds = [

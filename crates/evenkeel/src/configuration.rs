@@ -6,8 +6,9 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use evenkeel_config::plan::{LogFormat, LogLevel, LogPlan};
-use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, Settings, render};
+use evenkeel_config::{Diagnostics, Environment, Loaded, Plan, Settings, Severity, render};
 
+use crate::file_state::FileState;
 use crate::logging;
 use crate::output::{self, CommandFailure, Result};
 use crate::place::state_directory;
@@ -28,7 +29,28 @@ pub(crate) fn settings(path: &Path) -> Result<Settings> {
     ))
 }
 
-/// A file that was read while evenkeel runs.
+/// The file that a configuration comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct ConfigurationFile {
+    /// Its absolute path: reloads read it again.
+    pub(crate) path: PathBuf,
+    /// What it was before it was read.
+    pub(crate) read: Option<FileState>,
+}
+
+impl ConfigurationFile {
+    /// This file, which is about to be read: a change from now on is not missed.
+    pub(crate) fn of(path: &Path) -> Self {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self {
+            read: FileState::of(&path),
+            path,
+        }
+    }
+}
+
+/// A configuration that was read.
+#[derive(Debug)]
 pub(crate) struct ReadFile {
     /// Its plan.
     pub(crate) plan: Plan,
@@ -42,47 +64,66 @@ pub(crate) struct ReadFile {
 /// Why it cannot be used, in words that may have several lines.
 pub(crate) fn read_again(path: &Path) -> std::result::Result<ReadFile, String> {
     let text = read_text(path).map_err(CommandFailure::into_text)?;
-    let loaded = load_file(&text, path).map_err(|mistakes| {
+    let loaded = load_file_with_settings(&text, path);
+    let (loaded, settings) = loaded.map_err(|mistakes| {
         let name = mistakes.name();
         let said = render::human(&mistakes, render::Style::default());
         let count = output::count(mistakes.errors(), "mistake");
-        format!("{name} cannot be used: {count}\n{said}")
+        let mut errors = mistakes.list().iter();
+        let first = errors.find(|one| one.severity() == Severity::Error);
+        let first = first.map_or_else(String::new, |first| {
+            let (line, _) = mistakes.position(first.span.start);
+            format!("; line {line}: {}", first.message)
+        });
+        format!("{name} cannot be used: {count}{first}\n{said}")
     })?;
     for warning in loaded.warnings.list() {
         let (line, _) = loaded.warnings.position(warning.span.start);
         tracing::warn!(file = loaded.warnings.name(), line, "{}", warning.message);
     }
-    let settings = Settings::of(&text, &path.display().to_string(), &loaded.plan);
     Ok(ReadFile {
         plan: loaded.plan,
         settings,
     })
 }
 
-/// The effective settings of the file at `path`, if it is valid; nothing is said.
-pub(crate) fn quiet_settings(path: &Path) -> Option<Settings> {
-    let text = read_text(path).ok()?;
-    let loaded = load_file(&text, path).ok()?;
-    Some(Settings::of(
-        &text,
-        &path.display().to_string(),
-        &loaded.plan,
-    ))
+/// The file at `path`, to compare it; its warnings are said.
+pub(crate) fn read_to_compare(path: &Path) -> Result<ReadFile> {
+    let text = read_text(path)?;
+    let plan = accept(load_file(&text, path))?.plan;
+    let settings = Settings::of(&text, &path.display().to_string(), &plan);
+    Ok(ReadFile { plan, settings })
 }
 
-/// The plan of the file at `path`, to serve it: logging is started as the file asks, before anything is said about it.
-pub(crate) fn read_to_serve(path: &Path) -> Result<Plan> {
-    start_log_and_accept(load(path)?)
+/// The settings that a running evenkeel gives as text, whose relative paths begin where those of the file at `path` do.
+pub(crate) fn running_settings(text: &str, path: &Path) -> Result<Settings> {
+    let loaded = load_file(text, path).map_err(|_| {
+        let why = "the running configuration cannot be read here: this program is of another version, or a name cannot be resolved";
+        CommandFailure::World(why.to_owned())
+    })?;
+    Ok(Settings::of(text, "running", &loaded.plan))
 }
 
-/// The plan of a configuration that is not in a file, to serve it: as [`read_to_serve`].
-pub(crate) fn parse_to_serve(text: &str, name: &str, state: &Path) -> Result<Plan> {
-    start_log_and_accept(load_text(text, name, Path::new("."), state))
+/// The file at `path`, to serve it: logging is started as the file asks, before anything is said about it.
+pub(crate) fn read_to_serve(path: &Path) -> Result<ReadFile> {
+    let text = read_text(path)?;
+    let plan = start_log_and_accept(load_file(&text, path))?;
+    let settings = Settings::of(&text, &path.display().to_string(), &plan);
+    Ok(ReadFile { plan, settings })
 }
 
-/// The plan of a configuration that is not in a file.
-pub(crate) fn parse(text: &str, name: &str, state: &Path) -> Result<Loaded> {
-    accept(load_text(text, name, Path::new("."), state))
+/// A configuration that is not in a file, to serve it: as [`read_to_serve`].
+pub(crate) fn parse_to_serve(text: &str, name: &str, state: &Path) -> Result<ReadFile> {
+    let plan = start_log_and_accept(load_text(text, name, Path::new("."), state))?;
+    let settings = Settings::of(text, name, &plan).from_command_line();
+    Ok(ReadFile { plan, settings })
+}
+
+/// A configuration that is not in a file.
+pub(crate) fn parse(text: &str, name: &str, state: &Path) -> Result<ReadFile> {
+    let plan = accept(load_text(text, name, Path::new("."), state))?.plan;
+    let settings = Settings::of(text, name, &plan);
+    Ok(ReadFile { plan, settings })
 }
 
 /// The plan of the file at `path`, or its diagnostics.
@@ -101,17 +142,28 @@ fn read_text(path: &Path) -> Result<String> {
 }
 
 fn load_file(text: &str, path: &Path) -> std::result::Result<Loaded, Diagnostics> {
+    let name = path.display().to_string();
+    with_environment(&folder_of(path), &state_directory(), |around| {
+        evenkeel_config::load(text, &name, around)
+    })
+}
+
+fn load_file_with_settings(
+    text: &str,
+    path: &Path,
+) -> std::result::Result<(Loaded, Settings), Diagnostics> {
+    let name = path.display().to_string();
+    with_environment(&folder_of(path), &state_directory(), |around| {
+        evenkeel_config::load_with_settings(text, &name, around)
+    })
+}
+
+fn folder_of(path: &Path) -> PathBuf {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder));
-    load_text(
-        text,
-        &path.display().to_string(),
-        &folder,
-        &state_directory(),
-    )
+    std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder))
 }
 
 fn load_text(
@@ -120,20 +172,25 @@ fn load_text(
     base_dir: &Path,
     state_dir: &Path,
 ) -> std::result::Result<Loaded, Diagnostics> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    evenkeel_config::load(
-        text,
-        name,
-        &Environment {
-            base_dir,
-            state_dir,
-            cores,
-            // It is raised as far as that when serving begins.
-            descriptors: evenkeel_runtime::descriptors::hard_limit(),
-            resolver: &resolve,
-            socket: &evenkeel_runtime::socket_file::check_socket,
-        },
-    )
+    with_environment(base_dir, state_dir, |around| {
+        evenkeel_config::load(text, name, around)
+    })
+}
+
+fn with_environment<R>(
+    base_dir: &Path,
+    state_dir: &Path,
+    load: impl FnOnce(&Environment<'_>) -> R,
+) -> R {
+    load(&Environment {
+        base_dir,
+        state_dir,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        // It is raised as far as that when serving begins.
+        descriptors: evenkeel_runtime::descriptors::hard_limit(),
+        resolver: &resolve,
+        socket: &evenkeel_runtime::socket_file::check_socket,
+    })
 }
 
 fn resolve(host_and_port: &str) -> std::result::Result<Vec<SocketAddr>, String> {

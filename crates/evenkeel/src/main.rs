@@ -4,6 +4,7 @@
 mod command;
 mod configuration;
 mod demo;
+mod file_state;
 mod holder;
 mod logging;
 mod output;

@@ -48,7 +48,7 @@ fn line(program: &Program, target: &str) -> Value {
 }
 
 #[test]
-fn each_attempt_of_a_request_is_said_also_those_before_a_fallback() {
+fn the_access_log_lists_each_attempt_including_those_before_a_fallback() {
     let closed = free_ports(1)[0];
     let bad = server(
         "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n",

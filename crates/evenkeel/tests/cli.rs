@@ -48,6 +48,8 @@ fn every_command_has_help_with_an_example() {
         "eject",
         "restart",
         "maintenance",
+        "reload",
+        "server",
         "approve",
         "reject",
         "schema",
@@ -95,7 +97,7 @@ fn a_wrong_call_is_2_and_goes_to_standard_error() {
 }
 
 #[test]
-fn check_says_that_a_file_is_right() {
+fn check_accepts_a_valid_file() {
     let folder = folder_with("evenkeel.toml", SMALLEST);
     let called = call(folder.path(), &["check"]);
     assert_eq!(called.status, Some(0), "{called:?}");
@@ -262,7 +264,7 @@ fn a_taken_port_is_named_with_its_holder() {
 }
 
 #[test]
-fn a_missing_command_is_said_and_the_rest_runs() {
+fn a_missing_command_is_reported_and_the_other_servers_run() {
     let ports = free_ports(1);
     let program = Program::run(&format!(
         "[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
@@ -290,7 +292,7 @@ fn an_unwritable_store_leaves_traffic_flowing() {
 }
 
 #[test]
-fn status_and_incidents_say_when_nothing_runs() {
+fn status_and_incidents_report_that_evenkeel_does_not_run() {
     let folder = folder_with(
         "evenkeel.toml",
         &SMALLEST.replace(

@@ -395,3 +395,93 @@ fn a_listed_name_that_does_not_resolve_is_down_and_no_error() {
     });
     assert!(answers(&program, 20).keys().eq(["1"]));
 }
+
+/// A program with a listener for DNS, too, and these listed servers before those from DNS; `more` is added to the name.
+fn text_with_listed(names: &NameServer, servers: &Servers, listed: &[u8], more: &str) -> String {
+    let port = servers.port;
+    let one = |host: &u8| format!("{{ name = \"s{host}\", address = \"127.0.0.{host}:{port}\" }}");
+    let listed: Vec<String> = listed.iter().map(one).collect();
+    format!(
+        "workers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
+         [listen.names]\naddress = \"127.0.0.1:0\"\nprotocol = \"dns\"\nrate = 0\nnames = [{{ name = \"shop.example\", service = \"shop\" }}]\n\
+         [service.shop]\nservers = [{}]\nbalance = {{ policy = \"weighted-round-robin\", slow_start = \"0s\" }}\n\
+         detect = {{ probe = {{ http = \"/\", every = \"200ms\", timeout = \"5s\" }} }}\n\
+         [service.shop.discover]\ndns = \"shop.test:{port}\"\nresolver = [\"{}\"]\n{more}",
+        listed.join(", "),
+        names.address
+    )
+}
+
+fn reload(program: &Program, text: &str) {
+    std::fs::write(program.folder.path().join("evenkeel.toml"), text).unwrap();
+    let admin = format!("http://{}", program.admin);
+    let done = common::call(program.folder.path(), &["reload", "--admin", &admin]);
+    assert_eq!(done.status, Some(0), "{done:?}");
+}
+
+/// The hosts by which the program answers for `shop.example`.
+fn answered(program: &Program) -> Option<BTreeSet<String>> {
+    let mut listeners = program.listeners.iter();
+    let (_, address) = listeners.find(|(name, _)| name == "names").unwrap();
+    let mut query = Message::query();
+    let name = Name::from_ascii("shop.example.").unwrap();
+    query.add_query(hickory_proto::op::Query::query(name, RecordType::A));
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    socket.send_to(&query.to_vec().unwrap(), address).unwrap();
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).ok()?;
+    let answer = Message::from_vec(&buffer[..length]).unwrap();
+    let hosts = answer
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::A(A(address)) => Some(address.octets()[3].to_string()),
+            _ => None,
+        });
+    Some(hosts.collect())
+}
+
+/// Waits until exactly these take requests and are named.
+fn wait_for_both(program: &Program, hosts: &[&str]) {
+    wait_for_hosts(program, hosts);
+    wait_for(&format!("names of {hosts:?}"), || {
+        let answered = answered(program)?;
+        answered.iter().eq(hosts).then_some(())
+    });
+}
+
+/// Listed servers come and go before a name, a name changes its addresses, and its options are others: each at the same time.
+#[test]
+fn a_reload_during_a_change_in_dns_leaves_everybody_in_place() {
+    let (names, servers) = (NameServer::start(), Servers::start(&[1, 2, 3, 4, 5]));
+    names.say_hosts(&[1, 2]);
+    let text = |listed: &[u8], more: &str| text_with_listed(&names, &servers, listed, more);
+    let program = Program::run(&text(&[5], ""));
+    wait_for_both(&program, &["1", "2", "5"]);
+    reload(&program, &text(&[4, 5], ""));
+    wait_for_both(&program, &["1", "2", "4", "5"]);
+    names.say_hosts(&[2, 3]);
+    reload(&program, &text(&[4], ""));
+    wait_for_both(&program, &["2", "3", "4"]);
+    // Another loop asks from now on, and the servers of the one before stay until it has an answer.
+    let asked = names.asked(RecordType::A);
+    names.say(Says::Silence);
+    reload(&program, &text(&[4], "hold = \"7s\"\n"));
+    wait_for("its question", || {
+        (names.asked(RecordType::A) > asked).then_some(())
+    });
+    let counts = answers(&program, 30);
+    assert!(counts.keys().eq(["2", "3", "4"]), "{counts:?}");
+    names.say_hosts(&[1, 3]);
+    wait_for_both(&program, &["1", "3", "4"]);
+    // The service goes, and others that are not it have its name in DNS: the second one its place, too.
+    for (name, policy) in [("other", "random"), ("third", "round-robin")] {
+        let other = text(&[4], "").replace("shop\"", &format!("{name}\""));
+        let other = other.replace("service.shop", &format!("service.{name}"));
+        reload(&program, &other.replace("weighted-round-robin", policy));
+        wait_for_both(&program, &["1", "3", "4"]);
+    }
+}

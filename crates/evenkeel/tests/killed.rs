@@ -15,20 +15,10 @@ const LENGTH: &str = "4711";
 
 /// One of three servers fails; the playbook for it is `actions`, and `more` is added to how servers are run.
 fn killed_in(word: &str, actions: &str, more: &str) {
-    let more = format!(
-        "{more}\n[service.shop.recover]\nverify.within = \"50s\"\n\
-         [[service.shop.recover.playbook]]\nwhen = [\"error-burst\"]\ndo = [{actions}]"
-    );
-    let deaf = r#""sh", "-c", "trap '' USR1; exec \"$0\" \"$@\"""#;
-    let command = format!("{deaf}, {}", sample_server());
-    let mut program = Program::up(&shop(3, &command, &more));
-    let before = program.servers();
+    let more = format!("{more}\n{}", playbook("verify.within = \"50s\"", actions));
+    let program = with_three(&more);
     let load = OpenLoad::start(LoadPlan::new(program.address(), 60.0)).unwrap();
-    let victim = before[0].address;
-    assert_eq!(
-        ask(victim, "POST", "/mode", "status 500").unwrap().status,
-        200
-    );
+    fail(&program);
     let incident = program.wait_for_incident(&format!("in the middle of {word}"), |incident| {
         let mut actions = incident.actions.iter();
         actions.any(|action| action.action == word && action.outcome.is_none())
@@ -40,6 +30,32 @@ fn killed_in(word: &str, actions: &str, more: &str) {
         let has_begun = || (!commands(&program).is_empty()).then_some(());
         wait_for("the action's command", has_begun);
     }
+    killed_during(program, &incident, is_command);
+}
+
+fn playbook(recover: &str, actions: &str) -> String {
+    format!(
+        "[service.shop.recover]\n{recover}\n\
+         [[service.shop.recover.playbook]]\nwhen = [\"error-burst\"]\ndo = [{actions}]"
+    )
+}
+
+/// Three servers that do not hear one of the signals.
+fn with_three(more: &str) -> Program {
+    let deaf = r#""sh", "-c", "trap '' USR1; exec \"$0\" \"$@\"""#;
+    let command = format!("{deaf}, {}", sample_server());
+    Program::up(&shop(3, &command, more))
+}
+
+fn fail(program: &Program) {
+    let victim = program.servers()[0].address;
+    let told = ask(victim, "POST", "/mode", "status 500").unwrap();
+    assert_eq!(told.status, 200);
+}
+
+/// evenkeel is killed while this incident is open, and started again. The program that runs then.
+fn killed_during(mut program: Program, incident: &Incident, is_command: bool) -> Program {
+    let before = program.servers();
     program.signal("KILL");
     program.wait();
     wait_for("the end of all processes", || {
@@ -66,6 +82,7 @@ fn killed_in(word: &str, actions: &str, more: &str) {
     for _ in 0..20 {
         assert_eq!(get(program.address(), "/").unwrap().status, 200);
     }
+    program
 }
 
 /// The processes of a command of that playbook.
@@ -88,36 +105,73 @@ fn long_command() -> String {
 }
 
 #[test]
-fn a_drain() {
+fn evenkeel_can_be_killed_during_a_drain() {
     killed_in("drain", r#""drain""#, "");
 }
 
 #[test]
-fn a_wait() {
+fn evenkeel_can_be_killed_during_a_wait() {
     killed_in("wait", r#""eject", { wait = "10m" }, "restart""#, "");
 }
 
 #[test]
-fn a_restart() {
+fn evenkeel_can_be_killed_during_a_restart() {
     // It is asked in a way that it does not hear.
     let stop = "stop = { signal = \"USR1\", wait = \"10m\" }";
     killed_in("restart", r#""eject", "restart""#, stop);
 }
 
 #[test]
-fn a_stop() {
+fn evenkeel_can_be_killed_during_a_stop() {
     let stop = "stop = { signal = \"USR1\", wait = \"10m\" }";
     killed_in("stop", r#""eject", "stop""#, stop);
 }
 
 #[test]
-fn a_command() {
+fn evenkeel_can_be_killed_during_a_command() {
     let actions = format!("\"eject\", {{ exec = {} }}", long_command());
     killed_in("exec", &actions, "");
 }
 
 #[test]
-fn a_roll_back() {
+fn evenkeel_can_be_killed_during_a_roll_back() {
     let more = format!("roll_back = {}", long_command());
     killed_in("roll-back", r#""eject", "roll-back", "restart""#, &more);
+}
+
+/// Its many probes take a minute and more.
+#[test]
+fn a_verification() {
+    let long = "verify = { probes = 900, within = \"10m\" }";
+    let program = with_three(&playbook(long, r#""eject", "restart""#));
+    let load = OpenLoad::start(LoadPlan::new(program.address(), 60.0)).unwrap();
+    fail(&program);
+    let incident = program.wait_for_incident("that is being verified", |incident| {
+        incident.status == IncidentStatus::Verifying
+    });
+    drop(load);
+    killed_during(program, &incident, false);
+}
+
+/// A quarantine ends with evenkeel: what the servers do with the request now is seen by its next victims.
+#[test]
+fn a_quarantine() {
+    const POISON: &str = "/exit/3";
+    let program = with_three("");
+    let end_two = |program: &Program| {
+        // It is tried once more.
+        assert_eq!(get(program.address(), POISON).unwrap().status, 502);
+        wait_for("the quarantine", || {
+            let services = program.api("/api/services").to_string();
+            services.contains("is in quarantine").then_some(())
+        });
+        program.wait_until_up();
+    };
+    end_two(&program);
+    let incident = program.wait_for_incident("of the request", |incident| {
+        let mut actions = incident.actions.iter();
+        actions.any(|action| action.action == "quarantine") && incident.end.is_none()
+    });
+    let program = killed_during(program, &incident, false);
+    end_two(&program);
 }

@@ -106,7 +106,7 @@ fn a_service_in_maintenance_is_answered_for_until_it_is_verified() {
 
 /// Orders that cannot come to anything say so, and the exit status does.
 #[test]
-fn an_order_is_told_what_came_of_it() {
+fn an_order_returns_its_result() {
     let program = Program::run(
         "[admin]\naddress = \"127.0.0.1:0\"\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
          [service.shop]\nservers = [\n{ address = \"127.0.0.1:9\", name = \"plain\" },\n\

@@ -131,7 +131,7 @@ fn restarted(incident: &Incident) -> bool {
 }
 
 #[test]
-fn killed() {
+fn a_killed_server_is_restarted() {
     let case = Case::start("");
     let pid = case.victim.pid.unwrap();
     signal(pid, "KILL");
@@ -148,7 +148,7 @@ fn killed() {
 }
 
 #[test]
-fn hung() {
+fn a_hung_server_is_restarted() {
     let case = Case::start("[service.shop.timeout]\nattempt = \"1s\"");
     let pid = case.victim.pid.unwrap();
     common::keep_stopped(pid);
@@ -183,7 +183,7 @@ fn hung_with_the_default_timeouts() {
 }
 
 #[test]
-fn answers_500() {
+fn a_server_that_answers_500_is_restarted() {
     let case = Case::start(
         "[service.shop.retry]\non = [\"connect\", \"reset\", \"timeout\", \"500\", \"502\", \"503\", \"504\"]",
     );

@@ -15,9 +15,9 @@ use common::wait_for;
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::incident::IncidentStatus;
 use evenkeel_lab::RequestMix;
-use outage::{CHANCE, Outage, OutagePlan, SECOND, go_on};
+use outage::{Outage, OutagePlan, SECOND, go_on};
 
-/// How far two runs of the same outage are apart by chance, which is what [`CHANCE`] allows for.
+/// How far two runs of the same outage are apart by chance, which is what is allowed for.
 #[test]
 fn the_same_outage_twice_without_recovery_costs_the_same() {
     let mix = [
@@ -39,14 +39,30 @@ fn the_same_outage_twice_without_recovery_costs_the_same() {
     outage.tell(0..1, "status 503 0.3");
     outage.tell(1..3, "ok");
     go_on(2 * SECOND);
-    let difference = outage.difference();
-    println!("apart by chance: {difference:.4}");
-    assert!(difference <= CHANCE, "{difference}");
+    let pairs = outage.compare();
+    println!("apart by chance: {pairs:?}");
+    assert!(
+        (pairs.lost - pairs.won).abs() <= pairs.by_chance(),
+        "{pairs:?}"
+    );
 }
 
 #[test]
 fn a_database_that_is_away() {
-    let outage = Outage::start("", &[RequestMix::get("/")]);
+    a_database_is_away(true);
+}
+
+#[test]
+fn a_database_that_is_away_of_servers_that_evenkeel_does_not_run() {
+    a_database_is_away(false);
+}
+
+fn a_database_is_away(is_supervised: bool) {
+    let mix = [RequestMix::get("/")];
+    let outage = Outage::of(&OutagePlan {
+        is_supervised,
+        ..OutagePlan::new(&mix)
+    });
     outage.tell(0..3, "status 500");
     go_on(8 * SECOND);
     outage.tell(0..3, "ok");
@@ -266,7 +282,7 @@ fn evenkeel_itself_is_stopped() {
     for side in outage.sides() {
         side.program.signal("STOP");
     }
-    go_on(6 * SECOND);
+    go_on(12 * SECOND);
     for side in outage.sides() {
         side.program.signal("CONT");
     }

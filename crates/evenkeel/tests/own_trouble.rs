@@ -61,7 +61,7 @@ fn the_only(program: &Program, kind: FaultKind) -> Incident {
 }
 
 #[test]
-fn used_up_descriptors_are_nobodys_fault_but_its_own() {
+fn exhausted_descriptors_are_not_blamed_on_a_server() {
     let program = Program::with_three("");
     let before = program.pids();
     let mut client = TcpStream::connect(program.address()).unwrap();
@@ -106,7 +106,7 @@ fn used_up_descriptors_are_nobodys_fault_but_its_own() {
 }
 
 #[test]
-fn its_own_stall_is_nobodys_fault_but_its_own() {
+fn a_stall_of_evenkeel_is_not_blamed_on_a_server() {
     let program = Program::with_three("");
     let before = program.pids();
     let end = now() + Duration::from_secs(5);

@@ -117,7 +117,7 @@ fn json_has_every_kind_for_every_service() {
 }
 
 #[test]
-fn a_file_that_is_wrong_or_missing_is_said() {
+fn an_invalid_or_missing_file_is_reported() {
     let folder = folder();
     let missing = call(folder.path(), &["playbooks", "no.toml"]);
     assert_eq!(missing.status, Some(2), "{missing:?}");

@@ -13,7 +13,7 @@ use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{LoadPlan, OpenLoad};
 
 #[test]
-fn a_share_of_errors_that_lasts_is_an_incident_and_nobody_is_restarted() {
+fn a_lasting_share_of_errors_is_an_incident_without_a_restart() {
     let program = Program::with_three("");
     let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(20),

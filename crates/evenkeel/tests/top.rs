@@ -135,7 +135,7 @@ fn a_signal_ends_it_and_gives_the_terminal_back() {
 }
 
 #[test]
-fn it_says_when_nothing_answers_and_keeps_trying() {
+fn an_unreachable_evenkeel_is_reported_and_polled_again() {
     let nobody = format!("127.0.0.1:{}", free_ports(1)[0]);
     let mut top = OnTerminal::start(&["top", "--every", "0.2", "--admin", &nobody]);
     top.wait_to_see("nothing listens");
@@ -156,7 +156,7 @@ fn it_outlives_what_it_watches() {
 }
 
 #[test]
-fn it_is_plain_elsewhere() {
+fn without_a_terminal_top_prints_plain_lines() {
     let program = Program::with_children("");
     let admin = admin(&program);
     let arguments = ["top", "--count", "2", "--every", "0.1", "--admin", &admin];
@@ -200,7 +200,7 @@ fn measured(program: &Program) -> Value {
 }
 
 #[test]
-fn what_it_measures() {
+fn rates_and_latencies_of_servers_are_measured() {
     let program = Program::with_children("[service.shop.balance]\npolicy = \"round-robin\"");
     let view = measured(&program);
     let number = |place: &str| view.pointer(place).unwrap().as_f64().unwrap();

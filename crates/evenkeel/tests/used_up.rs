@@ -12,7 +12,7 @@ use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{LoadPlan, OpenLoad};
 
 #[test]
-fn it_is_told_by_the_count_and_restarted() {
+fn exhausted_descriptors_are_diagnosed_by_their_count_and_repaired() {
     let program = Program::with_three("");
     let load = OpenLoad::start(LoadPlan {
         timeout: Duration::from_secs(60),

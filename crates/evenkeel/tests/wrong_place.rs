@@ -103,7 +103,7 @@ fn another_program_has_its_port() {
 
 /// Its process starts another one and ends: there is nothing that evenkeel could watch.
 #[test]
-fn it_goes_into_the_background() {
+fn a_command_that_daemonizes_is_diagnosed() {
     let start = format!("setsid timeout 20 {PROGRAM} sample-server --port $0 & exit 0");
     let program = with(&format!(r#""sh", "-c", "{start}", "{{port}}""#));
     told(&program, FaultKind::CannotStart, "stay in the foreground");

@@ -1,4 +1,4 @@
-//! Pending writes: the newest state of each incident and maintenance, and traffic totals.
+//! Pending writes: the newest state of each incident and maintenance, of changes made at run time, and traffic totals.
 //!
 //! Separate from the writer because this is what makes a full disk harmless: its size stays bounded however long the
 //! disk is unavailable.
@@ -26,11 +26,24 @@ pub(crate) struct PendingWrites {
     traffic: BTreeMap<(i64, String), (u64, u64)>,
     /// The newest state of each; `None` is to be forgotten.
     maintenance: BTreeMap<MaintenanceKey, Option<Maintenance>>,
+    /// The newest changes made at run time.
+    runtime_changes: Option<String>,
 }
 
 impl PendingWrites {
     pub(crate) fn is_empty(&self) -> bool {
-        self.incidents.is_empty() && self.traffic.is_empty() && self.maintenance.is_empty()
+        self.incidents.is_empty()
+            && self.traffic.is_empty()
+            && self.maintenance.is_empty()
+            && self.runtime_changes.is_none()
+    }
+
+    pub(crate) fn runtime_changes(&self) -> Option<&str> {
+        self.runtime_changes.as_deref()
+    }
+
+    pub(crate) fn set_runtime_changes(&mut self, body: String) {
+        self.runtime_changes = Some(body);
     }
 
     pub(crate) fn maintenance(
@@ -94,7 +107,9 @@ impl PendingWrites {
             order,
             traffic,
             maintenance,
+            runtime_changes,
         } = older;
+        self.runtime_changes = self.runtime_changes.take().or(runtime_changes);
         for (key, state) in maintenance {
             self.maintenance.entry(key).or_insert(state);
         }

@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::error::StoreError;
 
 /// Each brings a file from the version of its place to the next.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "CREATE TABLE incidents (
          id      TEXT PRIMARY KEY NOT NULL,
          service TEXT NOT NULL,
@@ -32,12 +32,19 @@ const STEPS: [&str; 3] = [
          body    TEXT NOT NULL,
          PRIMARY KEY (service, server)
      ) STRICT, WITHOUT ROWID;",
+    // At most one row.
+    "CREATE TABLE runtime_changes (
+         one  INTEGER PRIMARY KEY NOT NULL CHECK (one = 1),
+         body TEXT NOT NULL
+     ) STRICT;",
 ];
 
 /// The version that this program writes.
 pub(crate) const CURRENT: u32 = STEPS.len() as u32;
 /// The first version that has the table of traffic.
 pub(crate) const WITH_TRAFFIC: u32 = 2;
+/// The first version that has the table of changes made at run time.
+pub(crate) const WITH_RUNTIME_CHANGES: u32 = 4;
 
 /// The version of the file.
 pub(crate) fn version(connection: &Connection) -> Result<u32, StoreError> {

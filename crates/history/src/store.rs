@@ -146,6 +146,33 @@ impl Store {
         Ok(records)
     }
 
+    /// Keeps the changes of the configuration that were made at run time and are to hold after a restart, as text, in place of those
+    /// before.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn set_runtime_changes(&self, body: &str) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare_cached(
+            "INSERT INTO runtime_changes (one, body) VALUES (1, ?1) ON CONFLICT (one) DO UPDATE SET body = ?1",
+        )?;
+        statement.execute([body])?;
+        Ok(())
+    }
+
+    /// The text that was last given to [`Store::set_runtime_changes`], if there is one.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn runtime_changes(&self) -> Result<Option<String>, StoreError> {
+        if self.version < schema::WITH_RUNTIME_CHANGES {
+            return Ok(None);
+        }
+        let mut statement = self
+            .connection
+            .prepare_cached("SELECT body FROM runtime_changes WHERE one = 1")?;
+        Ok(statement.query_row([], |row| row.get(0)).optional()?)
+    }
+
     /// The incident with this id.
     ///
     /// # Errors

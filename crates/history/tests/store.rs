@@ -446,6 +446,22 @@ fn a_maintenance_is_kept_until_it_is_over() {
     );
 }
 
+#[test]
+fn changes_made_at_run_time_are_kept_until_others_take_their_place() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("evenkeel.db");
+    let first = store(&path);
+    assert_eq!(first.runtime_changes().unwrap(), None);
+    first.set_runtime_changes("{\"shop\":1}").unwrap();
+    first.set_runtime_changes("{\"shop\":2}").unwrap();
+    drop(first);
+    let reader = Store::open_read_only(&path).unwrap();
+    assert_eq!(
+        reader.runtime_changes().unwrap().as_deref(),
+        Some("{\"shop\":2}")
+    );
+}
+
 /// The system clock was set back: entries with later timestamps belong to the report nevertheless.
 #[test]
 fn a_report_includes_both_sides_of_a_clock_that_was_set_back() {

@@ -6,17 +6,19 @@
 //! A request body with malformed framing is rejected, since what one server takes for white space another may take for
 //! the end of the size: that is how requests are smuggled. A response has only one reader, the client, which gets it
 //! without the malformed parts ([`Body::advance_tidied`]).
+//!
+//! Trailer fields are for whoever decides which fields pass: a relay stops at the trailer section
+//! ([`Body::advance_to_trailers`]) and reads it whole ([`Body::read_trailers`]). Who has no use for them passes over them with
+//! [`Body::advance`] or [`Body::advance_decoded`], by the same rules.
 
-use crate::Framing;
-use crate::bytes::{LENGTH_MAX, is_value};
-use crate::trailer::TrailerName;
+use crate::bytes::{LENGTH_MAX, is_token, is_value};
+use crate::trailer::{self, InvalidTrailers, TrailerSize};
+use crate::{Field, Framing};
 
 /// Hexadecimal digits of a chunk's size.
 const SIZE_DIGITS: u8 = 16;
 /// Bytes of a chunk's extensions.
 const EXTENSION_BYTES: u16 = 256;
-/// Bytes of all trailers.
-const TRAILER_BYTES: u16 = 8 * 1024;
 /// Blanks after a chunk's size in a response.
 const BLANKS: u8 = 32;
 
@@ -55,7 +57,7 @@ pub enum BodyError {
     ChunkExtension,
     /// A chunk, or the line before it, does not end as it must.
     ChunkEnd,
-    /// A trailer is not a field, may not be one, or they are too long.
+    /// A trailer is not a field, or there are too many or too long ones.
     Trailer,
     /// The connection ended before the body.
     Early,
@@ -85,9 +87,15 @@ impl BodyError {
                 "the extension of a chunk has no control characters and is short"
             }
             Self::ChunkEnd => "a chunk and the line before it end in CR LF",
-            Self::Trailer => "trailers are fields, short, and none that decide about the message",
+            Self::Trailer => "trailers are at most 64 fields, with 8 KiB in all",
             Self::Early => "the body ends before its connection",
         }
+    }
+}
+
+impl From<InvalidTrailers> for BodyError {
+    fn from(_: InvalidTrailers) -> Self {
+        Self::Trailer
     }
 }
 
@@ -131,24 +139,16 @@ enum Chunk {
     DataLf,
     /// At the start of a trailer line, or of the empty line that ends all.
     TrailerStart {
-        total: u16,
+        size: TrailerSize,
     },
     TrailerName {
-        total: u16,
-        name: TrailerName,
+        size: TrailerSize,
     },
     TrailerValue {
-        total: u16,
+        size: TrailerSize,
     },
     TrailerLf {
-        total: u16,
-    },
-    /// In a trailer that is not passed on.
-    DroppedValue {
-        total: u16,
-    },
-    DroppedLf {
-        total: u16,
+        size: TrailerSize,
     },
     LastLf,
 }
@@ -172,7 +172,7 @@ impl Body {
         }
     }
 
-    /// The body of a response with this framing. Blanks after a chunk's size and forbidden trailers are passed over.
+    /// The body of a response with this framing. Blanks after a chunk's size are passed over.
     #[must_use]
     pub const fn of_response(framing: Framing) -> Self {
         Self {
@@ -192,7 +192,7 @@ impl Body {
     /// # Errors
     /// If they are not a body. The connection is then of no further use, and every further call gives the same error.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<BodyProgress, BodyError> {
-        self.walk(bytes, |_| {})
+        self.walk(bytes, false, |_| {})
     }
 
     /// The same; appends the content without chunk heads and trailers to `out`.
@@ -204,48 +204,66 @@ impl Body {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<BodyProgress, BodyError> {
-        self.walk(bytes, |content| out.extend_from_slice(content))
+        self.walk(bytes, false, |content| out.extend_from_slice(content))
     }
 
-    /// The same for bytes that are to be passed on: what is to be kept of them is moved to the front. The beginning of a
-    /// trailer's name is not taken, since it is not known yet whether it goes on.
+    /// The same as [`Body::advance`], but stops before the trailer section.
+    ///
+    /// # Errors
+    /// As [`Body::advance`].
+    pub fn advance_to_trailers(&mut self, bytes: &[u8]) -> Result<BodyProgress, BodyError> {
+        self.walk(bytes, true, |_| {})
+    }
+
+    /// Whether the trailer section is next, with or without a field in it.
+    #[must_use]
+    pub const fn is_at_trailers(&self) -> bool {
+        matches!(
+            self.state,
+            BodyState::Chunk(Chunk::TrailerStart {
+                size: TrailerSize::NONE
+            })
+        )
+    }
+
+    /// Reads the trailer section, which begins at the front of `bytes`, and with it the end of the body. The fields replace those in
+    /// `fields`, as spans of `bytes`. Returns the length of the section with its empty line; `None` if the body does not stand at its
+    /// trailers, or if not all of them have come: nothing is taken then, and the same bytes come again with more.
+    ///
+    /// # Errors
+    /// [`BodyError::Trailer`]; after that as [`Body::advance`].
+    pub fn read_trailers(
+        &mut self,
+        bytes: &[u8],
+        fields: &mut Vec<Field>,
+    ) -> Result<Option<usize>, BodyError> {
+        if !self.is_at_trailers() {
+            return Ok(None);
+        }
+        let read = trailer::read(bytes, fields).map_err(BodyError::from);
+        match read {
+            Ok(None) => {}
+            Ok(Some(_)) => self.state = BodyState::Done,
+            Err(error) => self.state = BodyState::Failed(error),
+        }
+        read
+    }
+
+    /// The same as [`Body::advance_to_trailers`] for bytes that are to be passed on: what is to be kept of them is moved to the front.
     ///
     /// # Errors
     /// As [`Body::advance`].
     pub fn advance_tidied(&mut self, bytes: &mut [u8]) -> Result<Tidied, BodyError> {
         let (mut taken, mut kept) = (0, 0);
-        // Bytes from here on are not moved yet: the name of a trailer, until it is known whether it may be passed on.
-        let mut held = 0;
-        let mut line_start = self.state;
-        while taken < bytes.len() && !self.is_done() {
-            let before = self.state;
-            taken += self.step(&bytes[taken..])?.0;
-            match (before, self.state) {
-                (
-                    BodyState::Chunk(Chunk::TrailerStart { .. }),
-                    BodyState::Chunk(Chunk::TrailerName { .. }),
-                ) => {
-                    line_start = before;
+        while taken < bytes.len() && !self.is_done() && !self.is_at_trailers() {
+            let length = self.step(&bytes[taken..])?.0;
+            if !matches!(self.state, BodyState::Chunk(Chunk::Blank { .. })) {
+                if kept != taken {
+                    bytes.copy_within(taken..taken + length, kept);
                 }
-                (_, BodyState::Chunk(Chunk::TrailerName { .. })) => {}
-                (BodyState::Chunk(Chunk::DroppedLf { .. }), _)
-                | (
-                    _,
-                    BodyState::Chunk(
-                        Chunk::Blank { .. } | Chunk::DroppedValue { .. } | Chunk::DroppedLf { .. },
-                    ),
-                ) => held = taken,
-                _ => {
-                    if kept != held {
-                        bytes.copy_within(held..taken, kept);
-                    }
-                    kept += taken - held;
-                    held = taken;
-                }
+                kept += length;
             }
-        }
-        if matches!(self.state, BodyState::Chunk(Chunk::TrailerName { .. })) {
-            (taken, self.state) = (held, line_start);
+            taken += length;
         }
         Ok(Tidied { taken, kept })
     }
@@ -269,13 +287,14 @@ impl Body {
     fn walk(
         &mut self,
         bytes: &[u8],
+        to_trailers: bool,
         mut content: impl FnMut(&[u8]),
     ) -> Result<BodyProgress, BodyError> {
         if let BodyState::Failed(error) = self.state {
             return Err(error);
         }
         let mut at = 0;
-        while at < bytes.len() && !self.is_done() {
+        while at < bytes.len() && !self.is_done() && !(to_trailers && self.is_at_trailers()) {
             let (length, is_content) = self.step(&bytes[at..])?;
             if is_content {
                 content(&bytes[at..at + length]);
@@ -353,7 +372,9 @@ impl Chunk {
                 _ => return Err(BodyError::ChunkExtension),
             },
             Self::SizeLf { value } => match (byte, value) {
-                (b'\n', 0) => Self::TrailerStart { total: 0 },
+                (b'\n', 0) => Self::TrailerStart {
+                    size: TrailerSize::NONE,
+                },
                 (b'\n', _) => Self::Data(value),
                 _ => return Err(BodyError::ChunkEnd),
             },
@@ -365,53 +386,24 @@ impl Chunk {
             Self::DataCr | Self::DataLf | Self::Data(_) => return Err(BodyError::ChunkEnd),
             Self::LastLf if byte == b'\n' => return Ok(BodyState::Done),
             Self::TrailerStart { .. } if byte == b'\r' => Self::LastLf,
-            Self::TrailerStart { total } => Self::TrailerName {
-                total: count(total)?,
-                name: TrailerName::new().with(byte).ok_or(BodyError::Trailer)?,
+            Self::TrailerStart { size } if is_token(byte) => Self::TrailerName {
+                size: size.field()?.byte()?,
             },
-            Self::TrailerName { total, name } if byte == b':' && !name.is_forbidden() => {
-                Self::TrailerValue {
-                    total: count(total)?,
-                }
+            Self::TrailerName { size } if byte == b':' => Self::TrailerValue { size: size.byte()? },
+            Self::TrailerName { size } if is_token(byte) => {
+                Self::TrailerName { size: size.byte()? }
             }
-            Self::TrailerName { total, .. } if byte == b':' && lenient => Self::DroppedValue {
-                total: count(total)?,
-            },
-            Self::TrailerName { total, name } => Self::TrailerName {
-                total: count(total)?,
-                name: name.with(byte).ok_or(BodyError::Trailer)?,
-            },
-            Self::TrailerValue { .. } | Self::DroppedValue { .. } => self.trailer_value(byte)?,
-            Self::TrailerLf { total } | Self::DroppedLf { total } if byte == b'\n' => {
-                Self::TrailerStart {
-                    total: count(total)?,
-                }
+            Self::TrailerValue { size } if byte == b'\r' => Self::TrailerLf { size: size.byte()? },
+            Self::TrailerValue { size } if is_value(byte) => {
+                Self::TrailerValue { size: size.byte()? }
             }
-            Self::TrailerLf { .. } | Self::DroppedLf { .. } | Self::LastLf => {
-                return Err(BodyError::Trailer);
-            }
+            Self::TrailerLf { size } if byte == b'\n' => Self::TrailerStart { size: size.byte()? },
+            Self::TrailerStart { .. }
+            | Self::TrailerName { .. }
+            | Self::TrailerValue { .. }
+            | Self::TrailerLf { .. }
+            | Self::LastLf => return Err(BodyError::Trailer),
         }))
-    }
-}
-
-impl Chunk {
-    /// The state after one byte of a trailer's value.
-    fn trailer_value(self, byte: u8) -> Result<Self, BodyError> {
-        match (self, byte) {
-            (Self::TrailerValue { total }, b'\r') => Ok(Self::TrailerLf {
-                total: count(total)?,
-            }),
-            (Self::TrailerValue { total }, _) if is_value(byte) => Ok(Self::TrailerValue {
-                total: count(total)?,
-            }),
-            (Self::DroppedValue { total }, b'\r') => Ok(Self::DroppedLf {
-                total: count(total)?,
-            }),
-            (Self::DroppedValue { total }, _) if is_value(byte) => Ok(Self::DroppedValue {
-                total: count(total)?,
-            }),
-            _ => Err(BodyError::Trailer),
-        }
     }
 }
 
@@ -435,13 +427,5 @@ fn size(value: u64, digits: u8, byte: u8) -> Result<Chunk, BodyError> {
         (None, b'\r') if digits > 0 => Ok(Chunk::SizeLf { value }),
         (None, b';') if digits > 0 => Ok(Chunk::Extension { value, length: 0 }),
         _ => Err(BodyError::ChunkSize),
-    }
-}
-
-fn count(total: u16) -> Result<u16, BodyError> {
-    if total < TRAILER_BYTES {
-        Ok(total + 1)
-    } else {
-        Err(BodyError::Trailer)
     }
 }

@@ -16,6 +16,8 @@ const CONNECTION_OPTIONS: usize = 32;
 pub(crate) enum MessageKind {
     Request,
     Response,
+    /// The trailer section of either, whose fields decide nothing about the message.
+    Trailers,
 }
 
 /// The combined meaning of the fields.
@@ -69,7 +71,8 @@ pub(crate) fn read(
     }
 }
 
-fn line(
+/// The field line at `start`; `None` if more bytes are needed.
+pub(crate) fn line(
     bytes: &[u8],
     start: usize,
     side: MessageKind,
@@ -101,7 +104,12 @@ fn line(
     let value = Span::new(from, to);
     let (kind, special) = classify(name.of(bytes));
     let asks = matches!(special, ControlField::Host | ControlField::Expect);
-    if special != ControlField::None && (side == MessageKind::Request || !asks) {
+    let counts = match side {
+        MessageKind::Request => true,
+        MessageKind::Response => !asks,
+        MessageKind::Trailers => false,
+    };
+    if special != ControlField::None && counts {
         note(bytes, special, value, summary)?;
     }
     Ok(Some(Field {
@@ -276,7 +284,7 @@ pub(crate) fn mark_named(
             if !classify(option).0.may_be_named() {
                 match side {
                     MessageKind::Request => return Err(HeadError::ConnectionNames),
-                    MessageKind::Response => continue,
+                    MessageKind::Response | MessageKind::Trailers => continue,
                 }
             }
             for field in &mut *fields {

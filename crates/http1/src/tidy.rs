@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_right() {
+    fn malformed_fields_are_repaired_in_place() {
         for (text, expected) in [
             ("S\r\nA : b\r\n\r\n", "S\r\nA:  b\r\n\r\n"),
             ("S\r\nA \t :b\r\n\r\n", "S\r\nA:   b\r\n\r\n"),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_as_it_is() {
+    fn valid_and_irreparable_heads_are_not_changed() {
         for text in [
             "S\r\n A: b\r\n\r\n",
             "S\r\nA b: c\r\n\r\n",

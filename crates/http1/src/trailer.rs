@@ -1,82 +1,81 @@
-//! Forbidden trailer fields, recognised by as much of the name as is needed.
+//! The trailer section of a chunked body (RFC 9112 section 7.1.2): its bounds, and its fields.
+//!
+//! Which trailer fields go on to the other side is not decided here: the header policy does, which sees them as it sees
+//! the fields of a head.
 
-use crate::bytes::is_token;
+use crate::Field;
+use crate::fields::{FieldSummary, MessageKind, line};
 
-/// The beginning of a trailer's name, enough to know those that are forbidden.
+/// Bytes of all trailer fields.
+const TRAILER_BYTES: usize = 8 * 1024;
+/// Trailer fields of one body.
+const TRAILER_FIELDS: usize = 64;
+
+/// It is not a trailer section, or it exceeds the bounds of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TrailerName {
-    bytes: [u8; NAME_BYTES],
-    length: u8,
+pub(crate) struct InvalidTrailers;
+
+/// How much of a trailer section has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct TrailerSize {
+    bytes: u16,
+    fields: u8,
 }
 
-const NAME_BYTES: usize = 20;
+impl TrailerSize {
+    pub(crate) const NONE: Self = Self {
+        bytes: 0,
+        fields: 0,
+    };
 
-/// Fields for framing, routing, the connection, authentication or content processing are not allowed after the content
-/// (RFC 9110 section 6.5.1): a server that merges trailers into the header would receive them unchecked.
-const FORBIDDEN: [&[u8]; 29] = [
-    b"age",
-    b"authorization",
-    b"cache-control",
-    b"connection",
-    b"cookie",
-    b"date",
-    b"expect",
-    b"expires",
-    b"forwarded",
-    b"host",
-    b"http2-settings",
-    b"keep-alive",
-    b"location",
-    b"max-forwards",
-    b"pragma",
-    b"range",
-    b"retry-after",
-    b"set-cookie",
-    b"set-cookie2",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"vary",
-    b"via",
-    b"warning",
-    b"www-authenticate",
-    b"x-evenkeel-mirror",
-    b"x-request-id",
-];
-/// The same for all fields whose names begin so, but [`PERMITTED`].
-const FORBIDDEN_PREFIXES: [&[u8]; 4] = [b"content-", b"if-", b"proxy-", b"x-forwarded-"];
-/// Made to be sent after the content (RFC 9530; RFC 1864).
-const PERMITTED: [&[u8]; 2] = [b"content-digest", b"content-md5"];
-
-impl TrailerName {
-    pub(crate) const fn new() -> Self {
-        Self {
-            bytes: [0; NAME_BYTES],
-            length: 0,
+    /// With one more byte.
+    pub(crate) fn byte(self) -> Result<Self, InvalidTrailers> {
+        match usize::from(self.bytes) < TRAILER_BYTES {
+            true => Ok(Self {
+                bytes: self.bytes + 1,
+                ..self
+            }),
+            false => Err(InvalidTrailers),
         }
     }
 
-    /// The name with one more byte, if that may stand in one.
-    pub(crate) fn with(mut self, byte: u8) -> Option<Self> {
-        if !is_token(byte) {
-            return None;
+    /// With one more field.
+    pub(crate) fn field(self) -> Result<Self, InvalidTrailers> {
+        match usize::from(self.fields) < TRAILER_FIELDS {
+            true => Ok(Self {
+                fields: self.fields + 1,
+                ..self
+            }),
+            false => Err(InvalidTrailers),
         }
-        if let Some(place) = self.bytes.get_mut(usize::from(self.length)) {
-            *place = byte.to_ascii_lowercase();
-        }
-        self.length = self.length.saturating_add(1);
-        Some(self)
     }
+}
 
-    pub(crate) fn is_forbidden(&self) -> bool {
-        let length = usize::from(self.length);
-        let begins = &self.bytes[..length.min(NAME_BYTES)];
-        let whole = (length <= NAME_BYTES).then_some(begins);
-        let is = |names: &[&[u8]]| whole.is_some_and(|name| names.contains(&name));
-        let has_prefix = FORBIDDEN_PREFIXES
-            .iter()
-            .any(|prefix| begins.starts_with(prefix));
-        is(&FORBIDDEN) || (has_prefix && !is(&PERMITTED))
+/// Reads the section at the front of `bytes` into `fields`. The index after its empty line; `None` if that has not come.
+pub(crate) fn read(
+    bytes: &[u8],
+    fields: &mut Vec<Field>,
+) -> Result<Option<usize>, InvalidTrailers> {
+    fields.clear();
+    let mut at = 0;
+    loop {
+        match bytes[at..] {
+            [] | [b'\r'] => return Ok(None),
+            [b'\r', b'\n', ..] => return Ok(Some(at + 2)),
+            _ if fields.len() == TRAILER_FIELDS => return Err(InvalidTrailers),
+            _ => {}
+        }
+        let mut ignored = FieldSummary::default();
+        let Ok(read) = line(bytes, at, MessageKind::Trailers, &mut ignored) else {
+            return Err(InvalidTrailers);
+        };
+        at = read.map_or(bytes.len(), |field| field.line.end as usize);
+        if at > TRAILER_BYTES {
+            return Err(InvalidTrailers);
+        }
+        match read {
+            Some(field) => fields.push(field),
+            None => return Ok(None),
+        }
     }
 }

@@ -7,10 +7,20 @@ use crate::bytes::{is_token, is_value};
 /// Writes `HTTP/1.1 200 OK` and its line end.
 pub fn status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    decimal(out, u64::from(status));
+    status_code(out, status);
     out.push(b' ');
     out.extend_from_slice(reason(status).as_bytes());
     end_line(out);
+}
+
+/// Writes a status, which has three digits (RFC 9110 section 15).
+///
+/// # Panics
+/// In debug builds if it has another number of digits.
+pub fn status_code(out: &mut Vec<u8>, status: u16) {
+    debug_assert!(matches!(status, 100..=999), "a status has three digits");
+    let digit = |number: u16| b'0' + (number % 10) as u8;
+    out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status)]);
 }
 
 /// Writes `name: value` and its line end.

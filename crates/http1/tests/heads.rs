@@ -119,7 +119,7 @@ fn good_responses_are_taken_when_they_are_whole_and_not_before() {
 }
 
 #[test]
-fn a_request_is_told_apart() {
+fn the_parts_of_a_request_head_are_found() {
     let bytes = b"\r\nPATCH /a?b HTTP/1.1\r\nhOST: example.org:80\r\nX-Empty: \r\nCONTENT-length: 7\r\n\r\n";
     let head = request(bytes);
     assert_eq!(head.method, Method::Patch);

@@ -16,7 +16,7 @@ fn parsed(head: &str) -> (Result<Parsed, HeadError>, ResponseHead, Vec<u8>) {
 }
 
 #[test]
-fn heads_that_are_put_right() {
+fn malformed_response_heads_are_repaired() {
     for &(name, head, (field, value), framing) in untidy::HEADS {
         let (result, parsed, bytes) = parsed(head);
         assert_eq!(result, Ok(Parsed::Complete), "{name}");
@@ -49,7 +49,7 @@ fn heads_that_stay_refused_name_the_field() {
 }
 
 #[test]
-fn requests_are_never_put_right() {
+fn requests_are_never_repaired() {
     for &(name, bytes, error) in corpus::PROBE.iter().chain(corpus::REQUESTS) {
         let mut head = evenkeel_http1::RequestHead::default();
         assert_eq!(head.parse(bytes, &Limits::default()), Err(error), "{name}");
@@ -67,12 +67,16 @@ fn relayed(parts: &[&[u8]]) -> Result<(Vec<u8>, bool, usize), BodyError> {
         out.extend_from_slice(&waiting[..tidied.kept]);
         waiting.drain(..tidied.taken);
         taken += tidied.taken;
+        if let Some(length) = body.read_trailers(&waiting, &mut Vec::new())? {
+            out.extend(waiting.drain(..length));
+            taken += length;
+        }
     }
     Ok((out, body.is_done(), taken))
 }
 
 #[test]
-fn bodies_that_are_put_right() {
+fn malformed_response_bodies_are_repaired() {
     for &(body, expected) in untidy::BODIES {
         let bytes = body.as_bytes();
         let whole = Ok((expected.as_bytes().to_vec(), true, body.len()));
@@ -91,7 +95,7 @@ fn bodies_that_are_put_right() {
 }
 
 #[test]
-fn bodies_that_stay_refused() {
+fn ambiguous_response_bodies_are_rejected() {
     for body in untidy::REFUSED_BODIES {
         assert!(relayed(&[body.as_bytes()]).is_err(), "{body:?}");
     }

@@ -30,6 +30,7 @@ use tokio::sync::watch;
 pub use stats::collect::ServiceTotals;
 pub use stats::flow::ServerFlow;
 pub use stats::server_work::{ServerTotals, ServerWork};
+pub use worker::leaving::LeavingServer;
 pub use worker::service_entry::ServiceEntry;
 pub use worker::signals::SignalReader;
 pub use worker::state::ProxyState;
@@ -166,10 +167,10 @@ impl Proxy {
         self.state.generation()
     }
 
-    /// The number of the oldest plan that a request or a worker still goes by. What has left the plans before it is held by nobody.
+    /// The numbers of the plans that a request or a worker still goes by, the newest one last. What only other plans have is held by nobody.
     #[must_use]
-    pub fn oldest_generation(&self) -> u64 {
-        self.state.oldest_generation()
+    pub fn live_generations(&self) -> Vec<u64> {
+        self.state.live_generations()
     }
 
     /// The shared state.

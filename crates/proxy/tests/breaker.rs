@@ -127,7 +127,7 @@ fn a_trial_is_one_at_a_time() {
 }
 
 #[test]
-fn all_broken_is_said_at_once() {
+fn open_breakers_of_all_servers_fail_fast() {
     let (one, asked, _) = ill();
     let settings =
         "[service.shop.breaker]\nconsecutive_failures = 2\nopen_for = \"1h\"\nopen_most = \"1h\"";

@@ -126,7 +126,7 @@ fn in_flight(rig: &Rig) -> u64 {
 }
 
 #[test]
-fn a_reset_gives_up_a_place_in_the_queue() {
+fn a_client_reset_removes_its_request_from_the_queue() {
     let held = Held::new("", OK);
     let limit = "[service.shop.limit]\nconcurrency = 1\nqueue = { length = 2, wait = \"30s\" }\n";
     let rig = Rig::new(&[held.address], limit);
@@ -151,7 +151,7 @@ fn a_reset_gives_up_a_place_in_the_queue() {
 }
 
 #[test]
-fn a_reset_ends_the_attempt_and_nothing_is_tried_again() {
+fn a_client_reset_ends_the_attempt_without_a_retry() {
     let held = Held::new("", OK);
     let rig = Rig::new(&[held.address], "");
     let client = begin(&rig);

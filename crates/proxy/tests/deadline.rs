@@ -92,7 +92,7 @@ fn default_timeouts() -> (Duration, Duration) {
 }
 
 #[test]
-fn servers_are_told_what_is_left() {
+fn servers_get_the_remaining_time() {
     let (shop, seen) = always(OK);
     let rig = rig(
         &[shop],
@@ -119,7 +119,7 @@ fn servers_are_told_what_is_left() {
 }
 
 #[test]
-fn each_attempt_is_told_anew() {
+fn each_attempt_gets_its_own_remaining_time() {
     let (shop, seen) = server(|connection| {
         while connection.request().is_some() {
             // Nothing comes, so this is how long it thinks.
@@ -161,7 +161,7 @@ fn a_client_whose_deadline_has_passed_costs_no_attempt() {
 }
 
 #[test]
-fn what_is_no_time_changes_nothing() {
+fn an_invalid_deadline_is_ignored() {
     let (shop, seen) = always(OK);
     let rig = rig(&[shop], "grpc-timeout", "");
     let mut client = rig.client();
@@ -215,7 +215,7 @@ fn an_impatient_client_does_not_make_a_server_look_bad() {
 }
 
 #[test]
-fn a_hedge_is_told_what_is_left_then() {
+fn a_hedged_attempt_gets_its_own_remaining_time() {
     let (slow, seen_slow) = hung();
     let (quick, seen) = always(OK);
     let rig = rig(

@@ -18,7 +18,7 @@ fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn a_server_gets_what_its_service_and_then_the_route_say() {
+fn request_headers_are_edited_by_the_service_then_by_the_route() {
     let (address, seen) = always(ANSWER);
     let rig = Rig::new(
         &[address],
@@ -70,7 +70,7 @@ routes = [{ path = "/v1/*", service = "shop", request_headers = { set = { X-ENV 
 }
 
 #[test]
-fn a_client_gets_what_the_service_and_then_the_route_say() {
+fn response_headers_are_edited_by_the_service_then_by_the_route() {
     let (address, _) = always(ANSWER);
     let rig = Rig::new(
         &[address],

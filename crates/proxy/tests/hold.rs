@@ -417,7 +417,7 @@ fn servers_that_have_just_died_are_given_a_moment_and_only_once() {
 }
 
 #[test]
-fn what_a_server_can_take_goes_there() {
+fn requests_that_a_server_can_take_are_not_held() {
     let (well, _) = always(OK);
     let rig = Rig::new(&[nowhere(), well], HOLD);
     repair(&rig, 0);

@@ -5,7 +5,7 @@ mod common;
 use common::{Rig, number, server};
 
 #[test]
-fn a_server_says_how_busy_it_is_and_the_client_does_not_hear_it() {
+fn a_load_report_is_read_and_not_forwarded_to_the_client() {
     let (address, _) = server(|connection| {
         while let Some(request) = connection.request() {
             let load = match request.split(' ').nth(1) {

@@ -77,7 +77,7 @@ fn a_copy_is_what_the_server_got_with_a_mark() {
 }
 
 #[test]
-fn a_share_is_a_share_and_its_connection_is_kept() {
+fn the_configured_share_is_mirrored_over_reused_connections() {
     let (shop, _) = always(OK);
     let connections = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&connections);
@@ -104,7 +104,7 @@ fn a_share_is_a_share_and_its_connection_is_kept() {
 }
 
 #[test]
-fn a_service_that_hangs_gets_no_more_than_its_bound_and_nobody_waits_for_it() {
+fn a_hanging_mirror_is_bounded_and_delays_no_request() {
     let (shop, _) = always(OK);
     let (next, copied) = server(|connection| while connection.request().is_some() {});
     let rig = rig(shop, next, "share = 1.0, in_flight = 2", "");
@@ -121,7 +121,7 @@ fn a_service_that_hangs_gets_no_more_than_its_bound_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn a_service_that_is_dead_or_slow_costs_nothing_but_a_counter() {
+fn a_dead_or_slow_mirror_affects_only_its_counter() {
     let (shop, _) = always(OK);
     let first = rig(shop, nowhere(), "share = 1.0", "");
     let mut client = first.client();
@@ -288,7 +288,7 @@ fn answers_of_all_kinds_are_read_to_their_end() {
 }
 
 #[test]
-fn a_route_says_it_instead_of_its_service() {
+fn a_route_overrides_the_mirror_of_its_service() {
     let (shop, _) = always(OK);
     let (next, copied) = always(OTHER);
     let rig = rig(

@@ -120,7 +120,7 @@ fn a_server_that_others_keep_busy_gets_little() {
 }
 
 #[test]
-fn endpoints_that_are_broken_cost_nothing_but_a_counter() {
+fn broken_probe_endpoints_affect_only_their_counter() {
     for (load, result) in [
         (
             "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone",
@@ -166,7 +166,7 @@ fn endpoints_that_are_broken_cost_nothing_but_a_counter() {
 }
 
 #[test]
-fn nobody_listens_and_nobody_is_blamed() {
+fn a_closed_probe_port_is_not_blamed_on_the_server() {
     let (address, _) = says(&json("{\"in_flight\": 0}"));
     let rig = Rig::new(&[address, nowhere()], &asked("5s"));
     get(&rig, 100);

@@ -179,7 +179,7 @@ fn an_upload_beside_an_early_answer_keeps_it_alive() {
 
 /// What is left of `timeout.total` is less than an attempt may take: a server that is not done by then is not to blame.
 #[test]
-fn an_attempt_without_its_whole_time_is_blamed_on_nobody() {
+fn no_server_is_blamed_for_an_attempt_that_the_total_timeout_cut_short() {
     let (hung, _) = server(|connection| while connection.request().is_some() {});
     let mut rig = Rig::new(
         &[hung],
@@ -297,7 +297,7 @@ fn a_half_closed_client_gets_its_answer() {
 
 /// Chunk sizes with blanks behind them and forbidden trailers are put right; the client gets what is tidy.
 #[test]
-fn untidy_chunks_are_put_right() {
+fn malformed_chunks_of_a_response_are_repaired() {
     let (address, _) = server(|connection| {
         while connection.request().is_some() {
             connection.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5  \r\nhel");
@@ -324,7 +324,7 @@ fn untidy_chunks_are_put_right() {
 
 /// What is known not to be a body before anything was passed on is 502, can be tried elsewhere, and says why.
 #[test]
-fn a_body_that_begins_badly_is_not_begun() {
+fn a_response_whose_body_begins_malformed_is_502() {
     const BAD: &str =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n";
     let (bad, _) = always(BAD);
@@ -349,7 +349,7 @@ fn a_body_that_begins_badly_is_not_begun() {
 
 /// One that goes bad later breaks off, and is counted as that.
 #[test]
-fn a_body_that_goes_bad_breaks_off() {
+fn a_body_that_becomes_malformed_is_aborted() {
     let (address, _) = server(|connection| {
         connection.request();
         connection.answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
@@ -376,7 +376,7 @@ fn a_body_that_goes_bad_breaks_off() {
 
 /// RFC 9112 sections 5.1, 5.2 and 6.3, RFC 9110 section 8.6: what a proxy puts right in an answer's head.
 #[test]
-fn untidy_heads_are_put_right() {
+fn malformed_response_heads_are_repaired() {
     for head in [
         "HTTP/1.1 200 OK\r\nContent-Length : 2\r\nX-A: b\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-A \t: b\r\n\r\nok",
@@ -403,7 +403,7 @@ fn untidy_heads_are_put_right() {
 }
 
 #[test]
-fn heads_that_stay_refused_say_which_field_and_which_rule() {
+fn rejected_heads_name_the_field_and_the_rule() {
     for (head, why) in [
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",

@@ -10,10 +10,11 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use common::{Client, Connection, Rig, Seen, always, counter, plan, server, still_open_after};
+use evenkeel_balance::Availability;
 use evenkeel_config::Plan;
 use evenkeel_config::change::{FreeSlots, difference, lay_out};
-use evenkeel_core::ServiceId;
-use evenkeel_proxy::{ServiceEntry, StartError};
+use evenkeel_core::{Directive, EjectionReason, Instant, ServerId, ServiceId};
+use evenkeel_proxy::{LeavingServer, ServiceEntry, StartError};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -44,7 +45,7 @@ impl Reloaded {
     fn apply(&self, next: Plan) -> Result<(), StartError> {
         let (proxy, free) = (self.rig.proxy(), &mut *self.free.borrow_mut());
         let before = &mut *self.plan.borrow_mut();
-        free.release(proxy.oldest_generation());
+        free.release(&proxy.live_generations());
         let generation = proxy.state().generation();
         let next = lay_out(before, next, free);
         proxy.apply(&next, &difference(before, &next))?;
@@ -67,7 +68,7 @@ impl Reloaded {
 
     /// Waits until all requests and workers go by the newest plan.
     fn settle(&self) {
-        let is_settled = |rig: &Rig| rig.proxy().state().live_generations() == 1;
+        let is_settled = |rig: &Rig| rig.proxy().live_generations().len() == 1;
         self.rig.wait_for(is_settled);
     }
 }
@@ -145,14 +146,162 @@ fn a_request_on_a_server_that_is_removed_ends_as_it_began() {
     rig.reload(&shop(&[a], ""));
     let (proxy, generation) = (rig.rig.proxy(), rig.rig.proxy().state().generation());
     assert_eq!(rig.rig.client().get("/").status, 200);
-    assert!(
-        proxy.oldest_generation() < generation,
+    let slot = ServerId::new(0, 0);
+    assert_eq!(
+        proxy.live_generations(),
+        [generation - 1, generation],
         "the request holds the plan before"
     );
+    let in_flight = |leaving: Vec<LeavingServer>| -> Vec<u32> {
+        leaving.iter().map(LeavingServer::in_flight).collect()
+    };
+    // It has the address of another one, under the same name: what is in flight there is not in flight here.
+    assert_eq!(in_flight(proxy.state().leaving(slot)), [1]);
+    assert_eq!(proxy.state().loads(slot.service)[0].in_flight, 0);
     release.send(()).expect("the server waits");
     assert_eq!(client.response().status, 200);
     rig.settle();
-    assert_eq!(proxy.oldest_generation(), generation);
+    assert_eq!(proxy.live_generations(), [generation]);
+    rig.rig
+        .wait_for(|rig| rig.proxy().state().leaving(slot).is_empty());
+}
+
+/// Its process is started first. One that is run elsewhere is used at once, as at the start of the program.
+#[test]
+fn a_new_server_that_evenkeel_runs_takes_nothing_before_it_is_said_to_be_ready() {
+    let ((a, _), (b, seen)) = (always(OK), always(OK));
+    let run = |mode: &str| {
+        let port = b.port();
+        let more = format!(
+            "recover.mode = \"{mode}\"\n[service.shop.run]\ncommand = [\"true\"]\nports = [{port}]\n"
+        );
+        shop(&[a], &more)
+    };
+    let rig = Reloaded::of(&shop(&[a], ""));
+    let mut client = rig.rig.client();
+    let now = || rig.rig.clock.now();
+    let state = |index: usize| Arc::clone(&rig.service(0).servers().pool().members()[index].state);
+    let out = Availability::Ejected {
+        verdict: EjectionReason::Known,
+    };
+    rig.reload(&run("automatic"));
+    let child = state(1);
+    assert_eq!(child.standing(now()), out);
+    assert!(child.is_being_repaired(now()), "requests may wait for it");
+    for _ in 0..16 {
+        assert_eq!(client.get("/").status, 200);
+    }
+    assert!(seen.lock().expect("no panic").is_empty());
+    // Nobody says anything: the fault path has stopped, and evenkeel is a plain balancer.
+    assert_eq!(
+        child.standing(now() + Duration::from_secs(6)),
+        Availability::InService
+    );
+    // It is the same server by the next plan, and stays what it is.
+    rig.reload(&run("ask"));
+    assert!(Arc::ptr_eq(&child, &state(1)));
+    rig.reload(&shop(&[a], ""));
+    rig.reload(&run("off"));
+    while seen.lock().expect("no panic").is_empty() {
+        assert_eq!(client.get("/").status, 200);
+    }
+}
+
+/// What is taken out by an operator is so by its name, also in the moment before the fault path says it again.
+#[test]
+fn a_server_in_maintenance_stays_out_with_another_address() {
+    let ((a, _), (b, seen)) = (always(OK), always(OK));
+    let named = |second: SocketAddr| {
+        shop(&[a], "").replace(
+            &list(&[a]),
+            &format!("[\"{a}\", {{ name = \"two\", address = \"{second}\" }}]"),
+        )
+    };
+    let rig = Reloaded::of(&named(common::nowhere()));
+    let server = ServerId::new(0, 1);
+    for directive in [
+        Directive::Drain { server },
+        Directive::Eject {
+            server,
+            verdict: EjectionReason::Known,
+            until: Instant::NEVER,
+        },
+    ] {
+        let state = rig.rig.proxy().state();
+        state.apply(&directive, rig.rig.clock.now());
+        rig.reload(&named(b));
+        let mut client = rig.rig.client();
+        for _ in 0..8 {
+            assert_eq!(client.get("/").status, 200);
+        }
+        assert!(seen.lock().expect("no panic").is_empty());
+        let slowly = false;
+        let restore = Directive::Restore { server, slowly };
+        state.apply(&restore, rig.rig.clock.now());
+        rig.reload(&named(common::nowhere()));
+    }
+}
+
+/// One old tunnel, and 200 plans each with another server, another service and another route. How much memory they take is only said.
+#[test]
+fn a_tunnel_of_an_old_plan_keeps_no_more_than_its_own_plan() {
+    let ((a, _), (b, _)) = (always(OK), always(OK));
+    let is_over = AtomicBool::new(false);
+    let (calm, _) = server(move |connection| mixed(connection, &is_over));
+    let text = |n: usize| {
+        format!(
+            "workers = 1\n[listen.web]\naddress = \"127.0.0.1:0\"\nservice = \"shop\"\n\
+             routes = [{{ path = \"/tunnel\", service = \"calm\" }}, {{ path = \"/r{n}\", service = \"s{n}\", timeout.total = \"9s\" }}]\n\
+             [service.calm]\nservers = [\"{calm}\"]\n[service.s{n}]\nservers = [\"{b}\"]\n\
+             [service.shop]\nservers = [{{ address = \"{a}\", name = \"stays\" }}, {{ address = \"{b}\", name = \"n{n}\" }}]\n"
+        )
+    };
+    let rig = Reloaded::of(&text(0));
+    let web = rig.listener("web");
+    let mut tunnel = Load::upgraded(web);
+    let mut client = Client::connect(web);
+    let first = rig.rig.proxy().generation();
+    let mut before = 0;
+    for n in 1..=200 {
+        rig.reload(&text(n));
+        assert_eq!(client.get(&format!("/r{n}")).status, 200);
+        let newest = rig.rig.proxy().generation();
+        let live = || rig.rig.proxy().live_generations();
+        rig.rig.wait_for(|_| live() == [first, newest]);
+        if n == 20 {
+            before = memory();
+        }
+    }
+    let after = memory();
+    println!("180 reloads beside one old tunnel: from {before} to {after} KiB");
+    let state = rig.rig.proxy().state();
+    let ids = state.services().into_iter().map(|entry| entry.id().0);
+    let services = ids.max().expect("there are services");
+    let plan = rig.plan.borrow();
+    let shop = plan.services.iter().find(|one| one.name == "shop");
+    let shop = state.service(shop.expect("it is there").id);
+    let servers = shop.expect("it is there").servers().pool().members().len();
+    let routes = plan.listeners[0].routes.iter().map(|route| route.place);
+    let (routes, held) = (routes.max(), rig.free.borrow().held());
+    // Those of the first plan, of the present one, and of the one before it when the next one came.
+    assert!(
+        services <= 4 && servers <= 4 && routes <= Some(4) && held <= 16,
+        "{services} {servers} {routes:?} {held}"
+    );
+    tunnel.send("ping");
+    assert_eq!(echo(&mut tunnel), "ping");
+    drop(tunnel);
+    rig.settle();
+}
+
+/// What this process holds in memory, in KiB.
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+    number
+        .and_then(|number| number.parse().ok())
+        .expect("a number")
 }
 
 #[test]

@@ -330,7 +330,7 @@ fn a_client_that_does_not_finish_its_head_is_told_and_closed() {
 }
 
 #[test]
-fn no_server_is_said_with_a_cause_and_an_id() {
+fn no_server_is_answered_with_a_cause_and_an_id() {
     let rig = Rig::new(&[nowhere()], "");
     let response = rig.client().get("/");
     assert_eq!(response.status, 502);

@@ -195,7 +195,7 @@ fn begin(rig: &Rig) -> Client {
 }
 
 #[test]
-fn a_request_waits_for_a_place_and_who_finds_none_is_refused() {
+fn a_request_waits_in_the_queue_and_is_rejected_when_it_is_full() {
     let slow = slow();
     let limit = "[service.shop.limit]\nconcurrency = 1\nqueue = { length = 2, wait = \"10s\" }";
     let rig = Rig::new(&[slow.address], limit);

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_says() {
+    fn deadlines_of_clients_are_parsed() {
         let left = |millis| ReportedDeadline::Left(Duration::from_millis(millis));
         assert_eq!(told("X-Deadline", &[]), ReportedDeadline::Nothing);
         assert_eq!(told("X-Deadline", &["1500"]), left(1_500));

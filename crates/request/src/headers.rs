@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_and_what_comes() {
+    fn changes_drop_and_add_fields_by_name() {
         let value = HeaderValue::parse("1", Side::Request).unwrap();
         let mut changes = HeaderChanges::default();
         assert!(changes.is_empty());

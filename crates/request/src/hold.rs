@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_it_waits() {
+    fn a_held_request_waits_until_the_earliest_of_its_limits() {
         let at = Instant::from_millis;
         let wait = Wait {
             since: at(0),

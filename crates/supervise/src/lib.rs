@@ -13,6 +13,7 @@ mod roll_back;
 mod child;
 mod children;
 mod lifecycle;
+mod socket_diag;
 mod socket_table;
 mod listener;
 mod probe;

@@ -1,4 +1,5 @@
-//! The kernel's tables of listening sockets: `/proc/net/tcp`, `tcp6` and `unix`.
+//! The kernel's tables of listening sockets: [`socket_diag`], and `/proc/net/tcp` and `tcp6` where that is not there; and
+//! `/proc/net/unix`.
 //!
 //! Those of evenkeel's own network namespace. A Unix domain socket is listed by the path that its program gave it, which may be relative
 //! or of another mount namespace, and stays listed after its file was removed.
@@ -8,26 +9,7 @@ use std::path::Path;
 
 use evenkeel_core::Endpoint;
 
-/// A socket that listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ListeningSocket {
-    pub(crate) local: Endpoint,
-    /// Connections that wait to be accepted, if it is known.
-    pub(crate) queue: Option<u32>,
-    pub(crate) inode: u64,
-}
-
-impl ListeningSocket {
-    /// Whether it takes connections to `to`.
-    pub(crate) fn takes(&self, to: &Endpoint) -> bool {
-        let (Endpoint::Tcp(local), Endpoint::Tcp(to)) = (&self.local, to) else {
-            return self.local == *to;
-        };
-        let ip = local.ip().to_canonical();
-        let is_there = ip == to.ip().to_canonical() || ip.is_unspecified();
-        local.port() == to.port() && is_there
-    }
-}
+use crate::socket_diag::{self, ListeningSocket};
 
 /// The inodes of the sockets that listen where a connection to `address` ends up.
 pub(crate) fn sockets(address: &Endpoint) -> Vec<u64> {
@@ -43,6 +25,10 @@ pub(crate) fn sockets(address: &Endpoint) -> Vec<u64> {
 
 /// All of TCP; nothing if they cannot be read.
 pub(crate) fn all_sockets() -> Option<Vec<ListeningSocket>> {
+    socket_diag::listening().ok().or_else(from_tables)
+}
+
+fn from_tables() -> Option<Vec<ListeningSocket>> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"];
     let mut read = tables
         .iter()
@@ -127,6 +113,17 @@ mod tests {
 
     fn at(text: &str) -> Endpoint {
         text.parse().unwrap()
+    }
+
+    /// Whoever may not ask the one finds the same in the other.
+    #[test]
+    fn the_tables_have_what_the_kernel_answers() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = Endpoint::from(listener.local_addr().unwrap());
+        let of = |all: Vec<ListeningSocket>| all.into_iter().find(|one| one.takes(&address));
+        let asked = of(socket_diag::listening().unwrap());
+        assert!(asked.is_some());
+        assert_eq!(of(from_tables().unwrap()), asked);
     }
 
     #[cfg(target_endian = "little")]

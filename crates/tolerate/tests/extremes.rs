@@ -186,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn delays(
+    fn delays_survive_extreme_options(
         (base, cap, took) in (duration(), duration(), duration()), quantile in number(),
         limit in count(), moments in moments(),
     ) {

@@ -110,7 +110,7 @@ fn check(mut client: Client, server: impl Fn(usize) -> Code, expected: &[(Code, 
 }
 
 #[test]
-fn single_calls() {
+fn unary_calls_are_retried_by_status_code() {
     let server = |number| match number {
         0 | 2 | 5 => Ok,
         6 | 8 | 11 => Internal,
@@ -129,7 +129,7 @@ fn single_calls() {
 }
 
 #[test]
-fn streams() {
+fn streams_are_retried_before_their_first_message() {
     let failed = end(Unavailable);
     let good = end(Ok);
     let cases: [(&str, &[AttemptEnd], Code, u64); 15] = [

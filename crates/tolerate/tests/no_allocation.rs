@@ -92,7 +92,7 @@ fn rates() {
 }
 
 #[test]
-fn throttles() {
+fn a_throttle_allocates_nothing() {
     let throttle = Throttle::new(ThrottleOptions::default());
     let mut rng = Random::seeded(1);
     let count = allocations(|n, now| {

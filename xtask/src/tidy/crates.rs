@@ -42,7 +42,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         &["core", "fault", "history", "config", "http1", "runtime"],
     ),
     ("dns", &["core", "runtime"]),
-    ("lab", &["core", "http1", "runtime"]),
+    ("lab", &["core", "runtime"]), // no HTTP code of the proxy, which it tests
     ("fuzz", &["core", "balance", "tolerate", "http1", "request"]),
     ("xtask", &[]), // it must build when nothing else does
 ];

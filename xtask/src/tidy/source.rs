@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn only_code_counts() {
+    fn comments_and_tests_do_not_count_as_code() {
         let text = "//! Why.\n\n/* a\nb */\n// c\nfn a() {\n} // d\n#[cfg(test)]\nmod tests {\nfn b() {}\n}\n";
         assert_eq!(lines_of_code(text), 2);
         let below = "#[cfg(test)]\nmod common;\nfn a() {}\n";

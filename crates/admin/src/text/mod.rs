@@ -4,6 +4,7 @@
 //! server printed can control the operator's terminal.
 
 mod incident;
+mod instance;
 mod list;
 mod markdown;
 mod status;
@@ -14,6 +15,7 @@ use evenkeel_core::is_control_or_bidi;
 use evenkeel_http1::write;
 
 pub use incident::incident;
+pub use instance::{instance, runtime_change};
 pub use list::{incidents, reports};
 pub use markdown::incident_markdown;
 pub use status::status;
@@ -215,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn percents() {
+    fn percentages_are_rounded_down() {
         for (share, text) in [
             (1.0, "100 %"),
             (0.0, "0 %"),
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn times() {
+    fn times_are_shortened() {
         assert_eq!(time_of_day("2026-11-22T10:00:01.250Z"), "10:00:01.250");
         assert_eq!(time_of_day("rubbish"), "rubbish");
         assert_eq!(

@@ -3,7 +3,7 @@
 use crate::fake::Fake;
 use crate::fake::request;
 use crate::{ask, get, with_token};
-use evenkeel_admin::AdminBackend as _;
+use evenkeel_admin::{AdminBackend as _, AdminRequest};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -21,7 +21,15 @@ fn the_description_names_what_is_there() {
                 .replace("{service}", "shop")
                 .replace("{server}", "shop-1")
                 .replace("{id}", "2026-11-22-0007");
-            let asked = ask(&live, &with_token(request(&method.to_uppercase(), &target)));
+            let example = &methods[method]["requestBody"]["content"]["application/json"]["example"];
+            let request = AdminRequest {
+                body: match example {
+                    Value::Null => Vec::new(),
+                    example => example.to_string().into_bytes(),
+                },
+                ..request(&method.to_uppercase(), &target)
+            };
+            let asked = ask(&live, &with_token(request));
             assert_eq!(asked.status, 200, "{method} {target}: {}", asked.body);
             let content = &methods[method]["responses"]["200"]["content"];
             let kind = asked.content_type.split(';').next().unwrap();
@@ -32,7 +40,7 @@ fn the_description_names_what_is_there() {
             described.insert(format!("{method} {path}"));
         }
     }
-    assert_eq!(described.len(), 20, "{described:#?}");
+    assert_eq!(described.len(), 26, "{described:#?}");
     check_references(&document, &document);
 }
 
@@ -44,6 +52,8 @@ fn the_description_has_the_fields_that_are_there() {
     let service = serde_json::to_value(&crate::fake::services()[0]).unwrap();
     let report = serde_json::to_value(crate::fake::report()).unwrap();
     let why = serde_json::to_value(crate::fake::why()).unwrap();
+    let instance = serde_json::to_value(crate::fake::instance()).unwrap();
+    let configuration = serde_json::to_value(crate::fake::configuration()).unwrap();
     for (schema, value) in [
         ("Incident", &incident),
         ("Service", &service),
@@ -56,6 +66,10 @@ fn the_description_has_the_fields_that_are_there() {
         ("Recovery", &why["recovery"]),
         ("Success", &why["success"][0]),
         ("Report", &report),
+        ("Instance", &instance),
+        ("RefusedReload", &instance["refused_reload"]),
+        ("RuntimeChange", &instance["runtime_changes"][0]),
+        ("Configuration", &configuration),
     ] {
         let properties = document["components"]["schemas"][schema]["properties"]
             .as_object()

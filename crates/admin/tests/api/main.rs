@@ -7,8 +7,8 @@ mod fake;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AccessPolicy, AdminRequest, AdminResponse, Exposition, IncidentQuery, ServiceReport,
-    ServiceView, ServiceWhy, answer,
+    AccessPolicy, AdminRequest, AdminResponse, ConfigurationView, Exposition, IncidentQuery,
+    InstanceView, ServiceReport, ServiceView, ServiceWhy, answer,
 };
 
 use evenkeel_core::metric::{DurationHistogram, DurationSnapshot, Sink as _};
@@ -67,6 +67,32 @@ pub(crate) fn services() {
         (none.status, error(&none).as_str()),
         (404, "there is no service \"shop2\"")
     );
+}
+
+#[test]
+fn the_state_of_this_evenkeel() {
+    let live = Fake::default();
+    let status = get(&live, "/api/status");
+    assert_eq!(status.status, 200);
+    assert_eq!(
+        serde_json::from_str::<InstanceView>(&status.body).unwrap(),
+        fake::instance()
+    );
+}
+
+#[test]
+fn the_configuration_needs_the_token_because_it_may_hold_secrets() {
+    let live = Fake::default();
+    assert_eq!(get(&live, "/api/configuration").status, 401);
+    for (target, toml) in [
+        ("/api/configuration", "# all: false\n"),
+        ("/api/configuration?all=true", "# all: true\n"),
+    ] {
+        let shown = ask(&live, &with_token(request("GET", target)));
+        assert_eq!(shown.status, 200);
+        let view: ConfigurationView = serde_json::from_str(&shown.body).unwrap();
+        assert_eq!(view.toml, toml);
+    }
 }
 
 #[test]
@@ -152,7 +178,7 @@ fn queries_that_are_wrong_are_refused_and_not_widened() {
 }
 
 #[test]
-fn reports() {
+fn the_report_covers_30_days_by_default() {
     let live = Fake::default();
     let response = get(&live, "/api/report?since=7d");
     assert_eq!(
@@ -164,7 +190,7 @@ fn reports() {
 }
 
 #[test]
-fn a_store_that_cannot_be_read_is_said() {
+fn an_unreadable_store_is_reported() {
     let live = Fake {
         store_is_broken: true,
         ..Fake::default()
@@ -279,7 +305,7 @@ fn reading_is_free_from_here_and_needs_the_token_from_elsewhere() {
 }
 
 #[test]
-fn health() {
+fn health_is_ready_unless_a_reason_is_given() {
     let live = Fake::default();
     assert_eq!(get(&live, "/health/live").body, "live\n");
     assert_eq!(get(&live, "/health/ready").status, 200);

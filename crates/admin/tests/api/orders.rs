@@ -1,9 +1,8 @@
 //! Orders: which reach the program, and which are rejected.
 
-use crate::fake::Fake;
-use crate::{error, post};
-use evenkeel_admin::Order;
-use evenkeel_admin::OrderError;
+use crate::fake::{Fake, request};
+use crate::{ask, error, post, with_token};
+use evenkeel_admin::{AdminRequest, AdminResponse, Order, OrderError, ServerToAdd};
 use evenkeel_fault::maintenance::OrderTerms;
 use std::time::Duration;
 
@@ -88,6 +87,7 @@ fn orders_about_nothing_and_orders_that_cannot_be_done() {
 fn each_outcome_of_an_order_has_its_status() {
     let why = || "why".to_owned();
     for (refusal, status) in [
+        (OrderError::Invalid(why()), 400),
         (OrderError::Refused(why()), 409),
         (OrderError::Failed(why()), 500),
         (OrderError::Unavailable(why()), 503),
@@ -108,6 +108,144 @@ fn each_outcome_of_an_order_has_its_status() {
     assert_eq!(response.status, 202);
 }
 
+/// A change of servers, with its body.
+fn change(live: &Fake, method: &str, target: &str, body: &str) -> AdminResponse {
+    let request = AdminRequest {
+        body: body.as_bytes().to_vec(),
+        ..request(method, target)
+    };
+    ask(live, &with_token(request))
+}
+
+#[test]
+fn changes_of_servers_reach_the_program() {
+    let live = Fake::default();
+    let (service, server) = (|| "shop".to_owned(), || "shop-1".to_owned());
+    let servers = "/api/services/shop/servers";
+    let one = "/api/services/shop/servers/shop-1";
+    for (method, target, body, order) in [
+        (
+            "POST",
+            servers.to_owned(),
+            r#"{"name": "c", "address": "127.0.0.1:9003", "weight": 2, "tier": 1, "max_requests": 7, "persist": true}"#,
+            Order::AddServer {
+                service: service(),
+                server: ServerToAdd {
+                    name: Some("c".to_owned()),
+                    address: ([127, 0, 0, 1], 9003).into(),
+                    weight: Some(2),
+                    tier: Some(1),
+                    max_requests: Some(7),
+                },
+                persist: true,
+            },
+        ),
+        (
+            "DELETE",
+            format!("{one}?persist=true&by=ada"),
+            "",
+            Order::RemoveServer {
+                service: service(),
+                server: server(),
+                persist: true,
+            },
+        ),
+        (
+            "PUT",
+            format!("{one}/weight"),
+            r#"{"weight": 5}"#,
+            Order::SetWeight {
+                service: service(),
+                server: server(),
+                weight: 5,
+                persist: false,
+            },
+        ),
+        (
+            "PUT",
+            format!("{one}/max-requests"),
+            r#"{"max_requests": 0, "persist": true}"#,
+            Order::SetMaxRequests {
+                service: service(),
+                server: server(),
+                max_requests: 0,
+                persist: true,
+            },
+        ),
+    ] {
+        let response = change(&live, method, &target, body);
+        assert_eq!(response.status, 200, "{target}: {}", response.body);
+        assert_eq!(live.orders.lock().unwrap().pop(), Some(order), "{target}");
+    }
+    let terms = live.terms.lock().unwrap();
+    assert_eq!(terms[1].0.by.as_deref(), Some("ada"));
+}
+
+#[test]
+fn a_change_of_servers_that_cannot_be_read_or_has_no_target_does_not_reach_the_program() {
+    let live = Fake::default();
+    let one = "/api/services/shop/servers/shop-1";
+    for (method, target, body, status) in [
+        ("POST", "/api/services/shop/servers", "", 400),
+        ("POST", "/api/services/shop/servers", "{}", 400),
+        (
+            "POST",
+            "/api/services/shop/servers",
+            r#"{"address": "shop.internal:80"}"#,
+            400,
+        ),
+        (
+            "POST",
+            "/api/services/shop/servers",
+            r#"{"address": "127.0.0.1:1", "wieght": 2}"#,
+            400,
+        ),
+        (
+            "POST",
+            "/api/services/none/servers",
+            r#"{"address": "127.0.0.1:1"}"#,
+            404,
+        ),
+        ("PUT", "/api/services/shop/servers/shop-1/weight", "5", 400),
+        (
+            "PUT",
+            "/api/services/shop/servers/shop-1/weight",
+            r#"{"weight": -1}"#,
+            400,
+        ),
+        (
+            "PUT",
+            "/api/services/shop/servers/shop-9/weight",
+            r#"{"weight": 1}"#,
+            404,
+        ),
+        ("DELETE", "/api/services/shop/servers/shop-9", "", 404),
+        (
+            "DELETE",
+            "/api/services/shop/servers/shop-1?persist=yes",
+            "",
+            400,
+        ),
+        ("POST", one, "", 405),
+        (
+            "POST",
+            "/api/services/shop/servers/shop-1/weight",
+            r#"{"weight": 1}"#,
+            405,
+        ),
+    ] {
+        let response = change(&live, method, target, body);
+        assert_eq!(
+            response.status, status,
+            "{method} {target}: {}",
+            response.body
+        );
+    }
+    let without = ask(&live, &request("DELETE", one));
+    assert_eq!(without.status, 401, "a change needs the token");
+    assert!(live.orders.lock().unwrap().is_empty());
+}
+
 #[test]
 fn nothing_can_be_decided_about_a_closed_incident() {
     let live = Fake::with_incident();
@@ -120,7 +258,7 @@ fn nothing_can_be_decided_about_a_closed_incident() {
 }
 
 #[test]
-fn what_is_said_with_an_order_is_read_and_checked() {
+fn the_body_of_an_order_is_validated() {
     let live = Fake::default();
     let on_server = "/api/services/shop/servers/shop-1";
     let terms = "for=30m&reason=a%20new%20disk&by=ada&force=true&wait=10s";

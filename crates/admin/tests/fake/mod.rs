@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AccessPolicy, ActionSuccess, AdminBackend, AdminRequest, IncidentQuery, OpenIncident, Order,
-    OrderError, OrderProgress, OutlookView, RecentTraffic, ServerView, ServerWhy, ServiceReport,
-    ServiceView, ServiceWhy,
+    AccessPolicy, ActionSuccess, AdminBackend, AdminRequest, ConfigurationView, IncidentQuery,
+    InstanceView, OpenIncident, Order, OrderError, OrderProgress, OutlookView, RecentTraffic,
+    RefusedReload, RuntimeChangeView, ServerView, ServerWhy, ServiceReport, ServiceView,
+    ServiceWhy,
 };
 use evenkeel_core::metric::Sink;
 use evenkeel_fault::incident::IncidentStatus;
@@ -77,6 +78,17 @@ impl AdminBackend for Fake {
 
     fn ready(&self) -> Result<(), String> {
         self.not_ready.clone().map_or(Ok(()), Err)
+    }
+
+    fn instance(&self) -> InstanceView {
+        instance()
+    }
+
+    fn configuration(&self, all: bool) -> ConfigurationView {
+        ConfigurationView {
+            toml: format!("# all: {all}\n"),
+            ..configuration()
+        }
     }
 
     fn version(&self) -> String {
@@ -282,6 +294,50 @@ pub(crate) fn why() -> ServiceWhy {
             put_off: true,
         }],
         servers: servers.into_iter().map(one).collect(),
+    }
+}
+
+pub(crate) fn instance() -> InstanceView {
+    let change = RuntimeChangeView {
+        service: "shop".to_owned(),
+        server: "c".to_owned(),
+        change: "added".to_owned(),
+        text: "service shop: server c added at run time: 127.0.0.1:9003, weight 1".to_owned(),
+        at: "2026-11-22T10:31:00.000Z".to_owned(),
+        by: Some("ada".to_owned()),
+        in_force: true,
+        kept: true,
+    };
+    let later = RuntimeChangeView {
+        service: "empty".to_owned(),
+        text: "service empty: server d: weight 1 → 7 at run time".to_owned(),
+        change: "weight".to_owned(),
+        server: "d".to_owned(),
+        by: None,
+        in_force: false,
+        ..change.clone()
+    };
+    InstanceView {
+        version: "1.2.3".to_owned(),
+        uptime_seconds: 90.5,
+        file: Some("/etc/evenkeel.toml".to_owned()),
+        refused_reload: Some(RefusedReload {
+            at: "2026-11-22T10:30:00.000Z".to_owned(),
+            reason: "evenkeel.toml cannot be used: 1 mistake; line 3: unknown key `a\u{1b}[2J`"
+                .to_owned(),
+            advice: "what runs is unchanged; `evenkeel reload` tries again".to_owned(),
+        }),
+        runtime_changes: vec![change, later],
+    }
+}
+
+pub(crate) fn configuration() -> ConfigurationView {
+    ConfigurationView {
+        file: Some("/etc/evenkeel.toml".to_owned()),
+        settings: Vec::new(),
+        toml: String::new(),
+        runtime_changes: instance().runtime_changes,
+        overlay: serde_json::json!({}),
     }
 }
 

@@ -6,14 +6,20 @@ mod lay_out;
 mod difference;
 mod apply;
 mod overlay;
+mod listed;
 mod runtime;
+mod requested;
+mod drift;
 
 pub use difference::difference;
+pub use drift::{Drift, drift};
 pub use lay_out::lay_out;
+pub use listed::{RuntimeChange, RuntimeChangeKind};
 pub use overlay::{
-    AddedServer, DroppedChange, OverlaidPlan, Overlay, OverlayDropReason, apply_overlay,
+    AddedServer, ChangeNote, DroppedChange, OverlaidPlan, Overlay, OverlayDropReason, apply_overlay,
 };
 pub(crate) use overlay::{OverlaidNumber, ServiceOverlay};
+pub use requested::{NewServer, RequestedChange};
 pub use runtime::RefusedChange;
 pub use slots::FreeSlots;
 

@@ -34,6 +34,20 @@ pub(crate) struct ServiceOverlay {
     /// Bounds on concurrent requests, by server.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) max_requests: BTreeMap<String, OverlaidNumber>,
+    /// Who changed each of these servers last.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) notes: BTreeMap<String, ChangeNote>,
+}
+
+/// When something was changed at run time, and by whom.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChangeNote {
+    /// When, in RFC 3339; empty if it is not known.
+    pub at: String,
+    /// By whom, if that was said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// A server that was added at run time.
@@ -217,6 +231,8 @@ fn overlay_service<'a>(
             *fixed = *numbers;
         }
     }
+    kept.notes.clone_from(&changes.notes);
+    kept.drop_stale_notes();
     kept
 }
 
@@ -268,6 +284,13 @@ impl AddedServer {
 }
 
 impl ServiceOverlay {
+    /// Forgets who changed servers of which no change is left.
+    pub(super) fn drop_stale_notes(&mut self) {
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.retain(|server, _| self.servers().any(|changed| changed == server));
+        self.notes = notes;
+    }
+
     /// The servers that are concerned; one may be named twice.
     fn servers(&self) -> impl Iterator<Item = &str> {
         let added = self.added.iter().map(|server| &server.name);

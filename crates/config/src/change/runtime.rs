@@ -2,14 +2,20 @@
 
 use std::fmt;
 
+use evenkeel_core::Endpoint;
+
 use super::overlay::{AddedServer, OverlaidNumber, Overlay, ServiceOverlay};
 use crate::file::value::is_name;
-use crate::plan::{Plan, ServerPlan, ServicePlan};
+use crate::plan::{ManagedPlan, Plan, ServerPlan, ServicePlan};
 
 /// The greatest weight, as in the file.
 const GREATEST_WEIGHT: u32 = 1_000;
 /// The greatest bound on concurrent requests, as in the file.
 const GREATEST_BOUND: u32 = 1_000_000;
+/// The last tier, as in the file.
+const LAST_TIER: u32 = 9;
+/// Servers of a service that may be added at run time: more belong into the file.
+const MOST_ADDED: usize = 1_000;
 
 /// Why a change at run time is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +28,20 @@ pub enum RefusedChange {
     BadName(String),
     /// The service has a server of this name or with this address.
     Taken(String),
+    /// The file has a server of this name, which was removed at run time; its address, unless it follows a name.
+    WasRemoved(String, Option<Endpoint>),
+    /// The file has the server, which was removed at run time and is to be used again, in this tier.
+    OtherTier(String, u8),
+    /// Port 0 is no address of a server.
+    NoPort,
+    /// The service has as many servers that were added at run time as it may have.
+    TooMany(usize),
     /// The number is not one that the key takes: the least and the greatest.
     OutOfRange(u32, u32),
     /// The server comes from DNS, which says whether it is there and what its weight is.
     FromDns(String),
+    /// evenkeel runs the server, and only the file says which ones it runs.
+    Supervised(String),
     /// It is the only server of the service.
     LastServer(String),
 }
@@ -41,10 +57,34 @@ impl fmt::Display for RefusedChange {
                 name.escape_debug()
             ),
             Self::Taken(name) => write!(f, "the server `{name}` has this name or this address"),
+            Self::WasRemoved(name, Some(address)) => write!(
+                f,
+                "the server `{name}` of the file was removed at run time: add it with its address {address} to use it again, \
+                 or choose another name"
+            ),
+            Self::WasRemoved(name, None) => write!(
+                f,
+                "the server `{name}` of the file was removed at run time: choose another name"
+            ),
+            Self::OtherTier(name, tier) => {
+                write!(f, "the file has the server `{name}`, in tier {tier}")
+            }
+            Self::NoPort => f.write_str("a server's address has a port other than 0"),
+            Self::TooMany(most) => write!(
+                f,
+                "the service has {most} servers that were added at run time, which is the most: put them into the file"
+            ),
             Self::OutOfRange(min, max) => {
                 write!(f, "expected a whole number from {min} to {max}")
             }
-            Self::FromDns(name) => write!(f, "the server `{name}` comes from DNS"),
+            Self::FromDns(name) => write!(
+                f,
+                "the server `{name}` comes from DNS, which says whether it is there and what its weight is"
+            ),
+            Self::Supervised(name) => write!(
+                f,
+                "evenkeel runs the server `{name}`: change `run` in the file and reload; `evenkeel drain` takes it out of service"
+            ),
             Self::LastServer(name) => write!(
                 f,
                 "`{name}` is the only server of the service; maintenance takes a whole service out"
@@ -55,7 +95,7 @@ impl fmt::Display for RefusedChange {
 
 impl std::error::Error for RefusedChange {}
 
-type Checked<T = ()> = Result<T, RefusedChange>;
+pub(super) type Checked<T = ()> = Result<T, RefusedChange>;
 
 impl Overlay {
     /// Adds a server to a service of `now`, the file's plan with this overlay.
@@ -69,6 +109,14 @@ impl Overlay {
         }
         in_range(server.weight, 1, GREATEST_WEIGHT)?;
         in_range(server.max_requests, 0, GREATEST_BOUND)?;
+        in_range(server.tier.into(), 0, LAST_TIER)?;
+        if server
+            .address
+            .tcp()
+            .is_some_and(|address| address.port() == 0)
+        {
+            return Err(RefusedChange::NoPort);
+        }
         let same = |other: &&ServerPlan| {
             other.name == server.name || other.address.as_ref() == Some(&server.address)
         };
@@ -77,11 +125,19 @@ impl Overlay {
         }
         let changes = self.services.entry(service.to_owned()).or_default();
         // A server of the file that was removed comes back as what it is now.
-        if changes.removed.contains_key(&server.name) {
-            return Err(RefusedChange::Taken(server.name));
-        }
-        changes.added.push(server);
-        Ok(())
+        let refused = if let Some(address) = changes.removed.get(&server.name) {
+            Some(RefusedChange::WasRemoved(
+                server.name.clone(),
+                address.clone(),
+            ))
+        } else if changes.added.len() >= MOST_ADDED {
+            Some(RefusedChange::TooMany(MOST_ADDED))
+        } else {
+            changes.added.push(server);
+            None
+        };
+        self.tidy(service);
+        refused.map_or(Ok(()), Err)
     }
 
     /// Removes a server from a service of `now`, the file's plan with this overlay. One that was added at run time is
@@ -92,9 +148,7 @@ impl Overlay {
     pub fn remove_server(&mut self, now: &Plan, service: &str, server: &str) -> Checked {
         let plan = find_service(now, service)?;
         let found = find_server(plan, server)?;
-        if is_discovered(plan, found) {
-            return Err(RefusedChange::FromDns(server.to_owned()));
-        }
+        check_changeable(plan, found)?;
         if plan.servers.len() == 1 {
             return Err(RefusedChange::LastServer(server.to_owned()));
         }
@@ -114,10 +168,20 @@ impl Overlay {
     /// Uses a server of the file again that was removed.
     ///
     /// # Errors
-    /// If it was not removed.
+    /// If it was not removed, or a server with its address was added since.
     pub fn put_back(&mut self, service: &str, server: &str) -> Checked {
         let changes = self.services.get_mut(service);
-        let removed = changes.and_then(|changes| changes.removed.remove(server));
+        let removed = match changes {
+            Some(changes) => {
+                let address = changes.removed.get(server).cloned().flatten();
+                let mut added = changes.added.iter();
+                if let Some(other) = added.find(|added| Some(&added.address) == address.as_ref()) {
+                    return Err(RefusedChange::Taken(other.name.clone()));
+                }
+                changes.removed.remove(server)
+            }
+            None => None,
+        };
         self.tidy(service);
         removed.map_or_else(
             || Err(RefusedChange::UnknownServer(server.to_owned())),
@@ -171,35 +235,10 @@ impl Overlay {
         self.services.is_empty()
     }
 
-    /// One line for each change.
-    #[must_use]
-    pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (service, changes) in &self.services {
-            let mut line = |text: String| lines.push(format!("service {service}: server {text}"));
-            for server in &changes.added {
-                line(format!(
-                    "{} added at run time: {}, weight {}",
-                    server.name, server.address, server.weight
-                ));
-            }
-            for server in changes.removed.keys() {
-                line(format!("{server} removed at run time"));
-            }
-            let numbers = [
-                ("weight", &changes.weights),
-                ("max_requests", &changes.max_requests),
-            ];
-            for (key, numbers) in numbers {
-                for (server, OverlaidNumber { value, file }) in numbers {
-                    line(format!("{server}: {key} {file} → {value} at run time"));
-                }
-            }
+    pub(super) fn tidy(&mut self, service: &str) {
+        if let Some(changes) = self.services.get_mut(service) {
+            changes.drop_stale_notes();
         }
-        lines
-    }
-
-    fn tidy(&mut self, service: &str) {
         if self.services.get(service) == Some(&ServiceOverlay::default()) {
             self.services.remove(service);
         }
@@ -250,10 +289,18 @@ fn find_server<'a>(service: &'a ServicePlan, name: &str) -> Checked<&'a ServerPl
 fn checked_server<'a>(plan: &'a Plan, service: &str, server: &str) -> Checked<&'a ServerPlan> {
     let service = find_service(plan, service)?;
     let found = find_server(service, server)?;
-    if is_discovered(service, found) {
-        return Err(RefusedChange::FromDns(server.to_owned()));
-    }
+    check_changeable(service, found)?;
     Ok(found)
+}
+
+fn check_changeable(service: &ServicePlan, server: &ServerPlan) -> Checked {
+    if is_discovered(service, server) {
+        return Err(RefusedChange::FromDns(server.name.clone()));
+    }
+    match server.managed {
+        ManagedPlan::Child(_) => Err(RefusedChange::Supervised(server.name.clone())),
+        ManagedPlan::Nothing | ManagedPlan::Commands { .. } => Ok(()),
+    }
 }
 
 /// Whether the server is one of a group from DNS, so that DNS says whether it is there.

@@ -2,9 +2,11 @@
 //!
 //! A request keeps the snapshot with which it began, and a signal may be on its way when a server is removed. So a slot is
 //! given to another name only when nobody holds a snapshot any more in which it had its old one: nothing that is late ever
-//! reaches the next owner.
+//! reaches the next owner. A snapshot from before that, which a tunnel may hold for weeks, does not know the name and holds
+//! nothing up: there are never more slots than in the snapshots that are held, all together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use evenkeel_core::ServiceId;
 
@@ -26,23 +28,28 @@ pub(super) enum PlanSlot {
 /// The slots that were vacated and may still be held. All others that are not in use are free.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FreeSlots {
-    /// The last generation in which each was in use.
-    held: BTreeMap<PlanSlot, u64>,
+    /// The first generation in which each slot in use has its present name; those of the first plan are not listed.
+    since: BTreeMap<PlanSlot, u64>,
+    /// The generations in which each slot had its last name.
+    held: BTreeMap<PlanSlot, RangeInclusive<u64>>,
 }
 
 impl FreeSlots {
     /// `after` takes the place of `before`, which is the plan of this generation: what only `before` uses is held.
     pub fn vacate(&mut self, before: &Plan, after: &Plan, generation: u64) {
-        let after = used(after);
-        let vacated = used(before)
-            .into_iter()
-            .filter(|slot| !after.contains(slot));
-        self.held.extend(vacated.map(|slot| (slot, generation)));
+        let (before, after) = (used(before), used(after));
+        for slot in before.difference(&after) {
+            let since = self.since.remove(slot).unwrap_or(0);
+            self.held.insert(*slot, since..=generation);
+        }
+        let new = after.difference(&before);
+        self.since.extend(new.map(|slot| (*slot, generation + 1)));
     }
 
-    /// Nobody holds a snapshot of a generation before `oldest` any more.
-    pub fn release(&mut self, oldest: u64) {
-        self.held.retain(|_, generation| *generation >= oldest);
+    /// Nobody holds snapshots of other generations than these any more.
+    pub fn release(&mut self, live: &[u64]) {
+        self.held
+            .retain(|_, generations| live.iter().any(|one| generations.contains(one)));
     }
 
     /// How many slots wait for being released.

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_says_what_would_be_right() {
+    fn an_invalid_address_is_reported_with_the_valid_form() {
         let help = |text: &str| parse(text).unwrap_err().help.unwrap_or_default();
         assert_eq!(help("9001"), "\"127.0.0.1:9001\"");
         assert_eq!(help("127.0.0.1"), "the port is missing: \"127.0.0.1:8080\"");

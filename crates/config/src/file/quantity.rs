@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn sizes_are_parsed_and_written() {
         assert_eq!(parse_size("64KiB"), Some(65_536));
         assert_eq!(parse_size("0B"), Some(0));
         for bad in ["", "64", "64KB", "64 KiB", "KiB", "99999999999999GiB"] {

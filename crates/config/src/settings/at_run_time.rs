@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::{Origin, Setting, Settings};
 use crate::change::{AddedServer, OverlaidNumber, Overlay, ServiceOverlay};
+use crate::defaults;
 
 impl Settings {
     /// These settings, which are those of the file, with the changes of `overlay` that hold: see
@@ -21,6 +22,27 @@ impl Settings {
             }
         }
         self
+    }
+
+    /// The bound on concurrent requests of servers of this service that have none of their own; 0: none.
+    #[must_use]
+    pub fn common_bound(&self, service: &str) -> u32 {
+        let services = self.root.key("service");
+        let limit = services.and_then(|services| services.key(service)?.key("limit"));
+        let value = |setting: Option<&Setting>| match setting {
+            Some(Setting::Value(value, _)) => Some(value.clone()),
+            Some(Setting::Table { .. } | Setting::List(_)) | None => None,
+        };
+        let number = |value: &Json| value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let Some(common) = value(limit.and_then(|limit| limit.key("concurrency"))) else {
+            return 0;
+        };
+        // Otherwise it is `adaptive`, whose upper bound this is.
+        number(&common).unwrap_or_else(|| {
+            let max = limit.and_then(|limit| limit.key("adaptive")?.key("max"));
+            let max = value(max).and_then(|max| number(&max));
+            max.unwrap_or(defaults::ADAPTIVE_MAX.value)
+        })
     }
 }
 

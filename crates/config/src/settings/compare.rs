@@ -82,7 +82,7 @@ impl Settings {
     /// What differs between these settings and newer ones, in a fixed order.
     #[must_use]
     pub fn changes_to(&self, new: &Self) -> Vec<ChangeLine> {
-        let (old, new) = (subjects(&self.root), subjects(&new.root));
+        let (old, new) = (groups(&self.root), groups(&new.root));
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         let mut lines = Vec::new();
         for subject in names {
@@ -93,9 +93,12 @@ impl Settings {
                 kind,
             };
             match (old.get(subject), new.get(subject)) {
-                (Some(old), Some(new)) => compare(old, new, &mut |part, kind| {
-                    lines.push(line(part, kind));
-                }),
+                (Some(old), Some(new)) if same_entries(old, new) => {}
+                (Some(old), Some(new)) => {
+                    compare(&Subject::of(old), &Subject::of(new), &mut |part, kind| {
+                        lines.push(line(part, kind));
+                    });
+                }
                 (Some(_), None) => lines.push(line(None, LineKind::Removed)),
                 (None, _) => lines.push(line(None, LineKind::Added)),
             }
@@ -113,34 +116,69 @@ fn needs_restart(kind: &LineKind) -> bool {
     }
 }
 
-/// The keys of a subject, and its parts in their order, each with its own keys.
+/// The settings of a subject, by their keys.
+type Entries<'a> = Vec<(&'a str, &'a Setting)>;
+
+/// The keys of a subject, and its parts in their order.
 #[derive(Debug, Default)]
 struct Subject<'a> {
     keys: BTreeMap<String, &'a Json>,
-    parts: Vec<(String, BTreeMap<String, &'a Json>)>,
+    parts: Vec<(String, &'a Setting)>,
+}
+
+impl<'a> Subject<'a> {
+    fn of(entries: &Entries<'a>) -> Self {
+        let mut subject = Self::default();
+        for (key, setting) in entries {
+            collect(setting, key, &mut subject);
+        }
+        subject
+    }
 }
 
 /// The services, the listeners, and under an empty name everything else.
-fn subjects(root: &Setting) -> BTreeMap<String, Subject<'_>> {
-    let mut subjects: BTreeMap<String, Subject<'_>> = BTreeMap::new();
+fn groups(root: &Setting) -> BTreeMap<String, Entries<'_>> {
+    let mut groups: BTreeMap<String, Entries<'_>> = BTreeMap::new();
     for (key, setting) in root.entries() {
         let kind = match key.as_str() {
             "service" => "service",
             "listen" => "listener",
             _ => {
-                let program = subjects.entry(String::new()).or_default();
-                collect(setting, key, program);
+                let program = groups.entry(String::new()).or_default();
+                program.push((key, setting));
                 continue;
             }
         };
         for (name, setting) in setting.entries() {
-            let subject = subjects.entry(format!("{kind} {name}")).or_default();
-            for (key, setting) in setting.entries() {
-                collect(setting, key, subject);
-            }
+            let subject = groups.entry(format!("{kind} {name}")).or_default();
+            let entries = setting.entries().iter();
+            subject.extend(entries.map(|(key, setting)| (key.as_str(), setting)));
         }
     }
-    subjects
+    groups
+}
+
+/// Whether all values are the same in the same order, wherever they come from: most of a large configuration is, and is not looked at
+/// key by key.
+fn same_entries(old: &Entries<'_>, new: &Entries<'_>) -> bool {
+    let mut both = old.iter().zip(new);
+    old.len() == new.len() && both.all(|(old, new)| old.0 == new.0 && same_values(old.1, new.1))
+}
+
+fn same_values(old: &Setting, new: &Setting) -> bool {
+    match (old, new) {
+        (Setting::Value(old, _), Setting::Value(new, _)) => old == new,
+        (Setting::Table { entries: old, .. }, Setting::Table { entries: new, .. }) => {
+            let mut both = old.iter().zip(new);
+            old.len() == new.len()
+                && both.all(|(old, new)| old.0 == new.0 && same_values(&old.1, &new.1))
+        }
+        (Setting::List(old), Setting::List(new)) => {
+            let mut both = old.iter().zip(new);
+            old.len() == new.len() && both.all(|(old, new)| same_values(old, new))
+        }
+        (Setting::Value(..) | Setting::Table { .. } | Setting::List(_), _) => false,
+    }
 }
 
 fn collect<'a>(setting: &'a Setting, path: &str, into: &mut Subject<'a>) {
@@ -156,10 +194,6 @@ fn collect<'a>(setting: &'a Setting, path: &str, into: &mut Subject<'a>) {
         Setting::List(items) => {
             let mut seen: BTreeMap<String, usize> = BTreeMap::new();
             for item in items {
-                let mut keys = BTreeMap::new();
-                item.visit("", &mut |path, value, _| {
-                    keys.insert(path.to_owned(), value);
-                });
                 let label = label(path, item);
                 let number = seen.entry(label.clone()).or_default();
                 *number += 1;
@@ -167,7 +201,7 @@ fn collect<'a>(setting: &'a Setting, path: &str, into: &mut Subject<'a>) {
                     1 => label,
                     number => format!("{label} #{number}"),
                 };
-                into.parts.push((label, keys));
+                into.parts.push((label, item));
             }
         }
     }
@@ -209,31 +243,36 @@ fn label(path: &str, item: &Setting) -> String {
 
 fn compare(old: &Subject<'_>, new: &Subject<'_>, each: &mut impl FnMut(Option<&str>, LineKind)) {
     compare_keys(&old.keys, &new.keys, &mut |kind| each(None, kind));
-    let before: BTreeMap<&String, _> = old.parts.iter().map(|(name, keys)| (name, keys)).collect();
+    let before: BTreeMap<&String, &Setting> =
+        old.parts.iter().map(|(name, item)| (name, *item)).collect();
     let after: BTreeSet<&String> = new.parts.iter().map(|(name, _)| name).collect();
     for (part, _) in old.parts.iter().filter(|(part, _)| !after.contains(part)) {
         each(Some(part), LineKind::Removed);
     }
-    for (part, keys) in &new.parts {
+    for (part, item) in &new.parts {
         match before.get(part) {
-            Some(old) => compare_keys(old, keys, &mut |kind| each(Some(part), kind)),
+            Some(old) if same_values(old, item) => {}
+            Some(old) => compare_keys(&keys_of(old), &keys_of(item), &mut |kind| {
+                each(Some(part), kind);
+            }),
             None => each(Some(part), LineKind::Added),
         }
     }
-    let stays = |parts: &[(String, _)], in_both: &dyn Fn(&String) -> bool| {
-        let names = parts
-            .iter()
-            .map(|(name, _): &(String, BTreeMap<_, _>)| name);
-        names
-            .filter(|name| in_both(name))
-            .cloned()
-            .collect::<Vec<String>>()
-    };
-    let old_order = stays(&old.parts, &|name| after.contains(name));
-    let new_order = stays(&new.parts, &|name| before.contains_key(name));
-    if old_order != new_order {
+    let old_order = old.parts.iter().map(|(name, _)| name);
+    let new_order = new.parts.iter().map(|(name, _)| name);
+    let stays = new_order.filter(|name| before.contains_key(name));
+    if !old_order.filter(|name| after.contains(name)).eq(stays) {
         each(None, LineKind::Reordered);
     }
+}
+
+/// The values of a part, by their paths.
+fn keys_of(part: &Setting) -> BTreeMap<String, &Json> {
+    let mut keys = BTreeMap::new();
+    part.visit("", &mut |path, value, _| {
+        keys.insert(path.to_owned(), value);
+    });
+    keys
 }
 
 fn compare_keys(

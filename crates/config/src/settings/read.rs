@@ -15,11 +15,20 @@ impl Settings {
     #[must_use]
     pub fn of(text: &str, name: &str, plan: &Plan) -> Self {
         let (document, _) = DeTable::parse_recoverable(text);
+        Self::of_table(Some(document.get_ref()), text, name, plan)
+    }
+
+    /// The same of the text as TOML.
+    pub(crate) fn of_document(document: &DeValue<'_>, text: &str, name: &str, plan: &Plan) -> Self {
+        Self::of_table(document.as_table(), text, name, plan)
+    }
+
+    fn of_table(document: Option<&DeTable<'_>>, text: &str, name: &str, plan: &Plan) -> Self {
         let reader = SettingsReader {
             line_ends: text.match_indices('\n').map(|(end, _)| end).collect(),
         };
         let mut root = match ConfigFile::shape() {
-            ValueShape::Table(shape) => reader.table(Some(document.get_ref()), &shape),
+            ValueShape::Table(shape) => reader.table(document, &shape),
             _ => Setting::Table {
                 entries: Vec::new(),
                 typed: false,

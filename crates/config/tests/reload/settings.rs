@@ -10,10 +10,13 @@ use evenkeel_config::change::{
 use evenkeel_config::settings::{ChangeLine, Origin};
 use evenkeel_core::Random;
 
-use super::{SHOP, generate, plan};
+use super::{SHOP, generate, plan, read_with_settings};
 
 fn settings(text: &str) -> Settings {
-    Settings::of(text, "evenkeel.toml", &plan(text))
+    let (loaded, settings) = read_with_settings(text);
+    let apart = Settings::of(text, "evenkeel.toml", &loaded.plan);
+    assert_eq!(settings, apart, "parsed once or twice");
+    settings
 }
 
 /// Whether two files mean the same.
@@ -110,7 +113,7 @@ fn each_value_has_an_origin() {
 }
 
 #[test]
-fn text_and_json() {
+fn settings_are_shown_as_toml_and_as_json() {
     let text = "[listen.web]\naddress = \"127.0.0.1:80\"\nservice = \"shop\"\n\n[service.shop]\nservers = [\"127.0.0.1:9001\"]\nhedge = {}\n";
     let settings = settings(text);
     let shown = settings.toml(false);
@@ -142,7 +145,7 @@ fn text_and_json() {
 }
 
 #[test]
-fn lines_say_what_differs() {
+fn a_diff_lists_the_changed_settings() {
     let old = settings(SHOP);
     let lines = |from: &str, to: &str| -> Vec<String> {
         let new = settings(&SHOP.replace(from, to));

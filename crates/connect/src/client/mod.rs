@@ -80,7 +80,26 @@ pub async fn send_request(
     deadlines: ClientDeadlines,
     clock: Clock,
 ) -> Result<ClientResponse, ClientError> {
-    let bytes = request.encode()?;
+    let method = if request.body.is_some() {
+        "POST"
+    } else {
+        "GET"
+    };
+    send_with_method(method, endpoint, request, deadlines, clock).await
+}
+
+/// As [`send_request`], with this method, whether there is a body or not.
+///
+/// # Errors
+/// The step that failed, and how.
+pub async fn send_with_method(
+    method: &'static str,
+    endpoint: &Endpoint,
+    request: &ClientRequest<'_>,
+    deadlines: ClientDeadlines,
+    clock: Clock,
+) -> Result<ClientResponse, ClientError> {
+    let bytes = request.encode(method)?;
     let timer = StepTimer {
         clock,
         started: clock.now(),
@@ -111,7 +130,7 @@ pub async fn send_request(
 }
 
 impl ClientRequest<'_> {
-    fn encode(&self) -> Result<Vec<u8>, ClientError> {
+    fn encode(&self, method: &str) -> Result<Vec<u8>, ClientError> {
         let is_field = |text: &str| !text.bytes().any(|byte| byte.is_ascii_control());
         let is_target =
             |text: &str| text.starts_with('/') && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -124,7 +143,6 @@ impl ClientRequest<'_> {
                 failure: ClientFailure::InvalidRequest,
             });
         }
-        let method = if self.body.is_some() { "POST" } else { "GET" };
         let mut out = format!("{method} {} HTTP/1.1\r\n", self.target).into_bytes();
         write::header_line(&mut out, "Host", self.host.as_bytes());
         for (name, value) in self.fields {

@@ -80,7 +80,7 @@ async fn failure(answer: &[u8], then: Then, deadlines: ClientDeadlines) -> Clien
 }
 
 #[tokio::test]
-async fn a_request_is_what_it_says() {
+async fn a_request_is_written_with_its_parts() {
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let (result, asked) = exchange(GET, answer, Then::StayOpen, DEADLINES).await;
     assert_eq!(result.unwrap(), (200, b"ok".to_vec()));
@@ -226,7 +226,7 @@ async fn each_step_ends_at_its_deadline() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_sent_reaches_nobody_and_blames_nobody() {
+async fn an_invalid_request_is_not_sent_and_is_no_servers_fault() {
     let nowhere: Endpoint = Endpoint::Tcp(([127, 0, 0, 1], 1).into());
     let field: &[(&'static str, &str)] = &[("X", "a\r\nY: b")];
     for request in [

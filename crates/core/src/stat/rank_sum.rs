@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_all_alike_prove_nothing() {
+    fn empty_and_identical_samples_are_not_significant() {
         for (own, others) in [
             (vec![], vec![1.0]),
             (vec![1.0], vec![]),

@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_values() {
+    fn the_lower_bound_has_published_values() {
         assert!((wilson_lower_bound(5, 10) - 0.2366).abs() < 1e-4);
         assert!((wilson_lower_bound(1, 1) - 0.2065).abs() < 1e-4);
         assert!(wilson_lower_bound(0, 50) < 1e-12);

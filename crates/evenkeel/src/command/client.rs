@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use evenkeel_connect::{
-    ClientDeadlines, ClientError, ClientFailure, ClientRequest, ClientStep, send_request,
+    ClientDeadlines, ClientError, ClientFailure, ClientRequest, ClientStep, send_with_method,
 };
 use evenkeel_core::Endpoint;
 use evenkeel_runtime::{Clock, spawn};
@@ -27,25 +27,26 @@ pub(super) fn get(
     path: &str,
     token: Option<&str>,
 ) -> Result<(u16, String), String> {
-    ask(address, (path, None), token, Duration::ZERO)
+    ask(address, ("GET", path, None), token, Duration::ZERO)
 }
 
-/// Sends POST to `path`, and returns status and body. The response may take `wait` longer than others. Blocks.
+/// Sends a request with this method and body to `path`, and returns status and body. The response may take `wait` longer than others.
+/// Blocks.
 ///
 /// # Errors
 /// Why there is no response, in words.
-pub(super) fn post(
+pub(super) fn send(
     address: &Endpoint,
-    path: &str,
+    (method, path, body): (&'static str, &str, &str),
     token: Option<&str>,
     wait: Duration,
 ) -> Result<(u16, String), String> {
-    ask(address, (path, Some(b"")), token, wait)
+    ask(address, (method, path, Some(body.as_bytes())), token, wait)
 }
 
 fn ask(
     address: &Endpoint,
-    (path, body): (&str, Option<&[u8]>),
+    (method, path, body): (&'static str, &str, Option<&[u8]>),
     token: Option<&str>,
     wait: Duration,
 ) -> Result<(u16, String), String> {
@@ -71,7 +72,8 @@ fn ask(
             Endpoint::Tcp(address) => reachable(*address).into(),
             Endpoint::Unix(_) => address.clone(),
         };
-        let response = send_request(&endpoint, &request, deadlines, Clock::start()).await?;
+        let response =
+            send_with_method(method, &endpoint, &request, deadlines, Clock::start()).await?;
         Ok((response.status(), response.read_body(LONGEST).await?))
     };
     let runtime = spawn::runtime().map_err(|error| error.to_string())?;
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_what_is_no_evenkeel() {
+    fn a_response_that_is_not_evenkeels_is_reported() {
         for answer in [
             &b"SSH-2.0-OpenSSH\r\n"[..],
             b"",
@@ -153,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_that_nothing_listens() {
+    fn a_closed_admin_port_is_reported() {
         let address = evenkeel_lab::ports::refusing().unwrap();
         assert_eq!(
             get(&address.into(), "/health/live", None).unwrap_err(),

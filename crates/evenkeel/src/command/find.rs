@@ -72,7 +72,19 @@ impl AdminClient {
 
     /// Gives an order, and returns its outcome. With `wait` the response comes once the order has been executed.
     pub(super) fn order(&self, path: &str, wait: Duration) -> Result<String> {
-        let answer = client::post(&self.address, path, self.token.as_deref(), wait);
+        self.change("POST", path, "", wait)
+    }
+
+    /// Sends a change with this method and body, and returns its outcome. The response may take `wait` longer than others.
+    pub(super) fn change(
+        &self,
+        method: &'static str,
+        path: &str,
+        body: &str,
+        wait: Duration,
+    ) -> Result<String> {
+        let request = (method, path, body);
+        let answer = client::send(&self.address, request, self.token.as_deref(), wait);
         let (status, body) = answer.map_err(|why| {
             CommandFailure::World(format!("no evenkeel responds: {why} ({})", self.origin))
         })?;
@@ -105,6 +117,15 @@ impl AdminClient {
 }
 
 impl AdminAddress {
+    /// The evenkeel that has this configuration file, unless another one is named.
+    pub(super) fn or_of(&self, file: &Path) -> Self {
+        let mut found = self.clone();
+        if found.config.is_none() && found.admin.is_none() {
+            found.config = Some(file.to_owned());
+        }
+        found
+    }
+
     /// The configuration file to use, if there is one.
     pub(super) fn file(&self) -> Option<PathBuf> {
         if self.admin.is_some() {

@@ -13,6 +13,7 @@ mod reload;
 mod run;
 mod sample_server;
 mod schema;
+mod server;
 mod show;
 mod status;
 mod top;
@@ -71,6 +72,7 @@ enum Command {
     )]
     Maintenance(order::MaintenanceArgs),
     Reload(reload::ReloadArgs),
+    Server(server::ServerCommand),
     /// Lift the quarantine of requests that crashed servers.
     #[command(after_help = "Example:\n  evenkeel lift shop")]
     Lift(order::LiftArgs),
@@ -106,6 +108,7 @@ impl CommandLine {
             Command::Restart(command) => command.carry_out(),
             Command::Maintenance(command) => command.carry_out(),
             Command::Reload(command) => command.carry_out(),
+            Command::Server(command) => command.carry_out(),
             Command::Lift(command) => command.carry_out(),
             Command::Approve(command) => command.carry_out(),
             Command::Reject(command) => command.carry_out("reject"),

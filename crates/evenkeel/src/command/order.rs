@@ -78,12 +78,12 @@ pub(crate) struct RestoreArgs {
 
 /// The server to act on.
 #[derive(Debug, Args)]
-struct ServerTarget {
+pub(super) struct ServerTarget {
     /// The server, as shown by `evenkeel status`.
     #[arg(value_name = "SERVICE/SERVER")]
     target: String,
     #[command(flatten)]
-    find: AdminAddress,
+    pub(super) find: AdminAddress,
 }
 
 /// `maintenance`
@@ -151,7 +151,7 @@ impl TakeOutArgs {
             wait,
         } = self;
         let query = OrderQuery::default().terms(&terms).force(force).wait(&wait);
-        order(&server.find, &server.path(verb)?, query, &wait)
+        order(&server.find, &server.path_to(verb)?, query, &wait)
     }
 }
 
@@ -160,7 +160,7 @@ impl RestartArgs {
         let query = OrderQuery::default().force(self.force).wait(&self.wait);
         order(
             &self.server.find,
-            &self.server.path("restart")?,
+            &self.server.path_to("restart")?,
             query,
             &self.wait,
         )
@@ -172,7 +172,7 @@ impl RestoreArgs {
         let query = OrderQuery::default().wait(&self.wait);
         order(
             &self.server.find,
-            &self.server.path("restore")?,
+            &self.server.path_to("restore")?,
             query,
             &self.wait,
         )
@@ -225,7 +225,12 @@ impl IncidentOrderArgs {
 }
 
 impl ServerTarget {
-    fn path(&self, verb: &str) -> Result<String> {
+    fn path_to(&self, verb: &str) -> Result<String> {
+        Ok(format!("{}/{verb}", self.path()?))
+    }
+
+    /// Its path in the API.
+    pub(super) fn path(&self) -> Result<String> {
         let parts = self.target.split_once('/');
         let (service, server) = parts
             .filter(|(service, server)| !service.is_empty() && !server.is_empty())
@@ -236,7 +241,7 @@ impl ServerTarget {
                 ))
             })?;
         let (service, server) = (escaped(service), escaped(server));
-        Ok(format!("/api/services/{service}/servers/{server}/{verb}"))
+        Ok(format!("/api/services/{service}/servers/{server}"))
     }
 }
 
@@ -290,7 +295,7 @@ fn order(find: &AdminAddress, path: &str, query: OrderQuery, wait: &WaitArgs) ->
 }
 
 /// The operator: the user who called `sudo`, or else the user.
-fn caller() -> Option<String> {
+pub(super) fn caller() -> Option<String> {
     ["SUDO_USER", "USER"]
         .into_iter()
         .filter_map(|name| std::env::var(name).ok())

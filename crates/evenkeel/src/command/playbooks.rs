@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_short() {
+    fn seconds_are_shown_without_trailing_zeros() {
         for (given, shown) in [(10.0, "10 s"), (0.5, "0.5 s"), (100.0, "100 s")] {
             assert_eq!(seconds(given), shown);
         }

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use evenkeel_config::Plan;
 use evenkeel_core::Endpoint;
 use evenkeel_runtime::{LineQueue, descriptors};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::find::DEFAULT_FILE;
+use crate::configuration::{ConfigurationFile, ReadFile};
 use crate::output::{CommandEnding, CommandFailure, Result};
 use crate::wiring::{self, RunningEvenkeel};
 use crate::{configuration, logging};
@@ -33,22 +33,25 @@ pub(crate) struct RunArgs {
 
 impl RunArgs {
     pub(crate) fn carry_out(self) -> Result {
-        let file = std::path::absolute(&self.config).unwrap_or_else(|_| self.config.clone());
+        let file = ConfigurationFile::of(&self.config);
         serve(|| configuration::read_to_serve(&self.config), Some(file))
     }
 }
 
-/// Serves the plan from `configure` until a signal arrives. `file`: where it comes from, if it is a file.
-pub(super) fn serve(configure: impl FnOnce() -> Result<Plan>, file: Option<PathBuf>) -> Result {
+/// Serves the configuration from `configure` until a signal arrives. `file`: where it comes from, if it is a file.
+pub(super) fn serve(
+    configure: impl FnOnce() -> Result<ReadFile>,
+    file: Option<ConfigurationFile>,
+) -> Result {
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| CommandFailure::world("cannot start", error))?;
     // Before anything else, so that no signal is missed, and none that has no meaning ends the program.
     let mut signals = runtime.block_on(async { Signals::new() })?;
-    let plan = configure()?;
+    let read = configure()?;
     raise_descriptor_limit();
     let results = logging::queue("results", io::stdout().as_fd(), |_| ())
         .map_err(|error| CommandFailure::world("cannot write to standard output", error))?;
-    let running = wiring::start(plan, file)?;
+    let running = wiring::start(read, file)?;
     announce(&running, &results);
     runtime.block_on(signals.until_end(|| running.reload()));
     tracing::info!(

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use evenkeel_admin::escaped;
-use evenkeel_admin::{ServiceView, ServiceWhy, text};
+use evenkeel_admin::{InstanceView, ServiceView, ServiceWhy, text};
 
 use super::find::{AdminAddress, AdminClient};
 use crate::output::{self, CommandEnding, CommandFailure, Result, print};
@@ -56,7 +56,11 @@ impl StatusArgs {
             Some(_) => vec![admin.understand(&body)?],
             None => admin.understand(&body)?,
         };
-        print(text::status(&services, output::colours()))?;
+        // An evenkeel of an earlier version does not know it.
+        let instance: Option<InstanceView> = admin.find("/api/status")?;
+        let instance = instance.unwrap_or_default();
+        let above = text::instance(&instance, self.service.as_deref());
+        print(above + &text::status(&services, output::colours()))?;
         Ok(CommandEnding::Good)
     }
 

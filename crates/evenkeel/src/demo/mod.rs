@@ -60,12 +60,13 @@ pub(crate) fn run(options: DemoOptions) -> Result {
             .collect::<Vec<_>>()
             .join("\n"),
     )?;
-    let loaded = crate::configuration::parse(&text, "the demo's configuration", folder.path())?;
-    let running = wiring::start(loaded.plan.clone(), None)?;
+    let read = crate::configuration::parse(&text, "the demo's configuration", folder.path())?;
+    let plan = read.plan.clone();
+    let running = wiring::start(read, None)?;
     announce(&running)?;
     let runtime = evenkeel_runtime::spawn::runtime()
         .map_err(|error| CommandFailure::world("cannot start", error))?;
-    let told = runtime.block_on(tell(&running, &loaded.plan, options));
+    let told = runtime.block_on(tell(&running, &plan, options));
     running.stop(FAREWELL);
     let outcome = told?;
     Ok(if outcome.complaints().is_empty() {

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_picture() {
+    fn the_screen_matches_the_golden_files() {
         let mut state = TopState::new(true);
         state.take_in(Ok(snapshot()));
         check("top.txt", &drawn(&state, 110, 16));
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_and_the_last_answer_stays() {
+    fn an_error_is_shown_above_the_last_snapshot() {
         let mut state = TopState::new(false);
         assert!(drawn(&state, 80, 10).starts_with("evenkeel top - asking"));
         state.take_in(Ok(snapshot()));
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn bars() {
+    fn a_bar_has_its_width_whatever_the_share() {
         let full = format!("{} 100.0 %", "\u{2588}".repeat(10));
         assert_eq!(bar(1.0, 10), full);
         assert!(bar(0.0, 10).starts_with("          "));

@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn keys() {
+    fn keys_select_servers_and_quit() {
         let mut state = TopState::new(false);
         assert!(state.press(key('j')), "nothing there yet");
         state.take_in(Ok(snapshot()));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn sorted_and_paused() {
+    fn servers_can_be_sorted_and_updates_paused() {
         let mut state = TopState::new(false);
         let mut first = snapshot();
         first.services[0].servers[2].recent.requests_per_second = 500.0;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -23,11 +22,13 @@ use tokio::task::JoinHandle;
 use super::discover::DiscoverLoops;
 use super::dns::DnsService;
 use super::file_watch::watch_file;
+use super::kept_changes::StartConfiguration;
 use super::measure::CounterHistory;
 use super::now::LiveBackend;
 use super::reload::{PlanOwners, Reloads};
 use super::secrets::Secrets;
 use super::traffic::DataPlane;
+use super::watched::WatchedReloads;
 use crate::period;
 
 /// Signals of probes and processes that may wait for the loop.
@@ -47,8 +48,8 @@ pub(super) struct ControlThreadParts {
     pub(super) admin: (AdminListener, Endpoint),
     pub(super) proxy: Arc<Proxy>,
     pub(super) dns: Arc<DnsService>,
-    /// Where the plan comes from, if it is a file.
-    pub(super) file: Option<PathBuf>,
+    /// What the plan was made of.
+    pub(super) configuration: StartConfiguration,
     /// Asks for a reload.
     pub(super) reload: mpsc::Receiver<()>,
     /// True once no more requests arrive: everything is to end.
@@ -134,7 +135,7 @@ async fn serve(parts: ControlThreadParts, prepared: PreparedControl) {
     let discovering = DiscoverLoops::new((clock, seed), &tasks, to, &discovery);
     discovering.apply(plan);
     let owners = PlanOwners::new(parts.proxy, parts.dns, plan_sender, discovering);
-    let reloads = Reloads::new(Arc::clone(&parts.plan), parts.file, owners);
+    let reloads = Reloads::new(parts.configuration, owners, (incident_store.clone(), clock));
     let admin_counters = Arc::new(AdminCounters::default());
     let live = Arc::new(LiveBackend {
         clock,
@@ -194,7 +195,9 @@ fn follow_plan(
     clock: Clock,
 ) -> [JoinHandle<()>; 4] {
     let watched = reloads.clone();
-    let watching = tasks.spawn("watch", clock, move || watch_file(watched.clone(), clock));
+    let watching = tasks.spawn("watch", clock, move || {
+        watch_file(WatchedReloads::new(watched.clone()), clock)
+    });
     [
         keep_secrets(tasks, &reloads, token, clock),
         start_weighing(tasks, state, &reloads, clock),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use evenkeel_dns::{
     BoundAddress, DnsCounters, DnsListener, DnsListeners, DnsName, DnsOptions, ServerRecord,
     Servers,
 };
-use evenkeel_proxy::ProxyState;
+use evenkeel_proxy::{ProxyState, ServiceEntry};
 use evenkeel_request::hash_address;
 use evenkeel_runtime::Clock;
 use tokio::sync::watch;
@@ -37,7 +37,27 @@ struct BalancerServers {
     clock: Clock,
     seed: u64,
     /// Each made when it is first needed.
-    pickers: Mutex<BTreeMap<ServiceId, Picker>>,
+    pickers: Mutex<BTreeMap<ServiceId, ServicePicker>>,
+}
+
+/// The picker of one service in one configuration: the next service with its id has other servers and another policy.
+struct ServicePicker {
+    /// Not held: it would keep the servers of a service that a reload has removed.
+    service: Weak<ServiceEntry>,
+    picker: Picker,
+}
+
+impl ServicePicker {
+    fn new(service: &Arc<ServiceEntry>, seed: u64) -> Self {
+        Self {
+            picker: Picker::new(service.servers().pool(), seed),
+            service: Arc::downgrade(service),
+        }
+    }
+
+    fn is_of(&self, service: &Arc<ServiceEntry>) -> bool {
+        std::ptr::eq(self.service.as_ptr(), Arc::as_ptr(service))
+    }
 }
 
 impl BalancerServers {
@@ -65,10 +85,13 @@ impl Servers for BalancerServers {
             pickers
         });
         let seed = self.seed.wrapping_add(service.0.into());
-        let new = || Picker::new(server_set.pool(), seed);
-        let picker = pickers.entry(service).or_insert_with(new);
-        let key = hash_address(client, BITS.0, BITS.1);
-        let picked = picker.pick_several(server_set.pool(), self.clock.now(), Some(key), most);
+        let new = || ServicePicker::new(&entry, seed);
+        let known = pickers.entry(service).or_insert_with(new);
+        if !known.is_of(&entry) {
+            *known = new();
+        }
+        let (pool, key) = (server_set.pool(), hash_address(client, BITS.0, BITS.1));
+        let picked = (known.picker).pick_several(pool, self.clock.now(), Some(key), most);
         let found = |index: u32| {
             let member = &server_set.pool().members()[index as usize];
             Some(ServerRecord {

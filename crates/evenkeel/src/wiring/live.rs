@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_admin::{
-    AdminBackend, IncidentQuery, Order, OrderError, OrderProgress, ServiceReport, ServiceView,
-    ServiceWhy,
+    AdminBackend, ConfigurationView, IncidentQuery, InstanceView, Order, OrderError, OrderProgress,
+    ServiceReport, ServiceView, ServiceWhy,
 };
 use evenkeel_core::metric::{Sink, Source as _};
 use evenkeel_core::{Instant, WallTime};
@@ -15,6 +15,7 @@ use evenkeel_fault::Incident;
 use evenkeel_fault::maintenance::OrderTerms;
 use evenkeel_history::StoreError;
 use evenkeel_proxy::ServiceEntry;
+use serde_json::Value as Json;
 
 use super::now::LiveBackend;
 use crate::{logging, period};
@@ -120,6 +121,7 @@ impl AdminBackend for LiveBackend {
         self.state.collect(sink);
         self.supervisor.collect(sink);
         self.reloads.collect(sink);
+        self.reloads.collect_runtime_changes(sink);
         self.counters.collect(sink);
         self.discovery.collect(sink);
         self.admin.collect(sink);
@@ -157,6 +159,32 @@ impl AdminBackend for LiveBackend {
 
     fn ready(&self) -> Result<(), String> {
         self.check_ready()
+    }
+
+    fn instance(&self) -> InstanceView {
+        InstanceView {
+            version: self.version(),
+            uptime_seconds: self.uptime().as_secs_f64(),
+            file: self.reloads.file().map(|file| file.display().to_string()),
+            refused_reload: self.reloads.last_refused(),
+            runtime_changes: self.reloads.runtime_changes(),
+        }
+    }
+
+    fn configuration(&self, all: bool) -> ConfigurationView {
+        let in_force = self.reloads.in_force();
+        let settings = in_force.effective();
+        let list = settings.json(all).get_mut("settings").map(Json::take);
+        ConfigurationView {
+            file: self.reloads.file().map(|file| file.display().to_string()),
+            settings: match list {
+                Some(Json::Array(list)) => list,
+                _ => Vec::new(),
+            },
+            toml: settings.toml(all),
+            runtime_changes: self.reloads.runtime_changes(),
+            overlay: serde_json::to_value(&in_force.overlay).unwrap_or_default(),
+        }
     }
 
     fn version(&self) -> String {

@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn too_little_time_says_nothing() {
+    fn rates_need_a_minimum_interval() {
         let numbers = CounterSample {
             ended: 5,
             ..CounterSample::default()

@@ -12,8 +12,11 @@ mod live;
 mod now;
 mod views;
 mod quarantine;
-mod reload;
+mod kept_changes;
+mod runtime_changes;
 mod file_watch;
+mod reload;
+mod watched;
 mod reasons;
 mod resume;
 mod secrets;
@@ -29,13 +32,11 @@ pub(crate) use live::report_view;
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use evenkeel_admin::AdminListener;
-use evenkeel_config::Plan;
 use evenkeel_config::plan::AdminPlan;
 use evenkeel_control::{EventSource, StatusReader};
 use evenkeel_core::Endpoint;
@@ -45,7 +46,8 @@ use evenkeel_runtime::socket_file::{SocketAccess, SocketFile, listen_unix};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::dns::{Dns, DnsService};
-use self::keys::with_keys;
+use self::kept_changes::with_kept_changes;
+use crate::configuration::{ConfigurationFile, ReadFile};
 use crate::holder::holder_of;
 use crate::output::{CommandFailure, Result};
 
@@ -78,10 +80,11 @@ pub(crate) struct RunningEvenkeel {
     stop: watch::Sender<bool>,
 }
 
-/// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting. `file`: where `plan` comes from, if it
-/// is a file: reloads read it again.
-pub(crate) fn start(plan: Plan, file: Option<PathBuf>) -> Result<RunningEvenkeel> {
-    let plan = Arc::new(with_keys(plan)?);
+/// Starts everything; ready when it returns. The servers that evenkeel runs may still be starting. `file`: where the configuration comes
+/// from, if it is a file: reloads read it again.
+pub(crate) fn start(read: ReadFile, file: Option<ConfigurationFile>) -> Result<RunningEvenkeel> {
+    let configuration = with_kept_changes(read, file)?;
+    let plan = Arc::clone(&configuration.plan);
     let clock = Clock::start();
     let seed = clock.epoch().0.0 ^ (u64::from(std::process::id()) << 40);
     let (admin_listener, admin, admin_file) = listen_admin(&plan.admin)?;
@@ -115,7 +118,7 @@ pub(crate) fn start(plan: Plan, file: Option<PathBuf>) -> Result<RunningEvenkeel
         admin: (admin_listener, admin.clone()),
         proxy: Arc::clone(&proxy),
         dns: Arc::clone(&dns_service),
-        file,
+        configuration,
         reload: asked,
         stopped,
         draining,

@@ -8,12 +8,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use evenkeel_admin::{Order, OrderError, OrderProgress};
+use evenkeel_config::change::ChangeNote;
 use evenkeel_control::OrderRequest;
 use evenkeel_core::{Instant, ServerId, ServiceId};
 use evenkeel_fault::contract::{OperatorOrder, OrderAnswer};
 use evenkeel_fault::maintenance::OrderTerms;
 
 use super::now::LiveBackend;
+use super::runtime_changes::ServerChangeOrder;
+use crate::period;
 
 /// The control loop says within this time whether it takes an order.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -30,6 +33,9 @@ impl LiveBackend {
         terms: &OrderTerms,
         wait: Option<Duration>,
     ) -> Result<OrderProgress, OrderError> {
+        if let Some(change) = ServerChangeOrder::of(order) {
+            return self.change_servers(order, &change, terms);
+        }
         match order {
             Order::Reload { check: false } => {
                 let done = self.reloads.reload();
@@ -72,6 +78,35 @@ impl LiveBackend {
             Some(server) => self.empty(server, &done, until),
             None => Ok(OrderProgress::Done(done)),
         }
+    }
+
+    /// Changes the servers of a service. Counted and logged as orders of the control loop are.
+    fn change_servers(
+        &self,
+        order: &Order,
+        change: &ServerChangeOrder<'_>,
+        terms: &OrderTerms,
+    ) -> Result<OrderProgress, OrderError> {
+        let note = ChangeNote {
+            at: period::rfc3339(self.clock.wall()),
+            by: terms.by.clone(),
+        };
+        let done = self.reloads.change(change, note);
+        let outcome = match &done {
+            Ok(_) => "done",
+            Err(OrderError::Invalid(_) | OrderError::Refused(_)) => "refused",
+            Err(OrderError::Failed(_) | OrderError::Unavailable(_) | OrderError::Unfinished(_)) => {
+                "failed"
+            }
+        };
+        let text = match &done {
+            Ok(text) => text,
+            Err(why) => why.text(),
+        };
+        let by = terms.by.as_deref();
+        tracing::info!(%order, outcome, by, "operator's order: {text}");
+        self.counters.order(change.word, outcome);
+        done.map(OrderProgress::Done)
     }
 
     fn last(&self, answer: OrderAnswer) -> Result<String, OrderError> {
@@ -188,7 +223,13 @@ impl LiveBackend {
             Order::Reject(id) => OperatorOrder::Reject(id.clone()),
             Order::Close(id) => OperatorOrder::Close(id.clone()),
             // The loop gets the plan, and not the order.
-            Order::Reload { .. } => return Err("a reload is no order for the loop".to_owned()),
+            Order::Reload { .. }
+            | Order::AddServer { .. }
+            | Order::RemoveServer { .. }
+            | Order::SetWeight { .. }
+            | Order::SetMaxRequests { .. } => {
+                return Err(format!("{order} is no order for the loop"));
+            }
         };
         Ok((order, drained))
     }

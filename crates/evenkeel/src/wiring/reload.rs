@@ -4,24 +4,35 @@
 //! In this order: addresses are opened, because that may fail; the request path; then DNS, the control loop, discovery and the log, which
 //! cannot fail.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use evenkeel_config::change::{FreeSlots, difference, lay_out};
+use evenkeel_admin::RefusedReload;
+use evenkeel_config::change::{FreeSlots, Overlay, apply_overlay, difference, drift, lay_out};
 use evenkeel_config::{Plan, Settings};
 use evenkeel_control::ReloadRequest;
 use evenkeel_core::metric::{Sink, Source};
+use evenkeel_history::WriterHandle;
 use evenkeel_proxy::Proxy;
+use evenkeel_runtime::Clock;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::discover::DiscoverLoops;
 use super::dns::DnsService;
+use super::file_watch::WatchedBy;
+use super::kept_changes::StartConfiguration;
 use super::keys::with_keys;
+use crate::file_state::FileState;
 use crate::output::CommandFailure;
-use crate::{configuration, logging};
+use crate::{configuration, logging, period};
+
+/// Why nothing is reloaded.
+const NO_FILE: &str = "this evenkeel was not started with a file";
 
 /// What becomes of reloads, by the index in [`ReloadsInner::results`].
 const RESULTS: [&str; 3] = ["applied", "unchanged", "refused"];
@@ -36,21 +47,60 @@ struct ReloadsInner {
     file: Option<PathBuf>,
     /// What runs, for whoever reads it.
     plan: ArcSwap<Plan>,
-    /// Held while a reload goes on: one at a time.
+    /// What says what runs, for whoever reads it.
+    in_force: ArcSwap<ConfigurationInForce>,
+    /// Held while a reload or a change goes on: one at a time.
     running: Mutex<RunningConfiguration>,
     owners: PlanOwners,
+    /// Keeps changes made at run time for the next start.
+    store: WriterHandle,
+    clock: Clock,
     /// The runtime of the control thread, on which discovery runs.
     runtime: Handle,
     results: [AtomicU64; RESULTS.len()],
-    is_last_refused: AtomicBool,
+    last_refused: Mutex<Option<RefusedReload>>,
+    /// What the file was when it was read last, whatever became of that.
+    read: Mutex<Option<FileState>>,
+    /// Tells those who wait that another plan runs.
+    applied: watch::Sender<()>,
+    /// How changes of the file are noticed, if they are.
+    watched_by: ArcSwap<Option<WatchedBy>>,
 }
 
-/// What runs, as far as only the next reload needs it.
-#[derive(Debug, Default)]
-struct RunningConfiguration {
-    /// As it was read; `None` if it does not come from a file.
-    settings: Option<Settings>,
+/// What says what runs.
+#[derive(Debug, Clone)]
+pub(super) struct ConfigurationInForce {
+    /// Those of the file as it was read last, or of the command line.
+    pub(super) settings: Settings,
+    /// What was changed at run time.
+    pub(super) overlay: Overlay,
+    /// What of it, or instead of it, holds after a restart.
+    pub(super) kept: Overlay,
+}
+
+/// What runs, as far as only the next change needs it.
+#[derive(Debug)]
+pub(super) struct RunningConfiguration {
+    /// The plan of the file as it was read last, without changes made at run time.
+    pub(super) file_plan: Plan,
     free: FreeSlots,
+}
+
+impl ConfigurationInForce {
+    /// The settings that hold, with the changes made at run time.
+    pub(super) fn effective(&self) -> Cow<'_, Settings> {
+        if self.overlay.is_empty() {
+            Cow::Borrowed(&self.settings)
+        } else {
+            Cow::Owned(self.settings.clone().with_overlay(&self.overlay))
+        }
+    }
+
+    /// What is different in `after`, a line each.
+    pub(super) fn lines_to(&self, after: &Self) -> Vec<String> {
+        let changes = self.effective().changes_to(&after.effective());
+        changes.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// Who applies a new plan.
@@ -80,22 +130,48 @@ impl PlanOwners {
 }
 
 impl Reloads {
-    /// For the plan that runs, which came from `file`. Must be called within the runtime of the control thread.
-    pub(super) fn new(plan: Arc<Plan>, file: Option<PathBuf>, owners: PlanOwners) -> Self {
-        // The file was valid a moment ago. If it was changed since, the next reload compares with that.
-        let settings = file.as_deref().and_then(configuration::quiet_settings);
-        Self(Arc::new(ReloadsInner {
+    /// For what evenkeel was started with. Must be called within the runtime of the control thread.
+    pub(super) fn new(
+        start: StartConfiguration,
+        owners: PlanOwners,
+        (store, clock): (WriterHandle, Clock),
+    ) -> Self {
+        let StartConfiguration {
+            plan,
+            file,
+            settings,
+            file_plan,
+            kept,
+            has_dropped,
+        } = start;
+        let (file, read) = file.map_or((None, None), |file| (Some(file.path), file.read));
+        let in_force = ConfigurationInForce {
+            settings,
+            overlay: kept.clone(),
+            kept,
+        };
+        let reloads = Self(Arc::new(ReloadsInner {
             file,
             plan: ArcSwap::new(plan),
+            in_force: ArcSwap::from_pointee(in_force),
             running: Mutex::new(RunningConfiguration {
-                settings,
+                file_plan,
                 free: FreeSlots::default(),
             }),
             owners,
+            store,
+            clock,
             runtime: Handle::current(),
             results: Default::default(),
-            is_last_refused: AtomicBool::new(false),
-        }))
+            last_refused: Mutex::new(None),
+            read: Mutex::new(read),
+            applied: watch::Sender::new(()),
+            watched_by: ArcSwap::default(),
+        }));
+        if has_dropped {
+            reloads.hand_over_kept();
+        }
+        reloads
     }
 
     /// The file that it reads; `None` if the configuration does not come from one.
@@ -108,21 +184,56 @@ impl Reloads {
         self.0.plan.load_full()
     }
 
+    /// What says what runs.
+    pub(super) fn in_force(&self) -> Arc<ConfigurationInForce> {
+        self.0.in_force.load_full()
+    }
+
+    /// The last reload, if it was refused.
+    pub(super) fn last_refused(&self) -> Option<RefusedReload> {
+        let refused = self.0.last_refused.lock();
+        refused.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps others from changing what runs.
+    pub(super) fn running(&self) -> MutexGuard<'_, RunningConfiguration> {
+        let running = self.0.running.lock();
+        running.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hears of each plan that runs from now on.
+    pub(super) fn plans(&self) -> watch::Receiver<()> {
+        self.0.applied.subscribe()
+    }
+
+    /// What the file was when it was read last, whether or not it was applied.
+    pub(super) fn last_read(&self) -> Option<FileState> {
+        *self.read_state()
+    }
+
+    /// Takes down how changes of the file are noticed from now on, if they are.
+    pub(super) fn set_watched_by(&self, by: Option<WatchedBy>) {
+        if **self.0.watched_by.load() != by {
+            self.0.watched_by.store(Arc::new(by));
+        }
+    }
+
     /// Reads the file again and applies what has changed. Blocks. Says what was done.
     ///
     /// # Errors
     /// Why nothing was changed, in words.
     pub(super) fn reload(&self) -> Result<String, String> {
-        let done = self.0.reload();
+        if self.0.file.is_none() {
+            return Err(NO_FILE.to_owned());
+        }
+        let done = self.read_and_apply();
         let result = match &done {
             Ok(None) => 1,
             Ok(Some(_)) => 0,
             Err(_) => 2,
         };
         self.0.results[result].fetch_add(1, Ordering::Relaxed);
-        self.0
-            .is_last_refused
-            .store(done.is_err(), Ordering::Relaxed);
+        self.note_refusal(done.as_ref().err());
         match done {
             Ok(Some(text)) => {
                 tracing::info!(
@@ -143,86 +254,165 @@ impl Reloads {
         }
     }
 
-    /// What a reload would change, a line each.
+    /// What a reload would change, a line each; nothing without a file.
     ///
     /// # Errors
     /// Why the file cannot be used, in words.
     pub(super) fn changes(&self) -> Result<Vec<String>, String> {
-        let file = self.0.read()?;
-        let running = self.0.running();
-        Ok(lines(running.settings.as_ref(), &file.settings))
+        if self.0.file.is_none() {
+            return Ok(Vec::new());
+        }
+        let file = self.read()?;
+        let running = self.in_force();
+        let settings = running.effective();
+        let differs = drift(&settings, &running.overlay, (file.plan, file.settings));
+        let changes = differs.changes.iter().map(ToString::to_string);
+        let ended = differs.ended.iter().map(ToString::to_string);
+        Ok(changes.chain(ended).collect())
     }
-}
 
-impl ReloadsInner {
-    fn running(&self) -> std::sync::MutexGuard<'_, RunningConfiguration> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note_refusal(&self, why: Option<&String>) {
+        let refused = why.map(|why| RefusedReload {
+            at: period::rfc3339(self.0.clock.wall()),
+            reason: why.lines().next().unwrap_or_default().to_owned(),
+            advice: match self.file() {
+                Some(file) => format!(
+                    "what runs is unchanged; `evenkeel check {}` shows the mistakes of the file, `evenkeel reload` tries again",
+                    file.display()
+                ),
+                None => String::new(),
+            },
+        });
+        let last = self.0.last_refused.lock();
+        *last.unwrap_or_else(PoisonError::into_inner) = refused;
+    }
+
+    fn read_state(&self) -> MutexGuard<'_, Option<FileState>> {
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self) -> Result<configuration::ReadFile, String> {
-        let file = self.file.as_deref();
-        let file = file.ok_or("this evenkeel was not started with a file")?;
+        let file = self.file().ok_or(NO_FILE)?;
         configuration::read_again(file)
     }
 
     /// What was changed; `None` if there was nothing to change.
-    fn reload(&self) -> Result<Option<String>, String> {
+    fn read_and_apply(&self) -> Result<Option<String>, String> {
         let mut running = self.running();
+        // Before it is read: what comes later is another change.
+        *self.read_state() = self.0.file.as_deref().and_then(FileState::of);
         let file = self.read()?;
-        let before = self.plan.load_full();
-        let planned = with_keys(file.plan).map_err(CommandFailure::into_text)?;
-        running.free.release(self.owners.proxy.oldest_generation());
+        let file_plan = with_keys(file.plan).map_err(CommandFailure::into_text)?;
+        let before = self.in_force();
+        let after = apply_overlay(file_plan.clone(), &before.overlay);
+        let kept = apply_overlay(file_plan.clone(), &before.kept).overlay;
+        let applied = self.apply(&mut running, after.plan)?;
+        running.file_plan = file_plan;
+        let is_kept_otherwise = kept != before.kept;
+        let is_same = applied.is_none() && after.dropped.is_empty();
+        let now = ConfigurationInForce {
+            settings: file.settings,
+            overlay: after.overlay,
+            kept,
+        };
+        let mut said = if is_same {
+            Vec::new()
+        } else {
+            before.lines_to(&now)
+        };
+        said.extend(after.dropped.iter().map(ToString::to_string));
+        said.extend(applied.into_iter().flatten());
+        self.publish(now);
+        if is_kept_otherwise {
+            self.hand_over_kept();
+        }
+        Ok((!is_same).then(|| said.join("\n")))
+    }
+
+    /// This says what runs from now on.
+    pub(super) fn publish(&self, in_force: ConfigurationInForce) {
+        self.0.in_force.store(Arc::new(in_force));
+    }
+
+    /// Has `planned` run, as far as it can without a restart: the whole of it, or nothing. Notes for the operator; `None` if there was
+    /// nothing to change.
+    pub(super) fn apply(
+        &self,
+        running: &mut RunningConfiguration,
+        planned: Plan,
+    ) -> Result<Option<Vec<String>>, String> {
+        let (before, owners) = (self.plan(), &self.0.owners);
+        running.free.release(&owners.proxy.live_generations());
         let planned = lay_out(&before, planned, &running.free);
         let changes = difference(&before, &planned);
         if changes.is_empty() {
             return Ok(None);
         }
-        let mut said = lines(running.settings.as_ref(), &file.settings);
+        let mut notes = Vec::new();
         let waiting = changes.needs_restart();
         if !waiting.is_empty() {
-            said.push(format!(
-                "holds only after a restart: {}",
-                waiting.join(", ")
-            ));
+            let waiting = waiting.join(", ");
+            notes.push(format!("holds only after a restart: {waiting}"));
         }
         let changes = changes.without_restart();
         let plan = Arc::new(changes.apply(&before));
-        let dns = self.owners.dns.prepare(&plan)?;
-        let generation = self.owners.proxy.generation();
-        let applied = self.owners.proxy.apply(&plan, &changes);
+        let dns = owners.dns.prepare(&plan)?;
+        let generation = owners.proxy.generation();
+        let applied = owners.proxy.apply(&plan, &changes);
         applied.map_err(|error| error.to_string())?;
         // From here on nothing fails.
         running.free.vacate(&before, &plan, generation);
-        self.owners.dns.apply(dns);
+        owners.dns.apply(dns);
         let (applied, holds) = oneshot::channel();
         let request = ReloadRequest {
             plan: Arc::clone(&plan),
             applied,
         };
-        if self.owners.control.blocking_send(request).is_err() || holds.blocking_recv().is_err() {
-            said.push("the control loop has ended: only the request path was changed".to_owned());
+        if owners.control.blocking_send(request).is_err() || holds.blocking_recv().is_err() {
+            notes.push("the control loop has ended: only the request path was changed".to_owned());
         }
-        let within = self.runtime.enter();
-        self.owners.discovery.apply(&plan);
+        let within = self.0.runtime.enter();
+        owners.discovery.apply(&plan);
         drop(within);
-        if plan.log.level != before.log.level
-            && let Err(error) = logging::set_level(plan.log.level)
-        {
-            said.push(format!("log.level: {}", error.into_text()));
+        notes.extend(follow_log(&before, &plan));
+        self.0.plan.store(plan);
+        self.0.applied.send_replace(());
+        Ok(Some(notes))
+    }
+
+    /// Hands over what is to hold after a restart to the store, which does not keep anybody waiting.
+    fn hand_over_kept(&self) {
+        match serde_json::to_string(&self.in_force().kept) {
+            Ok(body) => self.0.store.set_runtime_changes(body),
+            Err(error) => tracing::error!(%error, "changes made at run time cannot be kept"),
         }
-        if plan.log.format != before.log.format {
-            said.push("holds only after a restart: log.format".to_owned());
-        }
-        self.plan.store(plan);
-        running.settings = Some(file.settings);
-        Ok(Some(said.join("\n")))
+    }
+
+    /// The same, and waits until it is written. `false` if it was not within this time.
+    pub(super) fn write_kept(&self, within: Duration) -> bool {
+        self.hand_over_kept();
+        self.0.store.flush(within) && self.store_fault().is_none()
+    }
+
+    /// Why the store does not keep anything, if it does not.
+    pub(super) fn store_fault(&self) -> Option<String> {
+        let health = self.0.store.health();
+        (!health.ok).then(|| health.last_error.unwrap_or_default())
     }
 }
 
-fn lines(before: Option<&Settings>, after: &Settings) -> Vec<String> {
-    let changes = before.map(|before| before.changes_to(after));
-    let changes = changes.iter().flatten();
-    changes.map(ToString::to_string).collect()
+/// The log follows the plan. Notes for the operator.
+fn follow_log(before: &Plan, plan: &Plan) -> Vec<String> {
+    let mut notes = Vec::new();
+    if plan.log.level != before.log.level
+        && let Err(error) = logging::set_level(plan.log.level)
+    {
+        notes.push(format!("log.level: {}", error.into_text()));
+    }
+    if plan.log.format != before.log.format {
+        notes.push("holds only after a restart: log.format".to_owned());
+    }
+    notes
 }
 
 impl Source for Reloads {
@@ -239,12 +429,31 @@ impl Source for Reloads {
                 number,
             );
         }
-        let refused = self.0.is_last_refused.load(Ordering::Relaxed);
+        let refused = self.last_refused().is_some();
         sink.gauge(
             "evenkeel_reload_ok",
             "Whether the last reload was applied, or there was none: 0 means that the file is not what runs.",
             &[],
             f64::from(u8::from(!refused)),
+        );
+        let watched_by = **self.0.watched_by.load();
+        for (by, word) in [
+            (WatchedBy::Inotify, "inotify"),
+            (WatchedBy::Polling, "polling"),
+        ] {
+            sink.gauge(
+                "evenkeel_reload_watch",
+                "How changes of a watched file are noticed: 1 for the way in use.",
+                &[("by", word)],
+                f64::from(u8::from(watched_by == Some(by))),
+            );
+        }
+        let generations = self.0.owners.proxy.live_generations().len();
+        sink.gauge(
+            "evenkeel_reload_generations",
+            "Configurations that a request or a worker still goes by: the one that runs, and those with which requests began that are under way.",
+            &[],
+            generations as f64,
         );
     }
 }

@@ -72,7 +72,7 @@ fn started(folder: &std::path::Path) -> RunningEvenkeel {
         server()
     );
     let loaded = parse(&text, "a test", folder).unwrap();
-    start(loaded.plan, None).unwrap()
+    start(loaded, None).unwrap()
 }
 
 #[test]

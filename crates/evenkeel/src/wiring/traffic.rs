@@ -11,7 +11,7 @@ use evenkeel_core::{
 use evenkeel_discover::Discovery;
 use evenkeel_fault::contract::{ServerLoad, Totals};
 use evenkeel_fault::self_check::{ExhaustionCounts, ResolverHealth, SelfReading, Usage};
-use evenkeel_proxy::{ProxyState, ServerWork, SignalReader};
+use evenkeel_proxy::{LeavingServer, ProxyState, ServerWork, SignalReader};
 use evenkeel_runtime::{descriptors, machine};
 use tokio::sync::Notify;
 
@@ -22,6 +22,8 @@ const READ_MACHINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Between two looks whether requests on a removed server have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
+/// With nothing in flight for so long a removed server is taken for unused, whoever may still know it.
+const DRAIN_QUIET: Duration = Duration::from_secs(5);
 
 /// The data plane's shared state and the reading end of its signals.
 #[derive(Debug)]
@@ -81,15 +83,21 @@ impl RequestPath for DataPlane {
     }
 
     fn drained(&self, server: ServerId) -> impl Future<Output = ()> + Send + 'static {
-        let state = Arc::clone(&self.state);
+        let (state, leaving) = (Arc::clone(&self.state), self.state.leaving(server));
         async move {
-            let in_flight = || {
-                let loads = state.loads(server.service);
-                let work = loads.get(server.index as usize);
-                work.map_or(0, |work| work.in_flight)
-            };
-            while in_flight() > 0 {
-                tokio::time::sleep(DRAIN_LOOK).await;
+            // Under the same name it is there still, and only its process is none of evenkeel's any more.
+            if leaving.is_empty() {
+                let in_flight = || {
+                    let loads = state.loads(server.service);
+                    let work = loads.get(server.index as usize);
+                    work.map_or(0, |work| work.in_flight)
+                };
+                while in_flight() > 0 {
+                    tokio::time::sleep(DRAIN_LOOK).await;
+                }
+            }
+            for server in leaving {
+                unused(&server).await;
             }
         }
     }
@@ -145,6 +153,22 @@ impl RequestPath for DataPlane {
 
     async fn wait(&mut self) {
         self.wake.notified().await;
+    }
+}
+
+/// Waits until no request can be on its way to `server`.
+///
+/// A request that is retried or waits in a queue goes by the servers that there were when it came, so that nothing in flight now does not
+/// mean that nothing will be. But a tunnel to another server of the service holds these servers just as well, for as long as it lives:
+/// after a time without an attempt the server is taken for unused. Whoever still comes is refused, and tries another one.
+async fn unused(server: &LeavingServer) {
+    let mut quiet = Duration::ZERO;
+    while server.is_in_use() && quiet < DRAIN_QUIET {
+        tokio::time::sleep(DRAIN_LOOK).await;
+        quiet = match server.in_flight() {
+            0 => quiet + DRAIN_LOOK,
+            _ => Duration::ZERO,
+        };
     }
 }
 

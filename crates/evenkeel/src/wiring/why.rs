@@ -490,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn scores() {
+    fn scores_follow_the_balancing_policy() {
         let score = |policy| score(policy, 2, 3, Some(10.0), 1.0);
         assert_eq!(score(Policy::LeastResponseTime), Some(20.0));
         assert_eq!(score(Policy::LeastRequests), Some(2.0));

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses another part of it")]
 
+#[path = "others.rs"]
+mod others;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,11 +14,12 @@ use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad, RequestMix};
 
 use crate::common::{PROBED, Program, ask, now, pause, signal, wait_for};
+use others::Servers;
 
 /// Requests a second to each of the two, where a test says nothing else.
 pub(crate) const RATE: f64 = 60.0;
-/// What chance may take from the one, in parts of all requests: each draws its own requests from a mix, and the moments differ.
-pub(crate) const CHANCE: f64 = 0.03;
+/// A fault reaches the one a moment before the other: so many requests may be sent to one of them only with it.
+const MOMENT: f64 = 3.0;
 
 /// What both are told, and what they are asked.
 #[derive(Clone, Copy)]
@@ -29,6 +33,8 @@ pub(crate) struct OutagePlan<'a> {
     pub(crate) servers: usize,
     /// Requests a second to each of the two.
     pub(crate) rate: f64,
+    /// Whether evenkeel runs the servers. Else they are probed by `/health`, whatever `probed` says.
+    pub(crate) is_supervised: bool,
 }
 
 impl<'a> OutagePlan<'a> {
@@ -39,33 +45,76 @@ impl<'a> OutagePlan<'a> {
             mix,
             servers: 3,
             rate: RATE,
+            is_supervised: true,
         }
     }
 }
 
-/// One evenkeel with servers that it runs, and its load.
+/// One evenkeel and its servers.
+struct Started {
+    program: Program,
+    /// Starts its servers.
+    script: PathBuf,
+    pids: Vec<Option<u32>>,
+    /// Those that it does not run.
+    others: Option<Servers>,
+}
+
+impl Started {
+    fn new(mode: &str, plan: &OutagePlan<'_>) -> Self {
+        let mode = format!("[service.shop.recover]\nmode = \"{mode}\"\n{}", plan.more);
+        if plan.is_supervised {
+            let more = format!("{}\n{mode}", plan.probed);
+            let (program, script) = Program::servers_by_script(plan.servers, |_| more);
+            let pids = program.pids();
+            return Self {
+                program,
+                script,
+                pids,
+                others: None,
+            };
+        }
+        let others = Servers::start(plan.servers);
+        Self {
+            program: others.program(0, &mode),
+            script: PathBuf::new(),
+            pids: vec![None; plan.servers],
+            others: Some(others),
+        }
+    }
+}
+
+/// One evenkeel with its servers and its load.
 pub(crate) struct Side {
     pub(crate) program: Program,
     pub(crate) load: OpenLoad,
     /// Starts its servers.
     script: PathBuf,
     pub(crate) pids: Vec<Option<u32>>,
+    others: Option<Servers>,
 }
 
 impl Side {
-    fn start((program, script): (Program, PathBuf), plan: &OutagePlan<'_>) -> Self {
+    fn start(started: Started, plan: &OutagePlan<'_>) -> Self {
+        let Started {
+            program,
+            script,
+            pids,
+            others,
+        } = started;
         let load = OpenLoad::start(LoadPlan {
             mix: plan.mix.to_vec(),
             connections: 1_000,
             timeout: Duration::from_secs(4),
+            keeps_outcomes: true,
             ..LoadPlan::new(program.address(), plan.rate)
         });
-        let pids = program.pids();
         Self {
             program,
             load: load.unwrap(),
             script,
             pids,
+            others,
         }
     }
 
@@ -158,16 +207,7 @@ impl Outage {
 
     /// The same with other modes than usual. Both loads begin together, so that both draw the same requests at the same time.
     pub(crate) fn in_modes(modes: [&str; 2], plan: &OutagePlan<'_>) -> Self {
-        let OutagePlan {
-            probed,
-            more,
-            servers,
-            ..
-        } = plan;
-        let programs = modes.map(|mode| {
-            let more = format!("{probed}\n[service.shop.recover]\nmode = \"{mode}\"\n{more}");
-            Program::servers_by_script(*servers, |_| more)
-        });
+        let programs = modes.map(|mode| Started::new(mode, plan));
         let [managed, off] = programs.map(|program| Side::start(program, plan));
         let outage = Self { managed, off };
         let enough = (plan.rate / 2.0).ceil() as u64;
@@ -211,44 +251,88 @@ impl Outage {
             .wait_for_incident(&kind.to_string(), is_it)
     }
 
-    /// Ends both loads at the same time: what was answered by the one, and by the other.
-    fn stop(self) -> (Side, [LoadStats; 2]) {
+    /// Ends both loads at the same time: what was answered by the one, and how that compares with the other.
+    fn stop(self) -> (Side, LoadStats, Pairs) {
         let Self { managed, off } = self;
-        let (program, script, pids) = (managed.program, managed.script, managed.pids);
-        let other = off.load;
-        let stops = std::thread::spawn(move || other.stop());
-        let numbers = managed.load.stop();
-        let without = stops.join().unwrap();
-        let load = OpenLoad::start(LoadPlan::new(program.address(), 1.0)).unwrap();
-        let side = Side {
+        let watched = [managed.load.watch(), off.load.watch()];
+        let Side {
+            load: load_without, ..
+        } = off;
+        let stops = std::thread::spawn(move || drop(load_without.stop()));
+        let Side {
             program,
             load,
             script,
             pids,
+            others,
+        } = managed;
+        let numbers = load.stop();
+        stops.join().unwrap();
+        let [one, other] = watched.map(|watch| watch.outcomes());
+        let side = Side {
+            load: OpenLoad::start(LoadPlan::new(program.address(), 1.0)).unwrap(),
+            program,
+            script,
+            pids,
+            others,
         };
-        (side, [numbers, without])
+        (side, numbers, Pairs::of(&one, &other))
     }
 
     /// Ends the load, and compares.
+    #[expect(clippy::print_stdout, reason = "a test says what it has measured")]
     pub(crate) fn end(self) -> Ended {
-        let (managed, [numbers, without]) = self.stop();
-        let (good, good_without) = (good_share(&numbers), good_share(&without));
+        let (managed, numbers, pairs) = self.stop();
+        println!("with recovery and without: {pairs:?}");
         assert!(
-            good + CHANCE >= good_without,
-            "{good:.4} of all answers were good, {good_without:.4} with mode off: {:#?}",
+            pairs.lost <= pairs.won + pairs.by_chance(),
+            "{pairs:?}, failures with recovery {:?}: {:#?}",
+            numbers.failures,
             managed.program.incidents()
         );
         Ended {
             managed,
-            good,
+            good: good_share(&numbers),
             numbers,
         }
     }
 
-    /// Ends the load: how far the two are apart, in parts of all requests.
-    pub(crate) fn difference(self) -> f64 {
-        let (_, [one, other]) = self.stop();
-        (good_share(&one) - good_share(&other)).abs()
+    /// Ends the load: how the two compare.
+    pub(crate) fn compare(self) -> Pairs {
+        self.stop().2
+    }
+}
+
+/// The same requests, sent to both at the same times, one by one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pairs {
+    pub(crate) all: f64,
+    /// Succeeded only without recovery.
+    pub(crate) lost: f64,
+    /// Succeeded only with it.
+    pub(crate) won: f64,
+}
+
+impl Pairs {
+    fn of(with: &[Option<bool>], without: &[Option<bool>]) -> Self {
+        let pairs = with.iter().zip(without);
+        let count = |one: bool, other: bool| {
+            let is_it = |pair: &(&Option<bool>, &Option<bool>)| {
+                (*pair.0, *pair.1) == (Some(one), Some(other))
+            };
+            pairs.clone().filter(is_it).count() as f64
+        };
+        Self {
+            all: pairs.len() as f64,
+            lost: count(false, true),
+            won: count(true, false),
+        }
+    }
+
+    /// How many more than were won may be lost by chance. Where chance alone decides for which of two a request fails, it is either with
+    /// the same probability, and the difference has the variance of their sum (McNemar's test): three standard deviations.
+    pub(crate) fn by_chance(&self) -> f64 {
+        3.0 * (self.lost + self.won).sqrt() + MOMENT
     }
 }
 

@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn judged_after_gap() {
+    fn a_gap_in_the_samples_raises_no_alarm() {
         let mut model = QueueModel::new(4, 20);
         model.run(20_000, 100.0);
         let load = ServerLoad {

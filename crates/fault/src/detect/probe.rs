@@ -29,7 +29,8 @@ pub fn probe(facts: &ServerHistory, options: &DetectOptions) -> Option<Detection
 fn onset(facts: &ServerHistory) -> Instant {
     let (probes, attempts) = (&facts.probes, &facts.attempts);
     let began = probes.row_since;
-    let silent = attempts.silent_since(began);
+    // By the end of the first that failed: a hang that a probe meets at once was silent for too short a time at its beginning.
+    let silent = attempts.silent_since(probes.row_began);
     let silent = silent.filter(|_| probes.no_server_responds() && !probes.cannot_connect());
     let failing = attempts.failing_since(began.before(NEAR));
     let earlier = silent.into_iter().chain(failing).min();

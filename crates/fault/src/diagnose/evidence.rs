@@ -213,10 +213,24 @@ impl Evidence<'_> {
             .then(|| format!("the last probe: {}", probe_in_words(last, kind)))
     }
 
-    /// The examination in words.
+    /// The probes that failed up to now, in words; nothing if the last one passed.
+    fn probed(&self) -> Option<String> {
+        let probes = &self.facts.probes;
+        let last = probes.last.filter(|_| probes.failed_in_row > 0)?;
+        let last = probe_in_words(last, &self.options.probe.kind);
+        Some(match probes.failed_in_row {
+            1 => format!("the last probe failed: {last}"),
+            row => format!("{row} probes failed in a row, the last: {last}"),
+        })
+    }
+
+    /// The examination in words; without one, what its probes tell.
     #[must_use]
     pub fn examined(&self) -> Vec<String> {
         let mut words = Vec::new();
+        if self.examination.is_none() {
+            words.extend(self.probed());
+        }
         if let Some((outcome, took)) = self.tcp() {
             words.push(if outcome.passed() {
                 format!("TCP connect succeeded in {} ms", millis(took))

@@ -85,6 +85,8 @@ pub(super) struct Case {
     pub(super) passed: bool,
     /// That was believed, and requests or probes failed again: what an examination does not find proves nothing.
     pub(super) fails_nonetheless: bool,
+    /// Its latest examination had no answer in time.
+    pub(super) was_given_up: bool,
     /// Its process had ended, or was stopped, when it was diagnosed first: that explains why requests failed.
     pub(super) had_ended: bool,
     /// The kinds of requests that failed; empty if that is all the same.
@@ -172,6 +174,7 @@ impl Case {
             reexamination: Reexamination::from(now),
             passed: false,
             fails_nonetheless: false,
+            was_given_up: false,
             had_ended: false,
             failing: Vec::new(),
             proof: 0,

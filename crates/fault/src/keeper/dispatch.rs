@@ -130,7 +130,9 @@ impl ServerContext<'_> {
     /// The process is ready for the first time.
     fn ready(&mut self) {
         self.server.starting = None;
-        self.server.restore(false, self.out);
+        // Those of the first plan begin together, all with their full share.
+        let slowly = self.server.starts.take_joined();
+        self.server.restore(slowly, self.out);
         self.server.doubt_until = None;
         self.server.set_pace(ProbePace::Normal, self.out);
     }

@@ -61,6 +61,9 @@ impl ServerContext<'_> {
             self.judge_late_start(&late, examination);
             return;
         }
+        if self.is_examined_once_more(examination) {
+            return;
+        }
         let before = self.case().and_then(|case| case.again.take());
         let was_over = self.case().is_some_and(|case| case.passed);
         self.judge(examination);
@@ -90,6 +93,20 @@ impl ServerContext<'_> {
         }
         self.begin_playbook(passed);
         self.rescue_if_dead_or_hung();
+    }
+
+    /// An examination of a known fault that was given up, as on a machine that is short of CPU, says nothing: it is done once more, with
+    /// all the time that one may take. Whether that is so.
+    fn is_examined_once_more(&mut self, examination: Option<&Examination>) -> bool {
+        let Some(case) = self.case().filter(|case| case.is_known()) else {
+            return false;
+        };
+        let was_given_up = std::mem::replace(&mut case.was_given_up, examination.is_none());
+        if examination.is_some() || was_given_up {
+            return false;
+        }
+        self.examine();
+        true
     }
 
     /// A process that was started lives and was not ready in time. It may be slow; or it is another fault by now, with a playbook
@@ -166,11 +183,10 @@ impl ServerContext<'_> {
         let kind = top.map_or(FaultKind::Unknown, |finding| finding.fault);
         let nothing = kind == FaultKind::Unknown && examination.is_some_and(finds_nothing);
         case.passed = nothing && !case.fails_nonetheless;
-        let was_known = case.diagnosed.is_some()
-            && !matches!(case.kind, FaultKind::Unknown | FaultKind::BadProbe);
-        if nothing && was_known {
+        let is_unanswered = kind == FaultKind::Unknown && examination.is_none();
+        if nothing && case.is_known() {
             case.is_over();
-        } else {
+        } else if !(is_unanswered && case.is_known()) {
             case.kind = kind;
             case.incident.diagnosis = findings;
         }
@@ -212,6 +228,11 @@ impl ServerContext<'_> {
 }
 
 impl Case {
+    /// Whether it has a diagnosis that another one has to refute.
+    fn is_known(&self) -> bool {
+        self.diagnosed.is_some() && !matches!(self.kind, FaultKind::Unknown | FaultKind::BadProbe)
+    }
+
     /// It was examined again, and nothing is found any more: what was found first is what it was.
     fn is_over(&mut self) {
         let hung = self.kind == FaultKind::ProcessHung;

@@ -5,6 +5,8 @@
 //! so its maintenance stays. Changed options hold from the next evaluation on; a verification in progress ends by the options by
 //! which it began.
 
+use std::collections::BTreeSet;
+
 use evenkeel_core::{Directive, Instant, ServerId, ServiceId};
 
 use crate::contract::{
@@ -155,10 +157,9 @@ impl WatchedService {
         let before = std::mem::replace(&mut self.spec, spec);
         let slots = self.servers.len().max(self.spec.servers.len());
         self.spec.servers.resize_with(slots, ServerSpec::vacant);
-        let is_new = |index: u32| {
-            let mut updates = updates.iter().filter(|(one, _)| *one == index);
-            updates.any(|(_, update)| *update != ServerUpdate::Changed)
-        };
+        let new = (updates.iter()).filter(|(_, update)| *update != ServerUpdate::Changed);
+        let new: BTreeSet<u32> = new.map(|(index, _)| *index).collect();
+        let is_new = |index: u32| new.contains(&index);
         for (index, spec) in (0_u32..).zip(&mut self.spec.servers) {
             if let Some(known) = before
                 .servers
@@ -265,10 +266,14 @@ impl ServerContext<'_> {
         let (id, options) = (self.server.id, &self.spec.options);
         *self.server = WatchedServer::new(id, spec, options, self.spec.peers());
         self.server.vacant = spec.vacancy();
-        self.out.push(Output::Directive(Directive::Restore {
-            server: id,
-            slowly: true,
-        }));
+        self.server.starts.joined();
+        // A new child is out of rotation until it is ready, and what is in maintenance stays out: no request may come in between.
+        if held.is_none() && !self.starts_out_of_rotation() {
+            self.out.push(Output::Directive(Directive::Restore {
+                server: id,
+                slowly: true,
+            }));
+        }
         self.out.push(Output::Pace {
             server: id,
             pace: ProbePace::Normal,
@@ -282,10 +287,17 @@ impl ServerContext<'_> {
     /// slot may still end: they say nothing about this one.
     fn begins(&mut self) {
         self.server.facts.forget(self.now);
-        let is_child = self.server.managed == Managed::Child && self.server.vacant.is_none();
-        if is_child && self.server.held.is_none() {
+        if self.is_child() && self.server.held.is_none() {
             self.begin();
         }
+    }
+
+    fn is_child(&self) -> bool {
+        self.server.managed == Managed::Child && self.server.vacant.is_none()
+    }
+
+    fn starts_out_of_rotation(&self) -> bool {
+        self.is_child() && self.mode() != Mode::Off
     }
 
     /// Another mode holds for what is decided from now on. What was proposed is done if nobody is asked any longer; and what

@@ -17,12 +17,23 @@ const CAP: Duration = Duration::from_secs(300);
 pub(super) struct StartTimes {
     began: Option<Instant>,
     taken: VecDeque<Duration>,
+    joins: bool,
 }
 
 impl StartTimes {
     /// Its process was started, by evenkeel or by a command.
     pub(super) fn began(&mut self, at: Instant) {
         self.began = Some(at);
+    }
+
+    /// It has come by a reload, beside others that serve.
+    pub(super) const fn joined(&mut self) {
+        self.joins = true;
+    }
+
+    /// It is ready: whether it has come by a reload and has not served before, so that it begins slowly.
+    pub(super) const fn take_joined(&mut self) -> bool {
+        std::mem::replace(&mut self.joins, false)
     }
 
     /// It passed a probe: the first one after its start tells how long that took.

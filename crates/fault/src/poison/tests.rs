@@ -195,7 +195,7 @@ const TABLE: &[(&str, &[Step], Option<&str>)] = &[
 ];
 
 #[test]
-fn convictions() {
+fn the_request_that_crashes_servers_is_found() {
     for (name, steps, expected) in TABLE {
         let mut poison = Poison::default();
         traffic(&mut poison, &[("/", 900), ("/rare", 5), ("/orders/1", 50)]);

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_time_forgives() {
+    fn the_back_off_is_reset_after_a_quiet_period() {
         let mut repairs = Repairs::default();
         assert_eq!(
             repairs.restart(Instant::ZERO, LIMIT, &BACKOFF),

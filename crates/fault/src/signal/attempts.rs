@@ -97,8 +97,8 @@ pub struct AttemptHistory {
 struct Successes {
     /// The latest; zero if there was none.
     last: Instant,
-    /// The usual time between two.
-    gap: Duration,
+    /// The usual time between two, in nanoseconds: it is computed for each success.
+    gap: u64,
     /// How many, up to [`KNOWN`].
     count: u32,
 }
@@ -107,7 +107,9 @@ impl Successes {
     fn take(&mut self, at: Instant) {
         if self.count > 0 {
             // The mean, at first of all and then of about the last so many.
-            self.gap = (self.gap * (self.count - 1) + at.since(self.last)) / self.count;
+            let count = u64::from(self.count);
+            let since = at.as_nanos().saturating_sub(self.last.as_nanos());
+            self.gap = self.gap.saturating_mul(count - 1).saturating_add(since) / count;
         }
         self.count = (self.count + 1).min(KNOWN);
         self.last = self.last.max(at);
@@ -115,8 +117,9 @@ impl Successes {
 
     /// Since when there has been none, as seen at `at`, if that is much longer than usual.
     fn silent_since(&self, at: Instant) -> Option<Instant> {
-        let is_silent = self.count >= KNOWN && at.since(self.last) > self.gap * SILENT;
-        is_silent.then_some(self.last + self.gap)
+        let gap = Duration::from_nanos(self.gap);
+        let is_silent = self.count >= KNOWN && at.since(self.last) > gap * SILENT;
+        is_silent.then_some(self.last + gap)
     }
 }
 
@@ -257,6 +260,15 @@ impl AttemptHistory {
     /// The remembered failures, latest first, however long ago.
     pub fn latest_failures(&self) -> impl Iterator<Item = Outcome> {
         self.failures.iter().rev().map(|failure| failure.outcome)
+    }
+
+    /// From when on the latest failure shows the fault: what was not answered does so from its beginning on.
+    #[must_use]
+    pub fn latest_failure_since(&self) -> Option<Instant> {
+        self.failures
+            .iter()
+            .next_back()
+            .map(|failure| failure.since)
     }
 
     /// Whether all failures of the row are of one route that had failed within the window before the row, too: the server has answered

@@ -36,7 +36,7 @@ fn shed(incident: &Incident) -> usize {
 
 #[test]
 fn a_route_that_hangs_is_closed_but_for_trials_and_opens_by_itself() {
-    for (seed, mode) in (0..24).zip(
+    for (seed, mode) in (0..100).zip(
         [Mode::Automatic, Mode::Ask, Mode::DryRun]
             .into_iter()
             .cycle(),
@@ -101,7 +101,7 @@ fn a_route_that_is_answered_with_errors_reaches_servers_and_in_off_nothing_is_cl
 
 #[test]
 fn a_route_that_answers_again_with_errors_is_open() {
-    for seed in 0..10 {
+    for seed in 0..100 {
         let mut world = world(seed, Mode::Automatic);
         world.broken = Some(("POST /orders/7", Condition::Hung));
         world.until(10_000, |world| world.closing.refused > 0);
@@ -119,7 +119,7 @@ fn a_route_that_answers_again_with_errors_is_open() {
 /// Most of its requests succeed, and the servers still show what it did to them.
 #[test]
 fn a_route_that_is_well_again_at_once_was_the_route_and_nothing_else() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let mut world = world(seed, Mode::Automatic);
         world.broken = Some(("POST /orders/7", Condition::Hung));
         world.until(10_000, |world| world.closing.refused > 0);

@@ -81,7 +81,7 @@ fn it_comes_back_by_itself_as_soon_as_it_answers() {
 /// Nobody can restart it: it stays out for as long as it hangs, and no longer.
 #[test]
 fn it_does_not_return_while_it_hangs() {
-    for seed in 0..50 {
+    for seed in 0..100 {
         let mut world = hangs(seed, Managed::Nothing, [500, 20][(seed % 2) as usize]);
         for _ in 0..(60 + seed) {
             world.run(1_000);
@@ -101,7 +101,7 @@ fn it_does_not_return_while_it_hangs() {
 /// The next process takes connections, too, and answers nothing.
 #[test]
 fn a_next_process_that_hangs_as_well_is_not_put_into_service() {
-    for seed in 0..50 {
+    for seed in 0..100 {
         let mut world = hangs(seed, Managed::Child, 500);
         world.reborn(1, Condition::Blocked);
         world.until(12_000, |world| !world.restarts.is_empty());
@@ -151,10 +151,50 @@ fn a_pause_that_is_over_is_called_what_it_was() {
     }
 }
 
+/// On a machine that is short of CPU it is known too late whether a process still is stopped: that is asked once more.
+#[test]
+fn a_pause_is_called_what_it_was_also_if_an_examination_is_given_up() {
+    for seed in 0..100 {
+        let mut options = options();
+        let probe = &mut options.detect.probe;
+        (probe.every, probe.timeout, probe.fast, probe.fall) = (ms(250), ms(300), ms(100), 2);
+        let mut world = World::new(3, Managed::Child, options);
+        (world.every, world.patience) = (ms(2 + seed % 10), ms(200));
+        world.examined_late = ms(500);
+        world.run(5_000 + seed * 37);
+        world.break_server(1, Condition::Hung);
+        world.run(1_500);
+        world.heal(1);
+        world.run(15_000);
+        assert!(world.restarts.is_empty(), "seed {seed}");
+        assert!(world.in_service(1), "seed {seed}");
+        assert_eq!(kind(world.only()), FaultKind::ProcessHung, "seed {seed}");
+        let words = evidence(world.only());
+        assert!(words.contains("it was over (a pause)"), "{words}");
+    }
+}
+
+/// No examination is ever answered and no request comes: what the probes tell is the evidence, and it is restarted nonetheless.
+#[test]
+fn a_hang_that_cannot_be_examined_is_told_by_its_probes_and_restarted() {
+    for seed in 0..100 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(600_000);
+        world.examined_late = ms(60_000);
+        world.run(5_000 + seed * 37);
+        world.break_server(1, Condition::Blocked);
+        world.until(30_000, |world| !world.restarts.is_empty());
+        world.until(20_000, |world| world.in_service(1));
+        assert_eq!(kind(world.only()), FaultKind::ProcessHung, "seed {seed}");
+        let words = evidence(world.only());
+        assert!(words.contains("probes failed in a row"), "{words}");
+    }
+}
+
 /// A second hang during the verification of the first one's end is one.
 #[test]
 fn a_process_that_is_stopped_again_at_once_is_restarted() {
-    for seed in 0..50 {
+    for seed in 0..100 {
         let mut options = options();
         let probe = &mut options.detect.probe;
         (probe.every, probe.timeout, probe.fast, probe.fall) = (ms(250), ms(300), ms(100), 2);

@@ -457,7 +457,7 @@ fn a_fault_that_is_gone_when_it_is_examined_brings_no_restart() {
 
 #[test]
 fn a_process_that_may_open_no_more_descriptors_is_restarted_and_not_taken_for_a_wrong_probe() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let mut world = World::new(3, Managed::Child, options());
         world.every = ms(3 + seed);
         world.run(5_000 + seed * 37);

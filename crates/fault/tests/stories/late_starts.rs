@@ -55,7 +55,7 @@ fn one_that_listens_elsewhere_is_told_and_not_restarted() {
 }
 
 #[test]
-fn one_whose_port_is_taken_is_told() {
+fn a_server_whose_port_is_taken_is_reported() {
     for seed in 0..100 {
         for next in [Condition::PortTaken, Condition::InBackground] {
             let mut world = world_of(seed, next);

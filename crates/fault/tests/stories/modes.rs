@@ -126,7 +126,7 @@ fn it_stays_out_while_it_fails_and_is_back_when_it_is_well_by_itself() {
 }
 
 #[test]
-fn a_dead_process_is_out_and_started_when_a_person_says_so() {
+fn in_ask_mode_a_dead_process_is_ejected_and_started_on_approval() {
     for mode in [Mode::Ask, Mode::DryRun] {
         let mut world = world_of(1, mode);
         world.break_server(1, Condition::Dead);
@@ -240,7 +240,7 @@ fn what_is_free_does_not_wait_behind_what_is_costly() {
 }
 
 #[test]
-fn a_no_is_kept_while_the_same_is_proposed_again() {
+fn a_rejected_proposal_stays_rejected() {
     let mut world = world_of(1, Mode::Ask);
     world.break_server(1, Condition::Dead);
     world.run(5_000);

@@ -84,7 +84,7 @@ fn of_a_server_that_hangs_as_probes_find_it() {
 
 #[test]
 fn of_a_server_that_hangs_where_probes_only_connect() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let mut options = options();
         options.detect.probe.kind = ProbeKind::Tcp;
         assert_durations(seed, Condition::Blocked, move |world| {

@@ -55,7 +55,7 @@ fn a_hang_is_examined_then_waited_for_then_restarted_and_verified() {
 }
 
 #[test]
-fn back_off_and_the_limit_say_when() {
+fn the_outlook_names_the_time_of_the_next_restart() {
     let mut spec = options();
     spec.recover.limit = ActionLimit {
         actions: 3,

@@ -401,7 +401,7 @@ impl Shop {
 
 #[test]
 fn goodput_stays_at_capacity_in_five_times_the_load_and_the_excess_is_told_at_once() {
-    for seed in 0..10 {
+    for seed in 0..100 {
         let mut shop = Shop::new(seed, Mode::Automatic);
         shop.run(60_000, 300.0);
         assert!(
@@ -525,7 +525,7 @@ fn a_short_overload_costs_nothing_that_would_have_been_served_without_recovery()
 
 #[test]
 fn a_short_overload_costs_only_those_that_matter_least() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let served = served_in_an_overload(seed, (Mode::Automatic, false), (8_000, 840.0));
         for class in [Class::CriticalPlus, Class::Critical] {
             assert!(served[class.index()] >= 0.99, "seed {seed}: {served:?}");
@@ -539,7 +539,7 @@ fn a_short_overload_costs_only_those_that_matter_least() {
 
 #[test]
 fn a_long_overload_is_better_than_without_recovery() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let [automatic, off] = [Mode::Automatic, Mode::Off].map(|mode| {
             let served = served_in_an_overload(seed, (mode, true), (30_000, 900.0));
             served[Class::Critical.index()]
@@ -563,7 +563,7 @@ fn where_recovery_is_off_nothing_is_limited_and_servers_work_for_nobody() {
 
 #[test]
 fn what_the_servers_can_do_is_not_limited() {
-    for seed in 0..10 {
+    for seed in 0..100 {
         let mut shop = Shop::new(seed, Mode::Automatic);
         for per_second in [100.0, 200.0, 400.0, 500.0, 250.0, 500.0] {
             shop.run(20_000, per_second);

@@ -110,7 +110,7 @@ fn a_process_that_is_stopped_for_a_second_and_a_half_is_not_restarted() {
 /// It waits for its peers, and for nothing else: no request is spent on it meanwhile.
 #[test]
 fn a_server_that_errs_alone_is_restarted_a_second_after_it_is_noticed() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let mut world = World::new(3, Managed::Child, options());
         world.run(5_000 + seed * 37);
         world.break_server(1, Condition::Errors(100));
@@ -127,7 +127,7 @@ fn a_server_that_errs_alone_is_restarted_a_second_after_it_is_noticed() {
 /// What they shared was that they were about to end.
 #[test]
 fn a_server_that_waited_for_its_peers_and_then_ended_is_started_at_once() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let mut world = World::new(3, Managed::Child, options());
         world.run(5_000 + seed * 37);
         (0..2).for_each(|index| world.break_server(index, Condition::Errors(100)));
@@ -158,25 +158,27 @@ fn the_wait_for_a_hang_is_learnt_from_pauses() {
 
 #[test]
 fn processes_that_somebody_stopped_are_restarted_one_after_the_other() {
-    let mut world = World::new(3, Managed::Child, options());
-    world.run(5_000);
-    (0..3).for_each(|index| world.break_server(index, Condition::Hung));
-    world.until(20_000, |world| world.restarts.len() == 3);
-    world.until(10_000, |world| (0..3).all(|index| world.in_service(index)));
-    let times: Vec<_> = world.restarts.iter().map(|(at, _, _)| *at).collect();
-    for pair in times.windows(2) {
-        assert!(pair[1] > pair[0], "one at a time: {times:?}");
+    for seed in 0..100 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.run(5_000 + seed * 37);
+        (0..3).for_each(|index| world.break_server(index, Condition::Hung));
+        world.until(20_000, |world| world.restarts.len() == 3);
+        world.until(10_000, |world| (0..3).all(|index| world.in_service(index)));
+        let times: Vec<_> = world.restarts.iter().map(|(at, _, _)| *at).collect();
+        for pair in times.windows(2) {
+            assert!(pair[1] > pair[0], "seed {seed}, one at a time: {times:?}");
+        }
+        // They look alike at first, until each is examined.
+        let mut ends = world.incidents.values().filter_map(|one| one.end);
+        assert!(ends.any(|end| end == CloseReason::Split), "seed {seed}");
+        world.assert_both_ids_are_told();
     }
-    // They look alike at first, until each is examined.
-    let ends = world.incidents.values().filter_map(|one| one.end);
-    assert!(ends.into_iter().any(|end| end == CloseReason::Split));
-    world.assert_both_ids_are_told();
 }
 
 /// The system says of each process that it lives and listens no more: that they are many does not make it a peer's fault.
 #[test]
 fn processes_that_all_closed_their_ports_are_restarted_one_after_another() {
-    for seed in 0..50 {
+    for seed in 0..100 {
         let mut world = World::new(3, Managed::Child, options());
         world.every = ms(2 + seed % 10);
         world.run(5_000 + seed * 37);
@@ -197,7 +199,7 @@ fn processes_that_all_closed_their_ports_are_restarted_one_after_another() {
 /// A restart would make it cold again.
 #[test]
 fn a_server_that_is_slow_after_its_start_gets_fewer_requests_and_is_not_restarted() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         for by_person in [true, false] {
             let mut world = World::new(3, Managed::Child, options());
             world.every = ms(4 + seed % 8);
@@ -263,7 +265,7 @@ fn a_rolling_restart_of_servers_that_are_cold_for_some_requests_is_no_incident()
 /// The machine is busy for a while just then, so that all are as slow as the cold one: that does not make it fast.
 #[test]
 fn a_cold_server_is_cold_also_if_its_peers_were_slow_for_a_moment() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let mut world = World::new(3, Managed::Child, options());
         world.every = ms(4 + seed % 8);
         world.run(10_000 + seed * 37);
@@ -288,7 +290,7 @@ fn a_cold_server_is_cold_also_if_its_peers_were_slow_for_a_moment() {
 /// A heavy key: its requests take long, and the server is as healthy as the others.
 #[test]
 fn where_each_server_gets_requests_of_its_own_none_is_slow_for_them() {
-    for seed in 0..20 {
+    for seed in 0..100 {
         let mut options = options();
         if let Some(slow) = &mut options.detect.slow {
             slow.mixes_differ = true;

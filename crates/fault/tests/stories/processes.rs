@@ -124,7 +124,7 @@ fn the_death_of_the_guardian_is_one_incident_and_all_servers_come_back() {
 }
 
 #[test]
-fn a_stranger_on_the_port_is_said_and_gets_no_traffic() {
+fn another_process_on_the_port_is_reported_and_gets_no_traffic() {
     let mut world = World::new(3, Managed::Child, options());
     world.run(2_000);
     world.reborn(1, Condition::PortTaken);

@@ -90,7 +90,7 @@ fn a_few_requests_of_the_kind_prove_it() {
 
 /// The others of the service are free to be repaired meanwhile.
 #[test]
-fn what_is_not_proven_holds_no_turn_and_no_place() {
+fn an_unproven_verification_blocks_no_other_repair() {
     for seed in 0..100 {
         let mut world = unproven(seed);
         world.ask_every(5);

@@ -1,6 +1,6 @@
 //! A reload changes the configuration while the keeper is at work: what is unchanged keeps everything, what is removed ends.
 
-use evenkeel_core::{ServerId, ServiceId};
+use evenkeel_core::{Directive, ServerId, ServiceId};
 use evenkeel_fault::contract::{Managed, OperatorOrder, ServerSpec, ServerStatus};
 use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::maintenance::OrderTerms;
@@ -114,6 +114,53 @@ fn what_is_unchanged_keeps_everything() {
     world.run(1_000);
     assert!(world.sent(3) > sent);
     assert_eq!(world.state(2), ServerStatus::Maintenance);
+}
+
+/// The request path keeps a new child out by itself until the keeper says more about it. To put it in service and take it out again would
+/// send it requests for a moment.
+#[test]
+fn a_new_child_is_not_put_in_service_before_it_is_ready() {
+    for (managed, is_in_service) in [(Managed::Child, false), (Managed::Nothing, true)] {
+        let mut world = World::new(3, managed, options());
+        world.run(5_000);
+        let (before, four) = (world.outputs.len(), world.another("four"));
+        world.reload(|service| service.servers.push(four), &[]);
+        let is_restored = world.outputs[before..].iter().any(|(_, output)| {
+            matches!(output, Output::Directive(Directive::Restore { server, .. }) if server.index == 3)
+        });
+        assert_eq!(is_restored, is_in_service);
+        assert_eq!(world.in_service(3), is_in_service);
+        world.until(5_000, |world| world.in_service(3));
+        let mut restored = world.outputs.iter().filter_map(|(_, output)| match output {
+            Output::Directive(Directive::Restore { server, slowly }) => {
+                (server.index == 3).then_some(*slowly)
+            }
+            _ => None,
+        });
+        assert_eq!(restored.next(), Some(true), "beside those that serve");
+        assert_eq!(restored.next(), None);
+    }
+}
+
+/// What an operator has taken out is not put in service for a moment when its address changes.
+#[test]
+fn a_server_in_maintenance_is_not_put_in_service_by_another_address() {
+    let mut world = World::new(3, Managed::Nothing, options());
+    world.run(5_000);
+    world.order(OperatorOrder::Drain(TWO, OrderTerms::default()));
+    let before = world.outputs.len();
+    world.reload(
+        |service| service.servers[1].address = Some("127.0.0.1:9201".to_owned()),
+        &[],
+    );
+    let directives = world.outputs[before..]
+        .iter()
+        .filter_map(|(_, output)| match output {
+            Output::Directive(directive) if directive.server() == TWO => Some(*directive),
+            _ => None,
+        });
+    let directives: Vec<Directive> = directives.collect();
+    assert_eq!(directives, [Directive::Drain { server: TWO }]);
 }
 
 #[test]

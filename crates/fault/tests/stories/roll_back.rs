@@ -50,7 +50,7 @@ fn started_before(world: &World) -> BTreeSet<u32> {
 
 #[test]
 fn a_version_that_cannot_start_is_rolled_back_once_and_all_are_started_again() {
-    for seed in 0..50 {
+    for seed in 0..100 {
         let servers = 1 + seed as usize % 3;
         let mut world = world_of(seed, servers, options());
         for index in 0..servers {

@@ -193,16 +193,20 @@ fn no_second_server_is_restarted_while_the_first_is_tried_again() {
 /// Killed and started again it would never be up.
 #[test]
 fn a_start_that_is_alive_gets_more_time_before_it_is_begun_again() {
-    for (millis, restarts) in [(12_000, 1), (18_000, 1), (25_000, 2), (60_000, 3)] {
+    for (seed, (millis, restarts)) in (0..100).zip(
+        [(12_000, 1), (18_000, 1), (25_000, 2), (60_000, 3)]
+            .into_iter()
+            .cycle(),
+    ) {
         let mut world = World::new(3, Managed::Child, options());
-        world.run(2_000);
+        world.run(2_000 + seed * 37);
         world.starts_in(millis);
         world.break_server(1, Condition::Dead);
         world.run(200_000);
-        assert!(world.in_service(1), "{millis}");
+        assert!(world.in_service(1), "seed {seed} {millis}");
         assert!(
             world.restarts.len() <= restarts,
-            "{millis}: {}",
+            "seed {seed} {millis}: {}",
             world.restarts.len()
         );
         let text = format!("{:?}", world.only().timeline);
@@ -242,4 +246,30 @@ fn a_process_that_connections_do_not_reach_is_not_restarted() {
     world.run(60_000);
     assert!(world.in_service(1));
     assert_eq!(world.only().status, IncidentStatus::Closed);
+}
+
+/// The same of all: it is the way to them, and no server's fault.
+#[test]
+fn processes_that_connections_do_not_reach_are_one_incident_and_none_is_restarted() {
+    for seed in 0..100 {
+        let mut world = World::new(3, Managed::Child, options());
+        world.every = ms(2 + seed % 20);
+        world.run(5_000 + seed * 37);
+        (0..3).for_each(|index| world.break_server(index, Condition::Unreachable));
+        world.run(20_000);
+        let open = world.incidents.values().filter(|one| one.end.is_none());
+        let open: Vec<_> = open.collect();
+        assert_eq!(open.len(), 1, "seed {seed}: {open:#?}");
+        assert_eq!(kind(open[0]), FaultKind::Unreachable, "seed {seed}");
+        assert_eq!(open[0].servers.len(), 3, "seed {seed}");
+        (0..3).for_each(|index| world.heal(index));
+        world.run(60_000);
+        assert!(world.restarts.is_empty(), "seed {seed}");
+        assert!((0..3).all(|index| world.in_service(index)), "seed {seed}");
+        let mut all = world.incidents.values();
+        assert!(
+            all.all(|one| one.status == IncidentStatus::Closed),
+            "seed {seed}"
+        );
+    }
 }

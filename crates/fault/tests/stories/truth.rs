@@ -52,7 +52,7 @@ fn only_a_repair_of_evenkeels_own_is_called_verified() {
 }
 
 #[test]
-fn a_restart_by_a_person_is_told_apart() {
+fn a_restart_by_an_operator_is_distinguished() {
     let mut options = options();
     options.recover.mode = Mode::Ask;
     let mut world = World::new(3, Managed::Child, options);
@@ -120,7 +120,7 @@ fn orders_that_cannot_be_carried_out_are_refused() {
 }
 
 #[test]
-fn a_restart_that_fails_says_so() {
+fn a_failed_restart_is_recorded_as_failed() {
     let mut world = World::new(3, Managed::Child, options());
     world.run(5_000);
     world.reborn(1, Condition::Unstartable);

@@ -319,7 +319,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_breaks_it(seed in any::<u64>(), managed in 0..3, mode in 0..4, with_operators in any::<bool>()) {
+    fn the_keeper_keeps_its_invariants_under_random_signals(seed in any::<u64>(), managed in 0..3, mode in 0..4, with_operators in any::<bool>()) {
         let managed = [Managed::Child, Managed::Commands { restart: true, stop: false }, Managed::Nothing][managed as usize];
         let mode = [Mode::Automatic, Mode::Ask, Mode::DryRun, Mode::Off][mode as usize];
         let storm = storm(seed, managed, mode, with_operators);

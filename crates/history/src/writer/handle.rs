@@ -51,6 +51,16 @@ impl WriterHandle {
         self.0.0.work.notify_one();
     }
 
+    /// Keeps the changes of the configuration that were made at run time and are to hold after a restart, as text. Never waits for the
+    /// disk.
+    pub fn set_runtime_changes(&self, body: String) {
+        let mut state = self.lock();
+        state.pending.set_runtime_changes(body);
+        state.handed += 1;
+        drop(state);
+        self.0.0.work.notify_one();
+    }
+
     /// Adds to the requests of a service in a minute (minutes since 1970-01-01 UTC). Never waits for the disk.
     pub fn add_traffic(&self, service: &str, minute: i64, requests: u64, failed: u64) {
         let mut state = self.lock();

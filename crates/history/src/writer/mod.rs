@@ -183,6 +183,9 @@ impl Writer {
                     .try_for_each(|((service, server), state)| {
                         store.set_maintenance(service, server.as_deref(), state)
                     })?;
+                if let Some(body) = batch.runtime_changes() {
+                    store.set_runtime_changes(body)?;
+                }
                 add_traffic(store, &batch)
             })
         });

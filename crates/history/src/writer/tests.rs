@@ -59,7 +59,7 @@ fn what_is_flushed_is_there_and_the_newest_state_wins() {
 }
 
 #[test]
-fn a_thread_that_is_lost_is_told_and_nobody_waits_for_it() {
+fn a_lost_writer_thread_is_reported_and_blocks_no_caller() {
     let (_folder, store) = in_file();
     let handle = Writer::start(store).unwrap();
     handle.0.0.lock().fault = true;
@@ -199,7 +199,7 @@ fn the_thread_ends_with_its_last_handle_and_writes_what_waits() {
 }
 
 #[test]
-fn a_question_that_panics_costs_nobody_else_anything() {
+fn a_panic_in_a_query_affects_no_other_query() {
     let (_folder, store) = in_file();
     let handle = Writer::start(store).unwrap();
     assert_eq!(

@@ -89,6 +89,8 @@ pub struct LoadPlan {
     pub id_prefix: Option<String>,
     /// Decides the draws from the mix.
     pub seed: u64,
+    /// Remembers of each request whether it succeeded ([`LoadWatch::outcomes`]): a byte a request, for as long as the load lasts.
+    pub keeps_outcomes: bool,
 }
 
 impl LoadPlan {
@@ -104,6 +106,7 @@ impl LoadPlan {
             timeout: Duration::from_secs(10),
             id_prefix: None,
             seed: 1,
+            keeps_outcomes: false,
         }
     }
 }
@@ -138,6 +141,13 @@ impl LoadWatch {
     pub fn snapshot(&self) -> LoadStats {
         let now = self.0.clock.now();
         self.0.with(|numbers| numbers.snapshot(now))
+    }
+
+    /// Of each request so far, in the order in which they were due, whether it was answered with 2xx in time; `None` of those that have
+    /// not ended. Empty unless the plan keeps them.
+    #[must_use]
+    pub fn outcomes(&self) -> Vec<Option<bool>> {
+        self.0.with(|numbers| numbers.outcomes.clone())
     }
 }
 
@@ -274,6 +284,9 @@ impl Sender {
         let now = self.shared.clock.now();
         let shape = &self.plan.mix[shape];
         self.shared.with(|numbers| {
+            if self.plan.keeps_outcomes {
+                numbers.note_outcome(number, ending);
+            }
             numbers.ended(now, due, ending, || match &self.plan.id_prefix {
                 Some(prefix) => format!("{} {} {prefix}-{number}", shape.method, shape.path),
                 None => format!("{} {}", shape.method, shape.path),

@@ -55,6 +55,15 @@ pub(super) enum LoadEnding {
     Failed(&'static str),
 }
 
+impl LoadEnding {
+    fn is_success(self) -> bool {
+        match self {
+            Self::Answered(status) => (200..300).contains(&status),
+            Self::Failed(_) => false,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct LoadNumbers {
     sent: u64,
@@ -65,6 +74,7 @@ pub(super) struct LoadNumbers {
     total: Histogram,
     slots: Vec<LatencySlot>,
     failures: Recent<LoadFailure>,
+    pub(super) outcomes: Vec<Option<bool>>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +95,7 @@ impl Default for LoadNumbers {
             total: Histogram::default(),
             slots: (0..SLOTS).map(|_| LatencySlot::default()).collect(),
             failures: Recent::new(FAILURES_KEPT),
+            outcomes: Vec::new(),
         }
     }
 }
@@ -97,6 +108,15 @@ fn slot_number(at: Instant) -> u64 {
 impl LoadNumbers {
     pub(super) fn due(&mut self) {
         self.sent += 1;
+    }
+
+    /// The request with this number has ended so.
+    pub(super) fn note_outcome(&mut self, number: u64, ending: LoadEnding) {
+        let slot = usize::try_from(number).expect("so many requests are not sent");
+        if self.outcomes.len() <= slot {
+            self.outcomes.resize(slot + 1, None);
+        }
+        self.outcomes[slot] = Some(ending.is_success());
     }
 
     pub(super) fn ended(
@@ -116,17 +136,11 @@ impl LoadNumbers {
         }
         slot.times.add(took);
         self.total.add(took);
-        let ok = match ending {
-            LoadEnding::Answered(status) => {
-                *self.by_status.entry(status).or_default() += 1;
-                (200..300).contains(&status)
-            }
-            LoadEnding::Failed(word) => {
-                *self.by_error.entry(word).or_default() += 1;
-                false
-            }
-        };
-        if ok {
+        match ending {
+            LoadEnding::Answered(status) => *self.by_status.entry(status).or_default() += 1,
+            LoadEnding::Failed(word) => *self.by_error.entry(word).or_default() += 1,
+        }
+        if ending.is_success() {
             self.ok += 1;
             return;
         }
@@ -174,6 +188,16 @@ impl LoadNumbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_outcome_of_each_request_is_kept_in_the_order_in_which_they_were_due() {
+        let mut numbers = LoadNumbers::default();
+        numbers.note_outcome(2, LoadEnding::Answered(204));
+        numbers.note_outcome(0, LoadEnding::Answered(500));
+        assert_eq!(numbers.outcomes, [Some(false), None, Some(true)]);
+        numbers.note_outcome(1, LoadEnding::Failed("reset"));
+        assert_eq!(numbers.outcomes, [Some(false), Some(false), Some(true)]);
+    }
 
     #[test]
     fn the_last_second_forgets_and_the_total_does_not() {

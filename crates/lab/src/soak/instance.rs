@@ -44,17 +44,19 @@ pub(super) struct SoakIncident {
     pub(super) servers: Vec<String>,
     pub(super) fault: String,
     pub(super) detected: String,
+    pub(super) evidence: Vec<String>,
 }
 
 impl SoakIncident {
     pub(super) fn text(&self) -> String {
         format!(
-            "{} {}/{} {} detected {}",
+            "{} {}/{} {} detected {}: {}",
             self.id,
             self.service,
             self.servers.join("+"),
             self.fault,
-            self.detected
+            self.detected,
+            self.evidence.join("; ")
         )
     }
 }
@@ -171,6 +173,10 @@ impl Instance {
                 .unwrap_or_default(),
             fault: word(&incident["diagnosis"][0]["fault"]),
             detected: word(&incident["detected"]),
+            evidence: incident["diagnosis"][0]["evidence"]
+                .as_array()
+                .map(|lines| lines.iter().map(word).collect())
+                .unwrap_or_default(),
         };
         Ok(list
             .as_array()

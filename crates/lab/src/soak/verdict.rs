@@ -216,6 +216,7 @@ mod tests {
             servers: vec![name.to_owned()],
             fault: "error-burst".to_owned(),
             detected: String::new(),
+            evidence: Vec::new(),
         };
         let own = SoakIncident {
             service: "evenkeel".to_owned(),

@@ -11,7 +11,7 @@ use crate::common::{Process, ask, ask_within, eventually};
 const GET: &str = "GET /bytes/1000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 #[test]
-fn it_forwards_and_breaks_new_connections_as_told() {
+fn the_relay_forwards_and_breaks_connections_on_command() {
     let server = Process::server("one", &[]);
     let relay = FaultRelay::start(server.address).unwrap();
     assert!(

@@ -187,7 +187,7 @@ fn stop_accepting_refuses_what_is_new_and_serves_what_is_there() {
 }
 
 #[test]
-fn it_exits_as_told_and_on_sigterm() {
+fn the_server_exits_on_command_and_on_sigterm() {
     let mut server = Process::server("one", &[]);
     server.mode("exit 3");
     assert_eq!(server.child.wait().unwrap().code(), Some(3));

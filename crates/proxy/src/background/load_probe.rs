@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_understood() {
+    fn valid_load_reports_are_parsed() {
         let latency = Some(Duration::from_micros(8_500));
         for (body, answer) in [
             ("{\"in_flight\": 12, \"latency_ms\": 8.5}", (12.0, latency)),
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_not_taken() {
+    fn invalid_load_reports_are_ignored() {
         for body in [
             "",
             "{}",

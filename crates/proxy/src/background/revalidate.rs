@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use evenkeel_core::Instant;
 use evenkeel_core::blame::TimeLimit;
-use evenkeel_http1::Framing;
+use evenkeel_request::ResponseView as _;
 
 use crate::background::request::{Answered, BackgroundRequest};
 use crate::cache::key::OwnedCacheKey;
 use crate::cache::store::{Answer, Stale, response_facts};
+use crate::downstream::h1::head::H1Response;
 use crate::upstream::client::BodyEnd;
 
 /// At most so many of a service's at once: what becomes stale together is not fetched together.
@@ -55,12 +56,7 @@ impl Revalidation {
     async fn take(&self, stale: &Stale, mut answered: Answered<'_>) -> usize {
         let (head, bytes) = (&answered.line.head, answered.line.incoming.unread());
         let most = stale.most();
-        // What ends with its connection may have been cut off.
-        let fits = match head.framing {
-            Framing::UntilClose => false,
-            Framing::Length(length) => length <= most as u64,
-            Framing::None | Framing::Chunked => true,
-        };
+        let fits = H1Response { head, bytes }.body_extent().is_bounded(most);
         let Some(lifetimes) = stale.lifetimes(
             self.key.borrow(),
             &response_facts((false, false), head, bytes),

@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_have_room() {
+    fn every_address_fits_its_buffer() {
         for text in [
             "1.2.3.4",
             "255.255.255.255",

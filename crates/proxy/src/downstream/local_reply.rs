@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_answer_says_why_and_is_as_long_as_it_says() {
+    fn local_replies_name_their_cause_and_have_their_content_length() {
         for cause in [
             Cause::NoServer,
             Cause::NoRoute,

@@ -1,14 +1,15 @@
 //! The commit: a response's head is written for the client, and nothing can be taken back from there.
 
-use evenkeel_request::forward::{ForwardedResponse, HeaderEdits};
+use evenkeel_http1::Framing;
+use evenkeel_request::forward::{ForwardedResponse, ForwardedTrailers, HeaderEdits};
 
 use crate::downstream::h1::ResponseForm;
-use crate::downstream::h1::head::{Manner, write_response};
+use crate::downstream::h1::head::{H1Response, Manner, write_response};
 use crate::exchange::context::RequestContext;
 use crate::exchange::io::ExchangeIo;
 use crate::upstream::h1::UpstreamExchange;
 
-impl RequestContext<'_> {
+impl<'a> RequestContext<'a> {
     /// Writes the response's head as the client gets it, and takes it off what came from the server.
     pub(crate) fn commit(
         &self,
@@ -45,14 +46,35 @@ impl RequestContext<'_> {
         client_address: Option<&'r [u8]>,
         server: &'r str,
     ) -> ForwardedResponse<'r> {
-        let entry = self.entry();
-        let (changes, load) = (&entry.response_headers, entry.load_header.as_deref());
         ForwardedResponse {
             client_address,
             id: self.id,
-            service: entry.name(),
+            service: self.entry().name(),
             server,
-            edits: HeaderEdits::of_response(changes, self.route, load),
+            edits: self.response_edits(),
         }
+    }
+
+    /// Which trailers of the response pass; its head is not yet committed.
+    pub(crate) fn response_trailers(
+        &self,
+        io: &ExchangeIo<'_>,
+        upstream: &UpstreamExchange,
+    ) -> ForwardedTrailers<'a> {
+        let (head, bytes) = (&io.work.response, upstream.head_bytes());
+        match head.framing {
+            Framing::Chunked => {
+                ForwardedTrailers::of(&H1Response { head, bytes }, self.response_edits())
+            }
+            Framing::None | Framing::Length(_) | Framing::UntilClose => {
+                ForwardedTrailers::default()
+            }
+        }
+    }
+
+    fn response_edits(&self) -> Option<HeaderEdits<'a>> {
+        let entry = self.entry();
+        let (changes, load) = (&entry.response_headers, entry.load_header.as_deref());
+        HeaderEdits::of_response(changes, self.route, load)
     }
 }

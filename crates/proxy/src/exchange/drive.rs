@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use evenkeel_core::{Instant, Outcome, RequestShape, ServiceId};
-use evenkeel_http1::Method;
+use evenkeel_http1::{Framing, Method};
 use evenkeel_request::exchange::{Arrival, AttemptEnd, Event, Reply, Step};
-use evenkeel_request::forward::{ForwardedRequest, HeaderEdits};
+use evenkeel_request::forward::{ForwardedRequest, ForwardedTrailers, HeaderEdits};
 use evenkeel_request::route::Route;
 use evenkeel_request::{Cause, DeadlineHeader, Exchange};
 
@@ -94,8 +94,8 @@ pub(crate) async fn handle(
     };
     let log =
         (snapshot.shared.access_log).then(|| Box::new(AccessLine::new(&context, client, work)));
-    let mut body = context.prepare(client, work);
-    let finish = context.go(client, work, &mut body).await;
+    let (body, trailers) = context.prepare(client, work);
+    let finish = context.go(client, work, body, &trailers).await;
     context.count(&finish);
     context.count_left_out();
     client.latest = context.latest;
@@ -120,16 +120,17 @@ fn cache_request(
     CacheRequest::of(&work.request, client.buffer.unread(), route, keeps)
 }
 
-impl RequestContext<'_> {
+impl<'a> RequestContext<'a> {
     /// Does what the exchange says until the request is over.
     async fn go(
         &mut self,
         client: &mut Client,
         work: &mut Workspace,
-        body: &mut RequestBody,
+        mut body: RequestBody,
+        trailers: &ForwardedTrailers<'_>,
     ) -> Finish {
         let mut upstream: Option<UpstreamExchange> = None;
-        let mut io = ExchangeIo::new(self.worker, client, work, body);
+        let mut io = ExchangeIo::new(self.worker, client, work, &mut body, trailers);
         // No server is asked for a client that is known to be gone.
         let mut step = match io.watch().is_gone() {
             true => Step::Abort,
@@ -240,8 +241,12 @@ impl RequestContext<'_> {
         }
     }
 
-    /// Writes the head that servers get, and takes the client's off its buffer.
-    fn prepare(&mut self, client: &mut Client, work: &mut Workspace) -> RequestBody {
+    /// Writes the head that servers get, and takes the client's off its buffer. Returns its body, and which of its trailers pass.
+    fn prepare(
+        &mut self,
+        client: &mut Client,
+        work: &mut Workspace,
+    ) -> (RequestBody, ForwardedTrailers<'a>) {
         self.mirror = self.draw_mirror(client, work);
         let policies = self.policies();
         let keep = if self.exchange.may_ever_repeat() || self.mirror.is_some() {
@@ -252,6 +257,7 @@ impl RequestContext<'_> {
         let header = policies.deadline.as_ref();
         let told = header.map(DeadlineHeader::name);
         let entry = self.entry();
+        let edits = HeaderEdits::of_request(&entry.request_headers, self.route, told);
         let request = ForwardedRequest {
             client_address: client.peer_text.as_bytes(),
             scheme: "http",
@@ -259,7 +265,7 @@ impl RequestContext<'_> {
             server: self.exchange.servers().first_address(),
             service: entry.name(),
             route: self.route,
-            edits: HeaderEdits::of_request(&entry.request_headers, self.route, told),
+            edits,
             deadline: told,
         };
         let bytes = client.buffer.unread();
@@ -267,9 +273,16 @@ impl RequestContext<'_> {
         self.room = header
             .zip(at)
             .map(|(header, at)| DeadlineSlot { header, at });
+        let head = &work.request;
+        let trailers = match head.framing {
+            Framing::Chunked => ForwardedTrailers::of(&H1Request { head, bytes }, edits),
+            Framing::None | Framing::Length(_) | Framing::UntilClose => {
+                ForwardedTrailers::default()
+            }
+        };
         work.replay.clear();
         client.buffer.consume(work.request.length);
         client.give_back_empty_buffer(self.worker);
-        RequestBody::new(work.request.framing, keep)
+        (RequestBody::new(work.request.framing, keep), trailers)
     }
 }

@@ -6,6 +6,7 @@
 
 use evenkeel_connect::Stream;
 use evenkeel_core::blame::EndEvent;
+use evenkeel_request::forward::ForwardedTrailers;
 
 use crate::downstream::address::AddressText;
 use crate::downstream::h1::response::{send, write_interim};
@@ -22,6 +23,8 @@ pub(crate) struct ExchangeIo<'a> {
     pub(crate) work: &'a mut Workspace,
     client: &'a mut Client,
     body: &'a mut RequestBody,
+    /// Which trailers of the request pass.
+    trailers: &'a ForwardedTrailers<'a>,
 }
 
 impl<'a> ExchangeIo<'a> {
@@ -30,12 +33,14 @@ impl<'a> ExchangeIo<'a> {
         client: &'a mut Client,
         work: &'a mut Workspace,
         body: &'a mut RequestBody,
+        trailers: &'a ForwardedTrailers<'a>,
     ) -> Self {
         Self {
             worker,
             work,
             client,
             body,
+            trailers,
         }
     }
 
@@ -74,7 +79,8 @@ impl<'a> ExchangeIo<'a> {
         let Workspace {
             to_server, replay, ..
         } = &mut *self.work;
-        let source = BodySource::new(self.body, self.client, replay, &self.worker.buffers);
+        let (client, buffers) = (&mut *self.client, &self.worker.buffers);
+        let source = BodySource::new(self.body, client, replay, self.trailers, buffers);
         (to_server.as_slice(), source)
     }
 

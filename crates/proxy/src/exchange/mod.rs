@@ -15,4 +15,5 @@ pub(crate) mod commit;
 pub(crate) mod pass_on;
 pub(crate) mod finish;
 pub(crate) mod drive;
+pub(crate) mod runner;
 pub(crate) mod serve;

@@ -53,6 +53,7 @@ impl RequestContext<'_> {
     async fn stream(&mut self, io: &mut ExchangeIo<'_>, upstream: &mut UpstreamExchange) -> Passed {
         let status = io.work.response.status;
         let tee = self.tee(io, upstream, self.latest);
+        let trailers = self.response_trailers(io, upstream);
         let form = self.commit(io, upstream);
         let idle = self.policies().timeout.idle;
         if status == 101 && io.work.request.upgrade.is_some() {
@@ -61,7 +62,7 @@ impl RequestContext<'_> {
         }
         let (already_sent, already) = (upstream.bytes_sent, upstream.bytes_received);
         let server_keeps = io.work.response.keep_alive;
-        let mut relay = Relay::new(io.work.response.framing, form.decode, tee);
+        let mut relay = Relay::new(io.work.response.framing, form.decode, trailers, tee);
         let end = relay.run(io, upstream, idle).await;
         if relay.has_waited() {
             self.latest = self.worker.clock.now();

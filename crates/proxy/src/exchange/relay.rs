@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use evenkeel_core::blame::{EndEvent, Peer, TimeLimit};
 use evenkeel_http1::Framing;
+use evenkeel_request::forward::ForwardedTrailers;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cache::fill::Tee;
@@ -35,8 +36,8 @@ pub(crate) enum RelayEnd {
 
 /// One response under way. The head, as the client gets it, is in `work.to_client`.
 #[derive(Debug)]
-pub(crate) struct Relay {
-    body: ResponseBody,
+pub(crate) struct Relay<'t> {
+    body: ResponseBody<'t>,
     progress: bool,
     waits_for_client: bool,
     /// Whether it could not all be passed on at once.
@@ -45,11 +46,17 @@ pub(crate) struct Relay {
     tee: Option<Box<Tee>>,
 }
 
-impl Relay {
-    /// A response whose head has been taken off what came from the server. `decode`: the client gets its content alone.
-    pub(crate) fn new(framing: Framing, decode: bool, tee: Option<Box<Tee>>) -> Self {
+impl<'t> Relay<'t> {
+    /// A response whose head has been taken off what came from the server. `decode`: the client gets its content alone, else with
+    /// those of its `trailers` that pass.
+    pub(crate) fn new(
+        framing: Framing,
+        decode: bool,
+        trailers: ForwardedTrailers<'t>,
+        tee: Option<Box<Tee>>,
+    ) -> Self {
         Self {
-            body: ResponseBody::new(framing, decode),
+            body: ResponseBody::new(framing, decode, trailers),
             progress: true,
             waits_for_client: false,
             has_waited: false,
@@ -203,7 +210,12 @@ mod tests {
         let (mut server, mut client) = (Endless, Sink::default());
         let (buffers, mut incoming) = (Buffers::default(), Buffer::default());
         let (mut to_client, mut written, mut received) = (Vec::new(), 0, 0);
-        let mut relay = Relay::new(Framing::Length(BODY as u64), false, None);
+        let mut relay = Relay::new(
+            Framing::Length(BODY as u64),
+            false,
+            ForwardedTrailers::default(),
+            None,
+        );
         let most = polls(|cx| {
             let before = client.taken;
             let mut sink = ResponseSink::new(&mut client, &mut to_client, &mut written);

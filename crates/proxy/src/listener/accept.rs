@@ -4,6 +4,8 @@
 //! One client too many is accepted and closed at once, so that it knows. If descriptors run out all the same, accepting pauses,
 //! longer each time, and clients wait in the kernel's queue.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -12,7 +14,8 @@ use std::time::Duration;
 use evenkeel_connect::{Stream, is_local};
 
 use crate::downstream::h1::Client;
-use crate::exchange::serve::serve;
+use crate::exchange::runner::Runners;
+use crate::exchange::serve::{run, serve};
 use crate::listener::acceptor::Acceptor;
 use crate::listener::next::next_connection;
 use crate::worker::open_listener::OpenListener;
@@ -24,12 +27,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Accepts a listener's connections for ever.
 pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<OpenListener>, socket: Rc<Acceptor>) {
+    let runners = Rc::new(Runners::new(Rc::clone(&worker), run));
     let mut pause = FIRST_PAUSE;
     loop {
         match next_connection(&socket, &worker).await {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                begin(&worker, &listener, stream, peer);
+                begin(&runners, &listener, stream, peer);
             }
             // It was gone before it was accepted.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -48,21 +52,24 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: Rc<OpenListener>, socke
 }
 
 /// Begins to serve a connection, if there may be one more.
-pub(super) fn begin(
-    worker: &Rc<Worker>,
+pub(super) fn begin<F>(
+    runners: &Rc<Runners<F>>,
     listener: &Rc<OpenListener>,
     stream: Stream,
     peer: Option<IpAddr>,
-) {
+) where
+    F: Future<Output = Infallible> + 'static,
+{
+    let worker = runners.worker();
     let Some(open) = OpenConnection::new(worker, listener) else {
         worker.counters.connections_refused.add_from_owner(1);
         return;
     };
-    // Made here, and only borrowed by `serve`: what is moved into a future and then into a part of it takes its size twice.
-    let mut client = Client::new(worker, Rc::clone(listener), stream, peer);
+    // Boxed, since it is handed over with each request.
+    let client = Box::new(Client::new(worker, Rc::clone(listener), stream, peer));
+    let runners = Rc::clone(runners);
     tokio::task::spawn_local(async move {
-        serve(&open.worker, &mut client).await;
-        drop(client);
+        serve(&runners, client).await;
         drop(open);
     });
 }

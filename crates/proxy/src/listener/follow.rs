@@ -10,6 +10,8 @@ use tokio::task::JoinHandle;
 
 use super::accept::{accept, begin};
 use super::acceptor::WorkerSocket;
+use crate::exchange::runner::Runners;
+use crate::exchange::serve::run;
 use crate::worker::Worker;
 use crate::worker::open_listener::OpenListener;
 
@@ -127,15 +129,17 @@ impl Accepting {
     /// Accepts no more. Clients that have connected before are served: to close a socket resets those that wait in its queue.
     fn end(self, worker: &Rc<Worker>) {
         self.task.abort();
+        let runners = Rc::new(Runners::new(Rc::clone(worker), run));
         while let Ok((stream, peer)) = self.socket.accept_waiting() {
             let (worker, listener) = (Rc::clone(worker), Rc::clone(&self.listener));
+            let runners = Rc::clone(&runners);
             tokio::task::spawn_local(async move {
                 let end = worker.clock.now() + FIRST_REQUEST;
                 tokio::select! {
                     _ = poll_fn(|cx| stream.poll_read_ready(cx)) => {}
                     () = worker.clock.sleep_until(end) => {}
                 }
-                begin(&worker, &listener, stream, peer);
+                begin(&runners, &listener, stream, peer);
             });
         }
     }

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_says_is_heeded() {
+    fn an_advertised_idle_timeout_is_respected() {
         for (said, expected) in [
             (0, (0, 0)),
             (1_000, (1_000, 250)),

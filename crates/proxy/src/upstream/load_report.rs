@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_application_has_the_better_word_if_it_says_something() {
+    fn application_utilization_takes_precedence_over_cpu() {
         for (value, load) in [
             (
                 "TEXT application_utilization=0.8,cpu_utilization=0.7,rps_fractional=120",

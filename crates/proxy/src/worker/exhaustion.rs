@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_said_once_a_minute_with_what_has_come_together() {
+    fn exhaustion_is_logged_once_a_minute_with_its_count() {
         let exhaustion = Exhaustion::default();
         let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
         let error = io::Error::from_raw_os_error(24);

@@ -8,6 +8,7 @@ pub(crate) mod poll_budget;
 pub(crate) mod rescue;
 pub(crate) mod run;
 pub(crate) mod service_entry;
+pub(crate) mod leaving;
 pub(crate) mod signals;
 pub(crate) mod proxy_snapshot;
 pub(crate) mod worker_snapshot;
@@ -51,9 +52,6 @@ pub(crate) enum MissingOn {
     Server,
 }
 
-/// Workspaces that are kept for the next request.
-const KEPT_WORKSPACES: usize = 1024;
-
 /// What a worker's connections share. Single-threaded: no locks, no atomics but the counters.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -70,11 +68,6 @@ pub(crate) struct Worker {
     pub(crate) watcher: Rc<ClientWatcher>,
     pub(crate) random: RefCell<Random>,
     pub(crate) draining: Cell<bool>,
-    #[expect(
-        clippy::vec_box,
-        reason = "a workspace is handed from hand to hand and is large"
-    )]
-    workspaces: RefCell<Vec<Box<Workspace>>>,
     /// The thread's: it outlives a worker that panics.
     signals: Rc<RefCell<SignalWriter>>,
     /// Client connections that are open.
@@ -114,7 +107,6 @@ impl Worker {
             timers: Timers::new(clock),
             watcher: ClientWatcher::new()?,
             draining: Cell::new(false),
-            workspaces: RefCell::default(),
             signals: Rc::clone(&parts.signals),
             connections: Cell::new(0),
             all_closed: Notify::new(),
@@ -160,6 +152,8 @@ impl Worker {
         ));
         let removed = before.removed_in(&next);
         removed.for_each(|service| service.upstreams().close());
+        // Lets go of the servers of before, for whoever waits until nobody uses them.
+        next.services().for_each(|service| drop(service.servers()));
         let stays = |listener: &mut Rc<OpenListener>| listener.follow(before, &next);
         self.listeners.borrow_mut().retain_mut(stays);
         *self.snapshot.borrow_mut() = Rc::clone(&next);
@@ -201,17 +195,6 @@ impl Worker {
         self.counters.local_errors[side as usize].add_from_owner(1);
         self.state.exhaustion.add(error);
         self.state.exhaustion.report(self.clock.now());
-    }
-
-    pub(crate) fn workspace(&self) -> Box<Workspace> {
-        self.workspaces.borrow_mut().pop().unwrap_or_default()
-    }
-
-    pub(crate) fn give_workspace(&self, workspace: Box<Workspace>) {
-        let mut kept = self.workspaces.borrow_mut();
-        if kept.len() < KEPT_WORKSPACES {
-            kept.push(workspace);
-        }
     }
 
     /// The id of a new request: unique among all workers and, with chances beyond counting, all runs.

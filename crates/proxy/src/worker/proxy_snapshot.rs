@@ -12,7 +12,7 @@ use evenkeel_config::plan::{ListenerPlan, ServicePlan};
 use evenkeel_core::{Instant, Random, ServiceId};
 use evenkeel_request::Policies;
 use evenkeel_request::route::Route;
-use evenkeel_request::service::RateLimiter;
+use evenkeel_request::service::{RateLimiter, ServerSet};
 use evenkeel_tolerate::{HedgeOptions, Inject, InjectOptions, StaleOptions};
 
 use super::service_entry::{ServiceEntry, ServiceParts};
@@ -234,6 +234,14 @@ impl ProxySnapshot {
     /// Those that there are, by their ids.
     pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<ServiceEntry>> {
         self.services.iter().flatten()
+    }
+
+    /// The servers of each service as they are now.
+    pub(crate) fn server_sets(&self) -> Vec<(ServiceId, Arc<ServerSet>)> {
+        let services = self.services();
+        services
+            .map(|entry| (entry.id(), entry.servers()))
+            .collect()
     }
 
     /// One more than the greatest id.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evenkeel_config::plan::{LoadProbePlan, ServicePlan};
+use evenkeel_config::plan::{LoadProbePlan, ManagedPlan, ServicePlan};
 use evenkeel_core::{Instant, Random, ServiceId};
 use evenkeel_request::service::{
     AdmissionOptions, BreakerChange, ServerOptions, ServerSet, Service, ServiceOptions,
@@ -181,6 +181,7 @@ fn options(plan: &ServicePlan) -> ServiceOptions {
         tier: server.tier,
         near: server.near,
         max_requests: server.max_requests,
+        starts: plan.starts_out_of_rotation(server),
     });
     ServiceOptions {
         name: plan.name.clone(),
@@ -198,6 +199,8 @@ fn options(plan: &ServicePlan) -> ServiceOptions {
         },
         queue: plan.limit.queue,
         hold: plan.hold_requests,
+        tells_exits: (plan.servers.iter())
+            .any(|server| matches!(server.managed, ManagedPlan::Child(_))),
         admission: AdmissionOptions {
             class_header: plan.limit.class_header.clone(),
             class: plan.limit.class,

@@ -8,12 +8,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use evenkeel_config::Plan;
 use evenkeel_core::{
-    Directive, ExactShape, Instant, Random, ServiceId, ServiceOrders, ShapeOrders,
+    Directive, ExactShape, Instant, Random, ServerId, ServiceId, ServiceOrders, ShapeOrders,
 };
 use evenkeel_request::service::Joined;
 use evenkeel_runtime::{Clock, Tasks};
 use tokio::sync::watch;
 
+use super::leaving::{LeavingServer, servers_that_leave};
 use super::proxy_snapshot::{ProxySnapshot, SnapshotContext};
 use super::service_entry::ServiceEntry;
 use crate::listener::limits::ClientLimit;
@@ -57,6 +58,8 @@ pub struct ProxyState {
 struct SnapshotHistory {
     /// With their generations, in their order.
     all: Vec<(u64, Weak<ProxySnapshot>)>,
+    /// The servers that these have and the newest one has not.
+    leaving: Vec<(ServerId, LeavingServer)>,
     /// Seeds what is random in what is new.
     random: Random,
 }
@@ -78,6 +81,7 @@ impl ProxyState {
             published: watch::Sender::new(()),
             snapshots: Mutex::new(SnapshotHistory {
                 all: vec![(first.generation(), Arc::downgrade(&first))],
+                leaving: Vec::new(),
                 random,
             }),
             snapshot: ArcSwap::new(first),
@@ -113,6 +117,7 @@ impl ProxyState {
             random: &mut history.random,
             has_changed,
         };
+        let sets = before.server_sets();
         let next = Arc::new(before.next(plan, &mut context));
         for (slot, sockets) in opened {
             if let Some(entry) = next.listener(slot) {
@@ -121,6 +126,10 @@ impl ProxyState {
         }
         history.forget_unused();
         history.all.push((next.generation(), Arc::downgrade(&next)));
+        for (service, set) in sets {
+            let after = next.service(service).map(|entry| entry.servers());
+            (history.leaving).extend(servers_that_leave(service, &set, after.as_deref()));
+        }
         self.snapshot.store(Arc::clone(&next));
         self.generation.store(next.generation(), Ordering::Release);
         self.published.send_replace(());
@@ -149,21 +158,23 @@ impl ProxyState {
         self.generation.load(Ordering::Acquire)
     }
 
-    /// The number of the oldest plan that a request or a worker still goes by. What has left the plans before it is held by nobody.
+    /// The numbers of the plans that a request or a worker still goes by, the newest one last. What only other plans have is held by nobody.
     #[must_use]
-    pub fn oldest_generation(&self) -> u64 {
+    pub fn live_generations(&self) -> Vec<u64> {
         let mut history = self.history();
         history.forget_unused();
-        let oldest = history.all.first();
-        oldest.map_or_else(|| self.generation(), |(generation, _)| *generation)
+        let all = history.all.iter();
+        all.map(|(generation, _)| *generation).collect()
     }
 
-    /// How many plans there are that a request or a worker still goes by.
+    /// The servers that plans have taken out of this slot and that requests may still use.
     #[must_use]
-    pub fn live_generations(&self) -> usize {
+    pub fn leaving(&self, server: ServerId) -> Vec<LeavingServer> {
         let mut history = self.history();
         history.forget_unused();
-        history.all.len()
+        let leaving = history.leaving.iter();
+        let of_slot = leaving.filter(|(slot, _)| *slot == server);
+        of_slot.map(|(_, one)| one.clone()).collect()
     }
 
     /// Hears of each plan that is applied.
@@ -328,5 +339,6 @@ impl ProxyState {
 impl SnapshotHistory {
     fn forget_unused(&mut self) {
         self.all.retain(|(_, snapshot)| snapshot.strong_count() > 0);
+        self.leaving.retain(|(_, server)| server.is_in_use());
     }
 }

@@ -125,7 +125,7 @@ fn what_is_stale_is_shown_while_a_new_one_is_fetched() {
 
 /// Who fetches for all asks for nobody, so a public answer is fetched as somebody unknown gets it.
 #[test]
-fn a_fetch_for_all_says_nothing_of_who_asked() {
+fn a_revalidation_carries_nothing_of_the_client() {
     let (address, asked) = server(|connection| {
         while connection.request().is_some() {
             connection.answer("HTTP/1.1 200 OK\r\nCache-Control: public, max-age=0, stale-while-revalidate=60\r\nContent-Length: 2\r\n\r\nok");

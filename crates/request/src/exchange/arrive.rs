@@ -15,7 +15,7 @@ use super::step::{NoResponse, Reply, Step};
 use crate::deadline::ReportedDeadline;
 use crate::route::Route;
 use crate::service::RateLimiter;
-use crate::{Cause, RequestView};
+use crate::{Cause, Policies, RequestView};
 
 /// A request whose head is there.
 #[derive(Debug)]
@@ -50,13 +50,16 @@ impl<'a> Exchange<'a> {
         let policies = own.unwrap_or(service.policies());
         let servers = services.servers(arrival.service);
         let admission = service.admission();
-        let mut exchange = Self {
+        let mut attempts = Attempts::begin(arrival.at, &policies.timeout);
+        let refused = apply_deadline(&mut attempts, policies, arrival, services)
+            .or_else(|| admission.rate_limited(arrival.rate, arrival.at, head, peer));
+        Self {
             service_id: arrival.service,
             service,
             policies,
             sticky: servers.sticky().and_then(|sticky| sticky.server(head)),
             servers,
-            attempts: Attempts::begin(arrival.at, &policies.timeout),
+            attempts,
             phase: Phase::New,
             current: None,
             hedging: None,
@@ -70,44 +73,16 @@ impl<'a> Exchange<'a> {
             fallback: FallbackService::of(policies, head, peer, services),
             fallen: FallbackState::default(),
             injected: Injected::default(),
-            refused: None,
+            refused,
             held_since: None,
+            doubted_since: None,
             queued_since: None,
             hurried: false,
             returns_seen: 0,
             is_client_gone: false,
             may_repeat: policies.may_repeat(head.method()),
             is_upgrade: arrival.is_upgrade,
-        };
-        exchange.refused = exchange
-            .apply_deadline(head, services)
-            .or_else(|| admission.rate_limited(arrival.rate, arrival.at, head, peer));
-        exchange
-    }
-
-    /// Takes the client's deadline; a cause if it has passed already.
-    fn apply_deadline(
-        &mut self,
-        head: &impl RequestView,
-        services: &impl Services<'a>,
-    ) -> Option<Cause> {
-        let header = self.policies.deadline.as_ref()?;
-        let what = match header.told(head) {
-            ReportedDeadline::Nothing => return None,
-            ReportedDeadline::Malformed => ClientDeadline::Malformed,
-            ReportedDeadline::Left(left) if left.is_zero() => ClientDeadline::Passed,
-            ReportedDeadline::Left(left) => {
-                let own = self.attempts.deadline();
-                self.attempts.shorten(left, self.started);
-                if self.attempts.deadline() == own {
-                    ClientDeadline::Longer
-                } else {
-                    ClientDeadline::Shorter
-                }
-            }
-        };
-        services.count(self.service_id, Count::Deadline(what));
-        (what == ClientDeadline::Passed).then_some(Cause::Deadline)
+        }
     }
 
     /// The first step. What was refused when it came, and what is injected, gets to no server and to no fallback.
@@ -162,4 +137,30 @@ impl<'a> Exchange<'a> {
         }
         Next::Select
     }
+}
+
+/// Takes the client's deadline; a cause if it has passed already.
+fn apply_deadline<'a, H: RequestView>(
+    attempts: &mut Attempts,
+    policies: &Policies,
+    arrival: &Arrival<'a, '_, H>,
+    services: &impl Services<'a>,
+) -> Option<Cause> {
+    let header = policies.deadline.as_ref()?;
+    let what = match header.told(arrival.head) {
+        ReportedDeadline::Nothing => return None,
+        ReportedDeadline::Malformed => ClientDeadline::Malformed,
+        ReportedDeadline::Left(left) if left.is_zero() => ClientDeadline::Passed,
+        ReportedDeadline::Left(left) => {
+            let own = attempts.deadline();
+            attempts.shorten(left, arrival.at);
+            if attempts.deadline() == own {
+                ClientDeadline::Longer
+            } else {
+                ClientDeadline::Shorter
+            }
+        }
+    };
+    services.count(arrival.service, Count::Deadline(what));
+    (what == ClientDeadline::Passed).then_some(Cause::Deadline)
 }

@@ -63,7 +63,9 @@ pub struct Attempts {
     /// When the client gives up, if it has said so.
     told_end: Instant,
     ledger: RetryLedger,
-    records: [Option<AttemptRecord>; REMEMBERED],
+    first: Option<AttemptRecord>,
+    /// Those after the first one, up to [`REMEMBERED`] on the whole: most requests need none.
+    others: Vec<AttemptRecord>,
     tried: [u32; REMEMBERED],
     attempts: u32,
     hedges: u32,
@@ -78,7 +80,8 @@ impl Attempts {
             deadline: Deadline::new(now, timeout.total),
             told_end: Instant::NEVER,
             ledger: RetryLedger::new(),
-            records: [None; REMEMBERED],
+            first: None,
+            others: Vec::new(),
             tried: [0; REMEMBERED],
             attempts: 0,
             hedges: 0,
@@ -242,8 +245,13 @@ impl Attempts {
 
     /// The answer of the last attempt has broken off after its head was passed on.
     pub(super) fn broke_off(&mut self, outcome: Outcome) {
-        let place = (self.attempts as usize).wrapping_sub(1);
-        if let Some(Some(record)) = self.records.get_mut(place) {
+        let record = match self.attempts {
+            1 => self.first.as_mut(),
+            attempts => (attempts as usize)
+                .checked_sub(2)
+                .and_then(|place| self.others.get_mut(place)),
+        };
+        if let Some(record) = record {
             record.outcome = outcome;
         }
     }
@@ -279,7 +287,7 @@ impl Attempts {
 
     /// The first attempts, in order, at most [`REMEMBERED`].
     pub fn records(&self) -> impl Iterator<Item = &AttemptRecord> {
-        self.records.iter().flatten()
+        self.first.iter().chain(&self.others)
     }
 
     /// Why there was no further attempt, if one was wanted.
@@ -295,8 +303,10 @@ impl Attempts {
     fn remember(&mut self, record: AttemptRecord) {
         let place = self.attempts as usize % REMEMBERED;
         self.tried[place] = record.server;
-        if let Some(slot) = self.records.get_mut(self.attempts as usize) {
-            *slot = Some(record);
+        if self.first.is_none() {
+            self.first = Some(record);
+        } else if self.others.len() < REMEMBERED - 1 {
+            self.others.push(record);
         }
         self.attempts = self.attempts.saturating_add(1);
         self.past.add(record.outcome);

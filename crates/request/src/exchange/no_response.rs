@@ -64,6 +64,7 @@ impl<'a> Exchange<'a> {
         self.trial = None;
         self.servers = host.servers(next.id);
         (self.started, self.held_since, self.hurried) = (now, None, false);
+        self.doubted_since = None;
         let told_end = self.attempts.told_end();
         self.attempts = Attempts::begin(now, &self.policies.timeout);
         self.attempts.shorten(told_end.since(now), now);

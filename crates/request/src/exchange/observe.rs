@@ -44,6 +44,11 @@ impl<'a> Exchange<'a> {
         if outcome.is_failure() {
             host.name_shape(self.shape);
         }
+        let unsettled = &self.service.quarantine.unsettled;
+        if matches!(outcome, Outcome::Answered(_)) && unsettled.is_on(at) {
+            unsettled.answered(host.exact_shape(), at);
+        }
+        let index = server;
         let server = self.id_of(server);
         let what = match outcome {
             Outcome::Reset { sent: true } | Outcome::Truncated | Outcome::Rescued => {
@@ -53,7 +58,12 @@ impl<'a> Exchange<'a> {
                     route: self.shape,
                     text: host.exact_text(),
                 };
+                let is_watched = shape.is_some();
                 let shape = shape.unwrap_or_else(|| host.exact_shape());
+                // Of one that was taken out the fate is known.
+                if self.service.tells_exits && outcome != Outcome::Rescued {
+                    unsettled.note(shape, index, is_watched, at);
+                }
                 return host.expose(server, at, shape, broke);
             }
             Outcome::Answered(_)

@@ -38,7 +38,7 @@ impl<'a> Exchange<'a> {
 
     /// Whether a server has room that was not freed for a request whose turn has come and that has not looked yet.
     fn has_unclaimed_room(&self, now: Instant) -> bool {
-        (self.servers.pool()).has_room_beside(now, self.service.queue.called())
+        (self.servers.pool()).has_room_beside(now, self.service.queue.owned_room(now))
     }
 
     /// Goes if its turn has come, or if it may not wait any longer. Whoever has `looked` just now does not look again at once.
@@ -59,6 +59,14 @@ impl<'a> Exchange<'a> {
                 Some(DequeueReason::Served) if self.attempts.deadline().passed(now) => {
                     return denied(*waiting, DequeueReason::Expired, now);
                 }
+                // It hears of its turn so late that the room may be that of another one by now.
+                Some(DequeueReason::Served)
+                    if !waiting.owns_room() && !self.has_unclaimed_room(now) =>
+                {
+                    looked = true;
+                    waiting.again(now, false);
+                    continue;
+                }
                 Some(DequeueReason::Served) => {}
                 Some(reason) => return denied(*waiting, reason, now),
                 None if now >= waiting.until() => {
@@ -67,7 +75,7 @@ impl<'a> Exchange<'a> {
                 // An attempt may have ended before it began to wait, or a server may have come back.
                 None if !looked && self.has_unclaimed_room(now) => {
                     looked = true;
-                    self.service.queue.free_one(now);
+                    waiting.call_next(now);
                     continue;
                 }
                 None => {

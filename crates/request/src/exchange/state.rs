@@ -50,6 +50,8 @@ pub struct Exchange<'a> {
     pub(super) refused: Option<Cause>,
     /// When it began to wait for a server to come back, if it ever did.
     pub(super) held_since: Option<Instant>,
+    /// When it was held back since it may end its servers, if it ever was.
+    pub(super) doubted_since: Option<Instant>,
     /// When it began to wait in the queue, if it had to, for the attempt that is under way.
     pub(super) queued_since: Option<Instant>,
     /// It was told that there is a server without having waited for it, and found none.

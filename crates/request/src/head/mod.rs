@@ -12,4 +12,4 @@ mod fake;
 pub(crate) use fake::FakeHead;
 pub use field::{FieldClass, HeaderField, HeaderFields};
 pub use text::{any_cookie, any_parameter, host_name};
-pub use view::{Authority, HttpVersion, RequestView, ResponseView};
+pub use view::{Authority, BodyExtent, HttpVersion, RequestView, ResponseView};

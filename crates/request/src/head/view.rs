@@ -78,4 +78,31 @@ pub trait ResponseView: HeaderFields {
     fn status(&self) -> u16;
     /// The version of HTTP that its server was asked by.
     fn version(&self) -> HttpVersion;
+    /// How the end of its body is known.
+    fn body_extent(&self) -> BodyExtent;
+}
+
+/// How the end of a message's body is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyExtent {
+    /// There is no body.
+    Empty,
+    /// It has so many bytes.
+    Length(u64),
+    /// The protocol marks its end: the last chunk, the end of a stream.
+    Marked,
+    /// It ends with its connection, so that one that was cut off looks whole.
+    ConnectionEnd,
+}
+
+impl BodyExtent {
+    /// Whether the body is known to be whole when it has ended, and not known to be longer than `most` bytes.
+    #[must_use]
+    pub const fn is_bounded(self, most: usize) -> bool {
+        match self {
+            Self::Empty | Self::Marked => true,
+            Self::Length(length) => length <= most as u64,
+            Self::ConnectionEnd => false,
+        }
+    }
 }

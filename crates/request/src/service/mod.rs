@@ -6,10 +6,12 @@
 mod sticky;
 mod watch;
 mod server_set;
+mod turn;
 pub(crate) mod queue;
 pub(crate) mod in_flight;
 pub(crate) mod holding;
 mod orders;
+pub(crate) mod unsettled;
 mod quarantine;
 mod admission;
 
@@ -57,6 +59,9 @@ pub struct ServiceOptions {
     pub queue: QueueOptions,
     /// Which requests wait for the first server that comes back, if any do.
     pub hold: Option<HoldOptions>,
+    /// Whether the exits of its servers' processes become known. Then a request that two of them broke off is held back until it is
+    /// known whether it ended them, for a quarter of a second at most.
+    pub tells_exits: bool,
     /// What is refused at once.
     pub admission: AdmissionOptions,
     /// The policies of its requests, unless a route overrides them.
@@ -85,6 +90,7 @@ impl ServiceOptions {
             watch: WatchOptions::default(),
             queue: QueueOptions::default(),
             hold: None,
+            tells_exits: false,
             admission: AdmissionOptions {
                 class_header: None,
                 class: Class::Critical,
@@ -104,6 +110,7 @@ pub struct Service {
     name: String,
     hash_on: Option<HashOn>,
     pub(crate) holding: Option<Holding>,
+    pub(crate) tells_exits: bool,
     admission: Admission,
     policies: Policies,
     servers: Arc<CurrentServers>,
@@ -138,6 +145,7 @@ impl Service {
             name: options.name,
             hash_on: hashes.then_some(options.hash_on),
             holding: options.hold.map(|options| Holding { options, state }),
+            tells_exits: options.tells_exits,
             admission: Admission::new(options.admission, random),
             servers: Arc::new(CurrentServers {
                 set: ArcSwap::from_pointee(set),
@@ -172,6 +180,7 @@ impl Service {
             name: options.name,
             hash_on: hashes.then_some(options.hash_on),
             holding: options.hold.map(|options| Holding { options, state }),
+            tells_exits: options.tells_exits,
             admission: (self.admission).reconfigured(options.admission, now, random),
             policies: options.policies,
             servers: Arc::clone(&self.servers),
@@ -243,6 +252,12 @@ impl Service {
         self.queue.waiting()
     }
 
+    /// Requests whose turn in the queue came and that did not look for a server in time, since their worker was stuck; since the start.
+    #[must_use]
+    pub fn lapsed_turns(&self) -> u64 {
+        self.queue.lapsed_turns()
+    }
+
     /// Whether its queue takes up a burst now, if one comes: then no class is refused that could be served later.
     #[must_use]
     pub fn takes_up_burst(&self) -> bool {
@@ -278,6 +293,7 @@ impl Service {
         member.state.apply(directive, now);
         let has_changed = was_repaired != member.state.is_being_repaired(now);
         self.held.apply(directive, has_changed);
+        self.quarantine.apply(directive, now);
     }
 
     /// Puts servers from DNS into their slots, or takes them out. Requests that are under way go on as they began.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use evenkeel_core::metric::Sink;
-use evenkeel_core::{ExactShape, Instant, ShapeOrders};
+use evenkeel_core::metric::{Counter, Sink};
+use evenkeel_core::{Directive, EjectionReason, ExactShape, Instant, ShapeOrders};
 
+use super::unsettled::UnsettledBreaks;
 use crate::quarantine::{Quarantine, Treatment};
 
 /// What is ordered about the requests of one service.
@@ -19,6 +20,10 @@ pub(crate) struct QuarantineGate {
     orders: ArcSwap<Quarantine>,
     /// Requests that no server got.
     refused: AtomicU64,
+    /// What broke a moment ago, and may be ordered about soon.
+    pub(crate) unsettled: UnsettledBreaks,
+    /// Requests that were held back for it.
+    pub(crate) held_back: Counter,
 }
 
 impl QuarantineGate {
@@ -27,6 +32,18 @@ impl QuarantineGate {
         let is_on = !orders.is_empty();
         self.orders.store(Arc::new(orders));
         self.is_on.store(is_on, Ordering::Release);
+    }
+
+    /// A directive about a server was applied.
+    pub(super) fn apply(&self, directive: &Directive, now: Instant) {
+        if let Directive::Eject {
+            server,
+            verdict: EjectionReason::Known,
+            ..
+        } = directive
+        {
+            self.unsettled.ended(server.index, now);
+        }
     }
 
     /// Whether anything is ordered.
@@ -57,5 +74,9 @@ impl QuarantineGate {
         let about = "Requests that no server got, since such requests bring servers down.";
         let value = self.refused.load(Ordering::Relaxed);
         sink.counter("evenkeel_quarantine_refused_total", about, &labels, value);
+        let about =
+            "Requests that were held back until it was known whether they had ended two servers.";
+        let value = self.held_back.value();
+        sink.counter("evenkeel_quarantine_held_total", about, &labels, value);
     }
 }

@@ -1,8 +1,9 @@
 //! Requests that wait because all servers have as many as they may. Shared by all workers: a slot that one worker frees is taken by
 //! whoever's turn it is, on any worker.
 //!
-//! A request whose turn has come owns the slot that was freed for it until it has looked for a server: [`WaitQueue::called`] says how many
-//! slots are spoken for, and a request that looks by itself lets the next one go only if there are more.
+//! A request whose turn has come owns the slot that was freed for it until it has looked for a server, but not for ever ([`Turn`]):
+//! [`WaitQueue::owned_room`] says how many slots are spoken for, and a request that looks by itself lets the next one go only if there
+//! are more.
 //!
 //! Whose turn it is, and who has waited too long, is decided by [`BurstQueue`]; here it is shared, and those that wait are
 //! woken. Costs one read per attempt while nobody waits. Only those that wait, and those that end while others do, take its lock, for as
@@ -18,6 +19,8 @@ use evenkeel_core::metric::{Counter, DurationHistogram, Sink};
 use evenkeel_tolerate::queue::{BurstQueue, DequeueReason, PushResult, ReturnedEntry, Ticket};
 use evenkeel_tolerate::{Class, QueueOptions};
 
+use super::turn::{CalledTurns, Turn};
+
 /// The queue of a service.
 #[derive(Debug)]
 pub(crate) struct WaitQueue {
@@ -25,7 +28,7 @@ pub(crate) struct WaitQueue {
     /// Those in the line, and those whose turn it is and who have no server yet.
     waiting: AtomicU32,
     /// Those whose turn it is and who have not looked for a server yet.
-    called: AtomicU32,
+    called: CalledTurns,
     entered: Counter,
     waited: DurationHistogram,
     /// By class and [`DENIED`].
@@ -36,10 +39,6 @@ pub(crate) struct WaitQueue {
 const LOST: u8 = 3;
 /// Why a request got no server, by the words of metrics.
 const DENIED: [&str; 3] = ["full", "timeout", "late"];
-
-/// Whether a request's turn has come, or why it may not wait any longer. Written under the queue's lock.
-#[derive(Debug, Default)]
-struct Turn(Mutex<(Option<DequeueReason>, Option<Waker>)>);
 
 /// A request in the queue; dropping it takes it out.
 #[derive(Debug)]
@@ -63,28 +62,12 @@ pub(crate) struct Waiting<'a> {
     lost: u8,
 }
 
-impl Turn {
-    fn state(&self) -> MutexGuard<'_, (Option<DequeueReason>, Option<Waker>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn call(&self, reason: DequeueReason) {
-        let mut state = self.state();
-        state.0 = Some(reason);
-        let waker = state.1.take();
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
 impl WaitQueue {
     pub(super) fn new(options: QueueOptions) -> Self {
         Self {
             line: Mutex::new(BurstQueue::new(options)),
             waiting: AtomicU32::new(0),
-            called: AtomicU32::new(0),
+            called: CalledTurns::default(),
             entered: Counter::default(),
             waited: DurationHistogram::default(),
             denied: Default::default(),
@@ -116,8 +99,9 @@ impl WaitQueue {
     }
 
     /// How many slots of the servers are spoken for: one for each request whose turn has come and that has not looked for a server yet.
-    pub(crate) fn called(&self) -> u32 {
-        self.called.load(Ordering::SeqCst)
+    /// None while a worker is stuck that has such a request.
+    pub(crate) fn owned_room(&self, now: Instant) -> u32 {
+        self.called.owned(now)
     }
 
     /// Enters a request that is to be done by `deadline` and is expected to take so long (`service`); `None` if the queue is full of
@@ -182,8 +166,7 @@ impl WaitQueue {
         }
         let mut line = self.line();
         if let Some(next) = line.serve(now, |gone| gone.item.call(gone.reason)) {
-            self.called.fetch_add(1, Ordering::SeqCst);
-            next.item.call(DequeueReason::Served);
+            self.called.call(next.item, now);
         }
     }
 
@@ -208,6 +191,11 @@ impl WaitQueue {
     /// How many had to wait.
     pub(crate) fn entered(&self) -> u64 {
         self.entered.value()
+    }
+
+    /// How many turns have lapsed.
+    pub(crate) fn lapsed_turns(&self) -> u64 {
+        self.called.lapses()
     }
 
     /// How many got no server.
@@ -239,6 +227,13 @@ impl WaitQueue {
             &labels,
             &self.waited.snapshot(),
         );
+        let lapsed = "Requests whose turn came and that did not look for a server in time, since their worker was stuck.";
+        sink.counter(
+            "evenkeel_queue_turns_lapsed_total",
+            lapsed,
+            &labels,
+            self.called.lapses(),
+        );
         let denied = "Requests that found no place: the queue was full, they waited as long as they may, or too long while all did.";
         for class in Class::ALL {
             for (reason, counter) in DENIED.iter().zip(&self.denied[class.index()]) {
@@ -260,16 +255,31 @@ impl WaitQueue {
 impl<'a> Waiting<'a> {
     /// [`DequeueReason::Served`] if its turn has come and it may look for a server, else why it may not wait any longer; `None` while it waits.
     pub(crate) fn reason(&self) -> Option<DequeueReason> {
-        self.turn.state().0
+        self.turn.reason()
+    }
+
+    /// Whether its turn has come, and the slot that was freed for it is still its own.
+    pub(crate) fn owns_room(&self) -> bool {
+        self.turn.owns_room()
     }
 
     /// Wakes this when there is a [`Self::reason`].
     pub(crate) fn register(&self, waker: &Waker) {
-        let mut state = self.turn.state();
-        match &mut state.1 {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
+        self.turn.register(waker);
+    }
+
+    /// A server has room, and it looks by itself: the turn is that of the next in the line. If that one may be of a worker that is stuck, and
+    /// this one has waited, it is its own.
+    pub(crate) fn call_next(&self, now: Instant) {
+        let queue = self.queue;
+        if now > self.began && queue.called.is_any_stuck() {
+            let own = queue.line().take(now, self.ticket);
+            if let Some(own) = own {
+                queue.called.call(own.item, now);
+            }
+            return;
         }
+        queue.free_one(now);
     }
 
     /// Until when it may wait.
@@ -333,9 +343,7 @@ impl<'a> Waiting<'a> {
     /// Its turn, if that has come, is used or passed on; another one may come.
     fn end_turn(&mut self) {
         let turn = std::mem::take(&mut self.turn);
-        if turn.state().0 == Some(DequeueReason::Served) {
-            self.queue.called.fetch_sub(1, Ordering::SeqCst);
-        }
+        self.queue.called.end(&turn);
     }
 
     /// It is in the queue no longer.
@@ -354,7 +362,7 @@ impl Drop for Waiting<'_> {
         let gave_up = !self.is_denied;
         let left = (self.queue.line()).cancel(self.latest, self.ticket, gave_up);
         // Its turn may have come without its knowing; it goes with it unused, so it is the next one's.
-        let is_unused = left.is_none() && self.reason() == Some(DequeueReason::Served);
+        let is_unused = left.is_none() && self.owns_room();
         self.leave();
         if is_unused {
             self.queue.free_one(self.latest);
@@ -413,28 +421,28 @@ mod tests {
         let mut all = [(); 3].map(|()| enter(&queue, Class::Critical).expect("room"));
         queue.free_one(NOW);
         queue.free_one(NOW);
-        assert_eq!(queue.called(), 2);
+        assert_eq!(queue.owned_room(NOW), 2);
         all[0].again(NOW, false);
-        assert_eq!(queue.called(), 1);
+        assert_eq!(queue.owned_room(NOW), 1);
         // The slot goes with the turn, to the request that is called in its place.
         all[1].step_aside(NOW);
         assert_eq!(
-            (queue.called(), all[0].reason()),
+            (queue.owned_room(NOW), all[0].reason()),
             (1, Some(DequeueReason::Served))
         );
         all[1].again(NOW, false);
-        assert_eq!(queue.called(), 1);
+        assert_eq!(queue.owned_room(NOW), 1);
         let [first, second, third] = all;
         drop(first);
         assert_eq!(
-            (queue.called(), second.reason()),
+            (queue.owned_room(NOW), second.reason()),
             (1, Some(DequeueReason::Served))
         );
         second.placed(NOW);
-        assert_eq!((queue.called(), queue.waiting()), (0, 1));
+        assert_eq!((queue.owned_room(NOW), queue.waiting()), (0, 1));
         drop(third);
         queue.free_one(NOW);
-        assert_eq!((queue.called(), queue.waiting()), (0, 0));
+        assert_eq!((queue.owned_room(NOW), queue.waiting()), (0, 0));
     }
 
     #[test]

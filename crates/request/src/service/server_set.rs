@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_balance::{BalanceOptions, Member, Pool, ServerState};
 use evenkeel_core::{Endpoint, Instant, LimitHint};
@@ -15,6 +16,10 @@ use evenkeel_tolerate::limit::LimitSnapshot;
 
 use super::sticky::{Sticky, StickyOptions};
 use super::watch::{Watch, WatchOptions};
+
+/// For so long a server whose process is started is left alone before anybody says more about it: as long as a directive lasts, so that
+/// without a fault path it is used as any other.
+const STARTS: Duration = Duration::from_secs(5);
 
 /// One server of a service, as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,9 @@ pub struct ServerOptions {
     pub near: bool,
     /// The most requests that it has at once; 0: no bound.
     pub max_requests: u32,
+    /// Whether its process has to be started first: as a new server it takes nothing until it is said to be ready, or for 5 s if
+    /// nobody says anything.
+    pub starts: bool,
 }
 
 impl ServerOptions {
@@ -48,6 +56,7 @@ impl ServerOptions {
             tier: 0,
             near: false,
             max_requests: 0,
+            starts: false,
         }
     }
 }
@@ -119,7 +128,8 @@ impl ServerSet {
     }
 
     /// The next one, with these servers and options. A server that keeps its name and its address keeps its state; one from DNS keeps what
-    /// DNS says of it as well. Another one is new, and starts slowly if others serve already. A slot without a server is free.
+    /// DNS says of it as well. Another one is new, and starts slowly if others serve already; one whose process has yet to be started takes
+    /// nothing. A slot without a server is free.
     pub(super) fn reconfigured(
         &self,
         servers: &[ServerOptions],
@@ -154,10 +164,17 @@ impl ServerSet {
                 (Some(server), Some(known)) if self.is_same(known.0, server) => {
                     self.kept(known, server, watch, now)
                 }
-                (Some(server), _) => {
+                (Some(server), known) => {
                     let (member, slot) = self.joined(server, (watch, version), now);
-                    if is_warm && slot.address.is_some() {
+                    if server.starts {
+                        member.state.starts(now + STARTS);
+                    } else if is_warm && slot.address.is_some() {
                         member.state.join(now);
+                    }
+                    if let Some((before, known)) = known
+                        && self.name_in(before) == server.name
+                    {
+                        member.state.stays_out_with(&known.state);
                     }
                     (member, slot)
                 }

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_was_told_brings_it_back() {
+    fn a_sticky_value_leads_to_its_server() {
         let sticky = sticky("a key", cookie());
         let line = text(&sticky, 1);
         let value = line
@@ -194,13 +194,13 @@ mod tests {
 
     /// HMAC-SHA-256 as Python's standard library computes it.
     #[test]
-    fn the_value_is_what_it_says() {
+    fn the_sticky_value_is_a_keyed_hash_of_the_address() {
         let made = value(b"key", "shop", "10.0.0.1:80");
         assert_eq!(made, *b"f1004a77c80915781134e46ab77e79b1");
     }
 
     #[test]
-    fn by_header() {
+    fn a_sticky_header_names_its_server() {
         let name = "x-server".to_owned();
         let sticky = sticky("a key", StickyBy::Header { name });
         let line = text(&sticky, 0);

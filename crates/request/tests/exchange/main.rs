@@ -20,6 +20,7 @@ mod checks;
 mod waiting;
 mod scene;
 mod turns;
+mod unsettled;
 mod effects;
 mod totals;
 

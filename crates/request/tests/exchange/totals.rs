@@ -28,10 +28,14 @@ pub(crate) struct Totals {
     pub(crate) ended_holds: u64,
     /// Refused because the servers refuse most.
     pub(crate) throttled: u64,
+    /// A worker did nothing for a while.
+    pub(crate) stalls: u64,
+    /// Turns in a queue that were not used in time.
+    pub(crate) lapsed: u64,
 }
 
 impl Totals {
-    fn all_mut(&mut self) -> [&mut u64; 21] {
+    fn all_mut(&mut self) -> [&mut u64; 23] {
         [
             &mut self.requests,
             &mut self.steps,
@@ -54,6 +58,8 @@ impl Totals {
             &mut self.limited,
             &mut self.ended_holds,
             &mut self.throttled,
+            &mut self.stalls,
+            &mut self.lapsed,
         ]
     }
 

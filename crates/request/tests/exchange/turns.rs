@@ -16,6 +16,8 @@ use crate::scene::{Caller, MS, Scene, plain, services};
 
 /// So long a request waits at most that looks every 20 ms.
 const SOON: Duration = Duration::from_millis(25);
+/// So long a called request owns the slot that was freed for it.
+const LOOKS_WITHIN: Duration = Duration::from_millis(50);
 
 /// One server has room, which a request that has been on it may not take. It is called first all the same: since it came last and the
 /// newest go first, or since it matters more. Those behind it wait for no other server.
@@ -93,6 +95,64 @@ fn a_called_request_owns_its_room() {
     scene.tell(&mut newcomer, Event::Woken);
     assert_eq!(newcomer.step, Step::Attempt(0));
     assert!(matches!(next.step, Step::Wait(_)), "{:?}", next.step);
+}
+
+/// The worker of the requests before it hangs, and does not let them look at what they were called for.
+#[test]
+fn a_stuck_worker_keeps_a_slot_from_others_for_a_moment_only() {
+    let _one = crate::one_at_a_time();
+    let services = services(vec![plain(1, 1)]);
+    let mut scene = Scene::new(&services);
+    let mut busy = scene.arrive();
+    let mut stuck = [scene.arrive(), scene.arrive(), scene.arrive()];
+    let mut other = scene.arrive();
+    scene.answer(&mut busy);
+    let took = scene.run(&mut [&mut other], 500 * MS);
+    let within = LOOKS_WITHIN + SOON;
+    assert!(took.is_some_and(|took| took <= within), "{took:?}");
+    // The next slot costs no such time: that worker is known to be stuck.
+    let mut last = scene.arrive();
+    assert!(matches!(last.step, Step::Wait(_)), "{:?}", last.step);
+    scene.answer(&mut other);
+    let took = scene.run(&mut [&mut last], 500 * MS);
+    assert!(took.is_some_and(|took| took <= SOON), "{took:?}");
+    // It goes on: its requests have kept their places, and go when there is room.
+    for one in &mut stuck {
+        scene.tell(one, Event::Woken);
+        assert!(matches!(one.step, Step::Wait(_)), "{:?}", one.step);
+    }
+    scene.answer(&mut last);
+    let mut newcomer = scene.arrive();
+    assert!(
+        matches!(newcomer.step, Step::Wait(_)),
+        "{:?}",
+        newcomer.step
+    );
+    for mut one in stuck {
+        let took = scene.run(&mut [&mut one], 500 * MS);
+        assert!(took.is_some_and(|took| took <= SOON), "{took:?}");
+        scene.answer(&mut one);
+    }
+    let took = scene.run(&mut [&mut newcomer], 500 * MS);
+    assert!(took.is_some_and(|took| took <= SOON), "{took:?}");
+}
+
+/// The only request that waits is that of a worker that hangs: one that comes then is served.
+#[test]
+fn a_request_that_comes_while_a_worker_is_stuck_is_served() {
+    let _one = crate::one_at_a_time();
+    let services = services(vec![plain(1, 1)]);
+    let mut scene = Scene::new(&services);
+    let mut busy = scene.arrive();
+    let stuck = scene.arrive();
+    scene.answer(&mut busy);
+    scene.now += LOOKS_WITHIN;
+    let mut newcomer = scene.arrive();
+    assert_eq!(newcomer.step, Step::Attempt(0));
+    scene.answer(&mut newcomer);
+    drop(stuck);
+    assert_eq!(services[0].waiting(), 0);
+    assert_eq!(scene.arrive().step, Step::Attempt(0));
 }
 
 #[test]

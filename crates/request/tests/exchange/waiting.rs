@@ -67,15 +67,16 @@ impl World<'_> {
         );
     }
 
-    /// Whether one waits there for so long while a server has had room, and may go to any. Who has been on the server with room waits for
-    /// another.
+    /// Whether one waits there for so long while a server has had room and its worker was not stuck, and may go to any. Who has been on the
+    /// server with room waits for another.
     fn has_forgotten(&self, service: usize, room_since: Instant) -> bool {
         let requests = self.requests.iter().flatten();
         let on_it = requests.filter(|it| it.exchange.service_id().0 as usize == service);
         let mut new = on_it.filter(|it| it.books.attempts.is_empty());
         new.any(|it| {
             let since = it.books.queued_since();
-            since.is_some_and(|since| self.now.since(since.max(room_since)) >= FORGOTTEN)
+            let could = room_since.max(self.stuck_until[it.worker]);
+            since.is_some_and(|since| self.now.since(since.max(could)) >= FORGOTTEN)
         })
     }
 
@@ -97,7 +98,8 @@ impl World<'_> {
         let mut on_it = requests.filter(|it| it.exchange.service_id().0 as usize == service);
         let forgotten = on_it.find(|it| {
             let held = it.books.held_new_since();
-            held.is_some_and(|held| now.since(held.max(since)) >= FORGOTTEN)
+            let could = since.max(self.stuck_until[it.worker]);
+            held.is_some_and(|held| now.since(held.max(could)) >= FORGOTTEN)
         });
         assert!(
             forgotten.is_none(),
@@ -112,7 +114,8 @@ impl World<'_> {
     pub(crate) fn check_ended_holds(&self, service: usize) {
         let books = &self.books[service];
         for ended in [books.holds_ended, books.maintenance_since] {
-            let is_over = ended.is_some_and(|ended| self.now.since(ended) >= FORGOTTEN);
+            let stuck = self.stuck_until.iter().copied().max().unwrap_or_default();
+            let is_over = ended.is_some_and(|ended| self.now.since(ended.max(stuck)) >= FORGOTTEN);
             assert!(!is_over || self.services[service].held() == 0, "still held");
         }
     }

@@ -28,6 +28,9 @@ use crate::waiting::Idle;
 const CLIENTS: usize = 200;
 /// No request takes longer, with its fallback service and its response.
 const LONGEST: Duration = Duration::from_secs(10);
+/// Milliseconds at most between two stalls of a worker, and of one.
+const STALLS_EVERY: usize = 3_000;
+const STALL: usize = 400;
 /// So many steps without a pause are a circle.
 const MOST_STEPS: usize = 64;
 
@@ -54,6 +57,8 @@ pub(crate) enum Due {
     Stray(RequestKey),
     ServerOut(RequestKey, usize),
     Condition(usize),
+    /// A worker does nothing for a while.
+    Stall(usize),
     Order,
     OrderEnds(usize),
 }
@@ -106,6 +111,8 @@ pub(crate) struct World<'a> {
     /// Requests are left of which more may wait for servers to come back.
     pub(crate) holds_until: u64,
     workers: Vec<Worker<'a>>,
+    /// Until when each worker is stuck, or was last.
+    pub(crate) stuck_until: Vec<Instant>,
     heap: BinaryHeap<Reverse<(Instant, u64, u64, DueInHeap)>>,
     entered: u64,
     woken: Arc<Mutex<Vec<RequestKey>>>,
@@ -148,7 +155,7 @@ impl<'a> World<'a> {
         let rates = routes.iter().map(|route| route.rate.clone());
         let all = policies(services, routes);
         let workers = (0..2).map(|_| Worker::new(services, &all, &mut random));
-        let workers = workers.collect();
+        let workers: Vec<_> = workers.collect();
         let mut world = Self {
             now: Instant::ZERO,
             services,
@@ -163,6 +170,7 @@ impl<'a> World<'a> {
             totals: Totals::default(),
             left: requests,
             holds_until: requests / 5,
+            stuck_until: vec![Instant::ZERO; workers.len()],
             workers,
             heap: BinaryHeap::new(),
             entered: 0,
@@ -181,6 +189,10 @@ impl<'a> World<'a> {
             world.enter(at, Due::Arrives(client));
         }
         world.enter(Instant::from_millis(100), Due::Order);
+        for worker in 0..world.workers.len() {
+            let at = world.within(STALLS_EVERY);
+            world.enter(at, Due::Stall(worker));
+        }
         world
     }
 
@@ -240,6 +252,7 @@ impl<'a> World<'a> {
         }
         for (service, index) in self.services.iter().zip(0..) {
             assert_eq!((service.waiting(), service.held()), (0, 0), "at the end");
+            self.totals.lapsed += service.lapsed_turns();
             check_in_flight(&self.servers, index);
         }
         let mut left = self.requests.iter().flatten().map(|it| &it.books);
@@ -250,6 +263,10 @@ impl<'a> World<'a> {
     }
 
     fn happens(&mut self, due: Due) {
+        if let Some(until) = self.stuck_with(due) {
+            // What has come for it meanwhile comes in any order.
+            return self.enter(until, due);
+        }
         match due {
             Due::Arrives(client) => self.arrives(client),
             Due::Wake(key, token) => {
@@ -269,6 +286,7 @@ impl<'a> World<'a> {
             Due::Stray(key) => self.stray(key),
             Due::ServerOut(key, place) => self.server_out(key, place),
             Due::Condition(place) => self.condition_changes(place),
+            Due::Stall(worker) => self.stall(worker),
             Due::Order => {
                 self.order();
                 for service in 0..self.services.len() {
@@ -278,6 +296,35 @@ impl<'a> World<'a> {
             }
             Due::OrderEnds(service) => self.end_maintenance(service),
         }
+    }
+
+    /// Until when the worker is stuck that this is for, if it is.
+    fn stuck_with(&self, due: Due) -> Option<Instant> {
+        let client = match due {
+            Due::Arrives(client) => client,
+            Due::Wake(key, _)
+            | Due::Hedge(key, _)
+            | Due::Attempt(key, ..)
+            | Due::ClientLeaves(key)
+            | Due::Dropped(key)
+            | Due::Passed(key)
+            | Due::Stray(key)
+            | Due::ServerOut(key, _) => key.client,
+            Due::Condition(_) | Due::Stall(_) | Due::Order | Due::OrderEnds(_) => return None,
+        };
+        let until = self.stuck_until[client % self.workers.len()];
+        (self.now < until).then_some(until)
+    }
+
+    /// A worker does nothing for a while, and some time later again, as long as there are requests.
+    fn stall(&mut self, worker: usize) {
+        if self.left == 0 {
+            return;
+        }
+        self.totals.stalls += 1;
+        self.stuck_until[worker] = self.within(STALL);
+        let at = self.within(STALLS_EVERY);
+        self.enter(at, Due::Stall(worker));
     }
 
     pub(crate) fn request(&self, key: RequestKey) -> Option<&Request<'a>> {
@@ -461,7 +508,11 @@ impl<'a> World<'a> {
                 return;
             }
             for key in woken {
-                if self.one_in(4) {
+                let until = self.stuck_until[key.client % self.workers.len()];
+                if self.now < until {
+                    let token = self.request(key).map_or(0, |it| it.token);
+                    self.enter(until, Due::Wake(key, token));
+                } else if self.one_in(4) {
                     let token = self.request(key).map_or(0, |it| it.token);
                     let at = self.within(2);
                     self.enter(at, Due::Wake(key, token));

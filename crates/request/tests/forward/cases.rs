@@ -3,7 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use evenkeel_core::{Endpoint, ServiceId};
-use evenkeel_request::forward::{ForwardedRequest, ForwardedResponse, HeaderEdits, ResponseWriter};
+use evenkeel_request::forward::{
+    ForwardedRequest, ForwardedResponse, ForwardedTrailers, HeaderEdits, ResponseWriter,
+};
+use evenkeel_request::head::HeaderFields;
 use evenkeel_request::headers::{HeaderValue, Side};
 use evenkeel_request::route::{PathRule, Route, Target, Template};
 use evenkeel_request::{HeaderChanges, RequestId, ResponseView};
@@ -30,6 +33,17 @@ pub(crate) struct ResponseCase {
     pub(crate) fields: &'static [(&'static str, &'static str)],
     pub(crate) changes: fn() -> Changes,
     pub(crate) sticky: Option<(&'static str, &'static str)>,
+    pub(crate) expected: &'static str,
+}
+
+/// Trailers of a message, and what the other side gets of them.
+pub(crate) struct TrailerCase {
+    pub(crate) name: &'static str,
+    pub(crate) header: &'static [(&'static str, &'static str)],
+    pub(crate) trailers: &'static [(&'static str, &'static str)],
+    /// Whether it is a response.
+    pub(crate) is_response: bool,
+    pub(crate) changes: fn() -> Changes,
     pub(crate) expected: &'static str,
 }
 
@@ -69,6 +83,20 @@ impl Changes {
             server: "one",
             edits: HeaderEdits::of_response(&self.service, self.route.as_ref(), self.load),
         }
+    }
+}
+
+impl TrailerCase {
+    pub(crate) fn forwarded<'c>(
+        &self,
+        header: &impl HeaderFields,
+        changes: &'c Changes,
+    ) -> ForwardedTrailers<'c> {
+        let edits = match self.is_response {
+            true => changes.response().edits,
+            false => changes.request().edits,
+        };
+        ForwardedTrailers::of(header, edits)
     }
 }
 
@@ -441,5 +469,104 @@ pub(crate) static RESPONSES: [ResponseCase; 3] = [
             x-client: 192.0.2.7\n\
             x-id: 000000000000000100000002\n\
             via: 1.1 evenkeel\n",
+    },
+];
+
+pub(crate) static TRAILERS: [TrailerCase; 6] = [
+    TrailerCase {
+        name: "what is neither forbidden nor changed passes as it is",
+        header: &[("Host", "a"), ("Trailer", "x-sum")],
+        trailers: &[
+            ("X-Sum", "1"),
+            ("Content-Digest", "sha-256=:x:"),
+            ("grpc-status", "0"),
+            ("X-Sum", ""),
+        ],
+        is_response: false,
+        changes: Changes::default,
+        expected: "x-sum: 1\ncontent-digest: sha-256=:x:\ngrpc-status: 0\nx-sum: \n",
+    },
+    TrailerCase {
+        name: "what frames, routes or identifies a message may not come after it",
+        header: &[("Host", "a")],
+        trailers: &[
+            ("Content-Length", "5"),
+            ("Transfer-Encoding", "chunked"),
+            ("Host", "b"),
+            ("Authorization", "Basic b3du"),
+            ("Cookie", "a"),
+            ("If-Match", "x"),
+            ("X-Sum", "1"),
+            ("Set-Cookie", "a=b"),
+            ("Date", "today"),
+            ("Via", "1.1 other"),
+            ("Content-Type", "text/html"),
+            ("Trailer", "x"),
+        ],
+        is_response: false,
+        changes: Changes::default,
+        expected: "x-sum: 1\n",
+    },
+    TrailerCase {
+        name: "hop-by-hop and forwarding fields do not pass",
+        header: &[("Host", "a")],
+        trailers: &[
+            ("Connection", "close"),
+            ("Keep-Alive", "timeout=5"),
+            ("TE", "trailers"),
+            ("Upgrade", "h2c"),
+            ("Proxy-Authorization", "a"),
+            ("X-Forwarded-For", "10.0.0.1"),
+            ("X-Forwarded-Port", "1"),
+            ("Forwarded", "for=10.0.0.1"),
+            ("X-Evenkeel-Mirror", "1"),
+            ("X-Request-Id", "theirs"),
+            ("X-Sum", "1"),
+        ],
+        is_response: false,
+        changes: Changes::default,
+        expected: "x-sum: 1\n",
+    },
+    TrailerCase {
+        name: "what Connection names in the header is dropped from the trailers",
+        header: &[
+            ("Host", "a"),
+            ("Connection", "keep-alive, X-Sum"),
+            ("connection", "x-other ,x-third"),
+        ],
+        trailers: &[
+            ("x-sum", "1"),
+            ("X-Other", "2"),
+            ("x-fourth", "4"),
+            ("X-THIRD", "3"),
+        ],
+        is_response: true,
+        changes: Changes::default,
+        expected: "x-fourth: 4\n",
+    },
+    TrailerCase {
+        name: "what a service sets or removes in a request does not come in by a trailer",
+        header: &[("Host", "a")],
+        trailers: &[
+            ("X-Deadline", "5"),
+            ("Cookie", "a"),
+            ("Accept", "text/html"),
+            ("X-Env", "test"),
+        ],
+        is_response: false,
+        changes: edited_request,
+        expected: "accept: text/html\nx-env: test\n",
+    },
+    TrailerCase {
+        name: "what is removed from a response is removed from its trailers, load reports as well",
+        header: &[],
+        trailers: &[
+            ("X-Debug", "1"),
+            ("Endpoint-Load-Metrics", "TEXT cpu_utilization=1"),
+            ("X-Sum", "1"),
+        ],
+        is_response: true,
+        changes: edited_response,
+        expected: "x-sum: 1\n",
     },
 ];

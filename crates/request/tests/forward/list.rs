@@ -4,10 +4,12 @@
 use std::fmt::Write as _;
 
 use evenkeel_request::forward::{HeadWriter, RequestWriter, ResponseWriter};
-use evenkeel_request::head::{Authority, FieldClass, HeaderField, HeaderFields, HttpVersion};
+use evenkeel_request::head::{
+    Authority, BodyExtent, FieldClass, HeaderField, HeaderFields, HttpVersion,
+};
 use evenkeel_request::{RequestView, ResponseView};
 
-use super::cases::{RequestCase, ResponseCase};
+use super::cases::{RequestCase, ResponseCase, TrailerCase};
 
 /// A request's head.
 pub(crate) struct ListRequest {
@@ -20,6 +22,9 @@ pub(crate) struct ListResponse {
     status: u16,
     fields: Vec<ListField>,
 }
+
+/// A header, or trailers.
+pub(crate) struct ListFields(Vec<ListField>);
 
 pub(crate) struct ListField {
     name: &'static str,
@@ -38,6 +43,13 @@ impl ListResponse {
     pub(crate) fn of(case: &'static ResponseCase) -> Self {
         let (status, fields) = (case.status, fields(case.fields));
         Self { status, fields }
+    }
+}
+
+impl ListFields {
+    /// The header of the message, and its trailers.
+    pub(crate) fn of(case: &'static TrailerCase) -> [Self; 2] {
+        [case.header, case.trailers].map(|of| Self(fields(of)))
     }
 }
 
@@ -93,6 +105,14 @@ impl HeaderFields for ListRequest {
     }
 }
 
+impl HeaderFields for ListFields {
+    type Field<'a> = &'a ListField;
+
+    fn fields(&self) -> impl Iterator<Item = &ListField> {
+        self.0.iter()
+    }
+}
+
 impl HeaderFields for ListResponse {
     type Field<'a> = &'a ListField;
 
@@ -137,6 +157,10 @@ impl ResponseView for ListResponse {
 
     fn version(&self) -> HttpVersion {
         HttpVersion::Http11
+    }
+
+    fn body_extent(&self) -> BodyExtent {
+        BodyExtent::Marked
     }
 }
 

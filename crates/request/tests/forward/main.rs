@@ -3,8 +3,8 @@
 mod list;
 mod cases;
 
-use cases::{Changes, REQUESTS, RESPONSES, RequestCase};
-use list::{ListRequest, ListResponse, ListWriter};
+use cases::{Changes, REQUESTS, RESPONSES, RequestCase, TRAILERS};
+use list::{ListFields, ListRequest, ListResponse, ListWriter};
 
 #[test]
 fn requests_as_servers_get_them() {
@@ -24,6 +24,17 @@ fn responses_as_clients_get_them() {
         let mut writer = ListWriter::default();
         let changes = (case.changes)();
         case.write(&changes, &response, &mut writer);
+        assert_eq!(writer.text(), case.expected, "{}", case.name);
+    }
+}
+
+#[test]
+fn trailers_as_the_other_side_gets_them() {
+    for case in &TRAILERS {
+        let [header, trailers] = ListFields::of(case);
+        let mut writer = ListWriter::default();
+        let changes = (case.changes)();
+        (case.forwarded(&header, &changes)).write(&trailers, &mut writer);
         assert_eq!(writer.text(), case.expected, "{}", case.name);
     }
 }

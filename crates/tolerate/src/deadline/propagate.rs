@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn strictly_read() {
+    fn grpc_timeouts_are_parsed_strictly() {
         for (text, nanos) in [
             ("1n", 1),
             ("0m", 0),

@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_survived() {
+    fn invalid_options_keep_the_limit_in_range() {
         let options = Gradient2Options {
             tolerance: f64::NAN,
             smoothing: f64::NAN,

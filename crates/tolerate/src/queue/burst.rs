@@ -149,7 +149,7 @@ impl<T> BurstQueue<T> {
         loop {
             let served = self.queue.serve(now, &mut gone)?;
             let others = self.queue.len();
-            let Some(burst) = &mut self.burst else {
+            let Some(burst) = &self.burst else {
                 return Some(served);
             };
             let bound = burst.bound.filter(|_| !burst.is_over && others > 0);
@@ -160,13 +160,19 @@ impl<T> BurstQueue<T> {
                 gone(Dequeued { reason, ..served });
                 continue;
             }
-            let was_over = burst.is_over;
-            burst.served(now, served.class, others);
-            if burst.is_over && !was_over {
-                self.reconfigure();
-            }
+            self.count_served(now, served.class);
             return Some(served);
         }
+    }
+
+    /// Takes an entry out to be served, whoever is before it; `None` if it has left already.
+    pub fn take(&mut self, now: Instant, ticket: Ticket) -> Option<Dequeued<T>> {
+        let left = self.queue.cancel(now, ticket)?;
+        self.queue.left[left.reason as usize] -= 1;
+        let reason = DequeueReason::Served;
+        self.queue.left[reason as usize] += 1;
+        self.count_served(now, left.class);
+        Some(Dequeued { reason, ..left })
     }
 
     /// Puts back what was taken out to be served and found no place after all: see [`Queue::put_back`].
@@ -204,6 +210,18 @@ impl<T> BurstQueue<T> {
     #[must_use]
     pub fn snapshot(&self) -> QueueSnapshot {
         self.queue.snapshot()
+    }
+
+    /// One is served; a burst may be over by now.
+    fn count_served(&mut self, now: Instant, class: Class) {
+        let others = self.queue.len();
+        if let Some(burst) = &mut self.burst {
+            let was_over = burst.is_over;
+            burst.served(now, class, others);
+            if burst.is_over && !was_over {
+                self.reconfigure();
+            }
+        }
     }
 
     /// What waits goes on waiting, until when it was to wait.
@@ -444,6 +462,29 @@ mod tests {
             model.queue.snapshot().refused + waiting as u64 + model.served,
             2_000
         );
+    }
+
+    #[test]
+    fn an_entry_that_is_taken_out_of_order_counts_as_served() {
+        let mut queue = BurstQueue::new(QueueOptions::default());
+        let now = Instant::from_millis(1);
+        let tickets =
+            [1, 2].map(
+                |item| match queue.push(now, Class::Critical, Instant::NEVER, item) {
+                    PushResult::Queued(ticket) => ticket,
+                    PushResult::Displaced(..) | PushResult::Rejected(_) => panic!("there is room"),
+                },
+            );
+        let taken = queue
+            .take(now, tickets[1])
+            .map(|left| (left.item, left.reason));
+        assert_eq!(taken, Some((2, DequeueReason::Served)));
+        assert!(queue.take(now, tickets[1]).is_none());
+        let snapshot = queue.snapshot();
+        assert_eq!(snapshot.left[DequeueReason::Served as usize], 1);
+        assert_eq!(snapshot.left[DequeueReason::Cancelled as usize], 0);
+        let next = queue.serve(now, |_| panic!("none has waited too long"));
+        assert_eq!(next.map(|left| left.item), Some(1));
     }
 
     #[test]

@@ -246,7 +246,7 @@ fn codel_refuses_early_what_would_only_expire() {
 }
 
 #[test]
-fn words() {
+fn dequeue_reasons_are_indexed_by_their_position() {
     let words = DequeueReason::ALL.map(DequeueReason::word);
     assert_eq!(
         words,

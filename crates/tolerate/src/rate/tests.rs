@@ -96,7 +96,7 @@ fn nothing_drifts_however_often_it_is_asked() {
 }
 
 #[test]
-fn odd_options() {
+fn extreme_options_do_not_overflow() {
     let never = rate(0.0, 2);
     assert_eq!(take_all(&never, Instant::ZERO), 2);
     assert_eq!(never.take(Instant::NEVER), Err(Duration::MAX));

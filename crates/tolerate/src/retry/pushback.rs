@@ -220,7 +220,7 @@ mod tests {
 
     /// RFC 9110's own examples, and what lies at the edges of calendars.
     #[test]
-    fn dates() {
+    fn http_dates_are_parsed_in_all_three_formats() {
         for (text, seconds) in [
             ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
             ("Sunday, 06-Nov-94 08:49:37 GMT", 784_111_777),
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn how_pushback_is_used() {
+    fn pushback_changes_the_delay_within_its_options() {
         let own = Duration::from_millis(50);
         let mut rng = Random::seeded(1);
         let mut of = |options: PushbackOptions, pushback| options.delay(pushback, own, &mut rng);

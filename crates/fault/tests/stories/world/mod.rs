@@ -80,6 +80,8 @@ pub(super) struct World {
     stillborn_millis: u64,
     /// For which part of an examination processes wait for a processor, in thousandths.
     pub(super) cpu_wait: Option<u32>,
+    /// So much later than on an idle machine an examination is answered.
+    pub(super) examined_late: Duration,
     /// How often the service was rolled back, and what a start makes of a server then.
     pub(super) roll_backs: u32,
     pub(super) rolls_back_to: Condition,
@@ -215,6 +217,7 @@ impl World {
             turn: 0,
             start_millis: 30,
             stillborn_millis: 20,
+            examined_late: Duration::ZERO,
             cpu_wait: None,
             roll_backs: 0,
             rolls_back_to: Condition::Well,

@@ -343,7 +343,7 @@ impl World {
             }),
             ..ProcessState::default()
         });
-        let after = took.min(timeout) + ms(1);
+        let after = took.min(timeout) + ms(1) + self.examined_late;
         let at = self.now + after;
         let examination = Examination {
             tcp: Some(tcp),

@@ -1,13 +1,15 @@
 //! A request's body on its way: what of it has come and was checked, what was sent, what is kept to be sent again.
 //!
-//! It is relayed as the client framed it, trailers included. `Expect: 100-continue` is answered by the server: its interim response
-//! is relayed, and the body is read when it arrives.
+//! It is relayed as the client framed it; of its trailers, those that the header policy lets pass. `Expect: 100-continue` is answered by
+//! the server: its interim response is relayed, and the body is read when it arrives.
 
 use std::task::{Context, Poll, ready};
 
 use evenkeel_http1::{Body, BodyError, Framing};
+use evenkeel_request::forward::ForwardedTrailers;
 
 use super::client::Client;
+use super::trailers::take_trailers;
 use crate::downstream::io::poll_fill;
 use crate::worker::buffer::{Buffer, Buffers, STANDARD};
 
@@ -42,9 +44,17 @@ impl RequestBody {
     }
 
     /// Checks what has come; says how many bytes may be sent.
-    fn approve(&mut self, buffer: &Buffer) -> Result<usize, BodyError> {
+    fn approve(
+        &mut self,
+        buffer: &mut Buffer,
+        trailers: &ForwardedTrailers<'_>,
+    ) -> Result<usize, BodyError> {
         if !self.body.is_done() && buffer.len() > self.approved {
-            self.approved += self.body.advance(&buffer.unread()[self.approved..])?.taken;
+            let new = &buffer.unread()[self.approved..];
+            self.approved += self.body.advance_to_trailers(new)?.taken;
+            if self.body.is_at_trailers() {
+                self.approved += take_trailers(&mut self.body, buffer, self.approved, trailers)?;
+            }
         }
         Ok(self.approved)
     }
@@ -64,7 +74,8 @@ impl RequestBody {
     /// Takes what there is of it off the client's buffer, if that is all: there is nobody that it is for. Whether nothing of it
     /// is still to come, so that what comes next is another request.
     pub(crate) fn discard(&mut self, buffer: &mut Buffer) -> bool {
-        let whole = self.approve(buffer).is_ok() && self.has_come();
+        let trailers = ForwardedTrailers::default();
+        let whole = self.approve(buffer, &trailers).is_ok() && self.has_come();
         if whole {
             buffer.consume(std::mem::take(&mut self.approved));
         }
@@ -99,21 +110,24 @@ pub(crate) struct BodySource<'a> {
     body: &'a mut RequestBody,
     client: &'a mut Client,
     replay: &'a mut Vec<u8>,
+    trailers: &'a ForwardedTrailers<'a>,
     buffers: &'a Buffers,
 }
 
 impl<'a> BodySource<'a> {
-    /// `replay` is what is kept of it to be sent again.
+    /// `replay` is what is kept of it to be sent again; `trailers` decides which of its trailers pass.
     pub(crate) const fn new(
         body: &'a mut RequestBody,
         client: &'a mut Client,
         replay: &'a mut Vec<u8>,
+        trailers: &'a ForwardedTrailers<'a>,
         buffers: &'a Buffers,
     ) -> Self {
         Self {
             body,
             client,
             replay,
+            trailers,
             buffers,
         }
     }
@@ -123,7 +137,7 @@ impl<'a> BodySource<'a> {
     /// # Errors
     /// The client's framing is invalid.
     pub(crate) fn ready(&mut self, replayed: usize) -> Result<[&[u8]; 2], BodyError> {
-        let approved = self.body.approve(&self.client.buffer)?;
+        let approved = (self.body).approve(&mut self.client.buffer, self.trailers)?;
         let new = &self.client.buffer.unread()[..approved];
         Ok([&self.replay[replayed..], new])
     }
@@ -143,6 +157,10 @@ impl<'a> BodySource<'a> {
                 self.buffers.take()
             };
             self.buffers.give(std::mem::replace(buffer, next));
+        }
+        if buffer.spare().is_empty() {
+            // Trailers wait in it until all of them have come, and it is no larger than the part of a head that came first.
+            *buffer = buffer.for_part_of_head();
         }
         let read = ready!(poll_fill(stream, buffer, cx));
         Poll::Ready(matches!(read, Ok(n) if n > 0))

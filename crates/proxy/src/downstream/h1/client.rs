@@ -7,7 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use evenkeel_connect::Stream;
@@ -146,7 +146,7 @@ impl Client {
                 Ok(0) | Err(_) => return HeadRead::Closed,
                 Ok(_) => {}
             }
-            if self.timer_expired() {
+            if self.timer.has_expired() {
                 return if begun.is_some() {
                     HeadRead::Late
                 } else {
@@ -154,11 +154,6 @@ impl Client {
                 };
             }
         }
-    }
-
-    fn timer_expired(&self) -> bool {
-        self.timer
-            .poll_expired(&Context::from_waker(std::task::Waker::noop()))
     }
 
     /// While an answer is waited for, a connection needs no buffer for requests.

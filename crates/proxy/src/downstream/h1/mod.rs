@@ -3,6 +3,7 @@
 
 pub(crate) mod head;
 pub(crate) mod client;
+pub(crate) mod trailers;
 pub(crate) mod body;
 pub(crate) mod response;
 

@@ -1,19 +1,24 @@
-//! The body of a response as it arrives from a server: its framing is checked, and it is relayed as received or decoded.
+//! The body of a response as it arrives from a server: its framing is checked, and it is relayed as received, with the trailers that the
+//! header policy lets pass, or decoded.
 
 use std::task::{Context, Poll};
 
 use evenkeel_connect::read_event;
 use evenkeel_core::blame::{EndEvent, Peer};
 use evenkeel_http1::{Body, Framing, Tidied};
+use evenkeel_request::forward::ForwardedTrailers;
 use tokio::io::AsyncRead;
 
+use crate::downstream::h1::trailers::take_trailers;
 use crate::downstream::io::poll_fill;
 use crate::worker::buffer::{Buffer, Buffers};
 
 /// The body of a response, after its head was consumed.
 #[derive(Debug)]
-pub(crate) struct ResponseBody {
+pub(crate) struct ResponseBody<'t> {
     body: Body,
+    /// Which of its trailers pass.
+    trailers: ForwardedTrailers<'t>,
     /// Whether only its content is relayed, without the server's framing.
     decode: bool,
     /// Bytes at the front of the input that are checked and not yet relayed.
@@ -38,11 +43,16 @@ impl<S> ResponseInput<'_, S> {
     }
 }
 
-impl ResponseBody {
-    /// `decode`: only its content is relayed.
-    pub(crate) fn new(framing: Framing, decode: bool) -> Self {
+impl<'t> ResponseBody<'t> {
+    /// `decode`: only its content is relayed, else with those of its `trailers` that pass.
+    pub(crate) const fn new(
+        framing: Framing,
+        decode: bool,
+        trailers: ForwardedTrailers<'t>,
+    ) -> Self {
         Self {
             body: Body::of_response(framing),
+            trailers,
             decode,
             ready: 0,
         }
@@ -90,6 +100,12 @@ impl ResponseBody {
             tee(&new[..kept]);
             incoming.cut(self.ready + kept, self.ready + taken);
             self.ready += kept;
+            if self.body.is_at_trailers() {
+                let passed = take_trailers(&mut self.body, incoming, self.ready, &self.trailers)
+                    .map_err(malformed)?;
+                tee(&incoming.unread()[self.ready..self.ready + passed]);
+                self.ready += passed;
+            }
         }
         Ok(())
     }
@@ -141,8 +157,11 @@ mod tests {
     ) -> (Vec<u8>, Vec<u8>, Result<(), EndEvent>) {
         let (buffers, mut incoming, mut received) = (Buffers::default(), Buffer::default(), 0);
         let mut cx = Context::from_waker(Waker::noop());
-        let (mut body, mut passed, mut shown) =
-            (ResponseBody::new(framing, decode), Vec::new(), Vec::new());
+        let (mut body, mut passed, mut shown) = (
+            ResponseBody::new(framing, decode, ForwardedTrailers::default()),
+            Vec::new(),
+            Vec::new(),
+        );
         loop {
             let piece;
             (piece, bytes) = bytes.split_at(size.min(bytes.len()));
@@ -196,7 +215,8 @@ mod tests {
                 received: &mut received,
             };
             let mut cx = Context::from_waker(Waker::noop());
-            let mut body = ResponseBody::new(Framing::Length(4), false);
+            let mut body =
+                ResponseBody::new(Framing::Length(4), false, ForwardedTrailers::default());
             let read = body.poll_more(&mut input, &mut Vec::new(), |_| (), &mut cx);
             assert_eq!(read, Poll::Ready(Err(event)), "{errno}");
         }
@@ -209,6 +229,16 @@ mod tests {
             assert_eq!(as_it_came, (CHUNKED.to_vec(), CHUNKED.to_vec(), Ok(())));
             let content = pass(CHUNKED, size, Framing::Chunked, true);
             assert_eq!(content, (b"abcde".to_vec(), CHUNKED.to_vec(), Ok(())));
+        }
+    }
+
+    #[test]
+    fn trailers_pass_as_a_whole_and_without_those_that_may_not() {
+        const BODY: &[u8] = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\nHost: a\r\nX:\r\n\r\n";
+        const PASSED: &[u8] = b"3\r\nabc\r\n0\r\nX-Sum: 1\r\nX:\r\n\r\n";
+        for size in 1..=BODY.len() {
+            let passed = pass(BODY, size, Framing::Chunked, false);
+            assert_eq!(passed, (PASSED.to_vec(), PASSED.to_vec(), Ok(())), "{size}");
         }
     }
 

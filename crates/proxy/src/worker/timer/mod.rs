@@ -131,6 +131,11 @@ impl Timer {
         }
     }
 
+    /// Whether the deadline has passed.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.timers.wheel.borrow().slots[self.place].expired
+    }
+
     /// Whether the deadline has passed; if not, the task is woken when it has.
     pub(crate) fn poll_expired(&self, cx: &Context<'_>) -> bool {
         let wheel = self.timers.wheel.borrow();

@@ -8,6 +8,7 @@ mod lines;
 mod request;
 mod response;
 mod stored;
+mod trailers;
 mod copies;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,5 @@ pub(crate) use copies::{without_fields, write_mirrored};
 pub(crate) use request::write_request;
 pub(crate) use response::{Manner, is_delimited, write_connection, write_interim, write_response};
 pub(crate) use stored::write_stored;
-pub(crate) use view::H1Request;
+pub(crate) use trailers::write_trailers;
+pub(crate) use view::{H1Request, H1Response};

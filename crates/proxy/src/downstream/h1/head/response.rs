@@ -91,7 +91,7 @@ impl<'f> HeadWriter<H1Field<'f>> for H1ResponseWriter<'_> {
 impl<'f> ResponseWriter<H1Field<'f>> for H1ResponseWriter<'_> {
     fn status(&mut self, status: u16) {
         self.out.extend_from_slice(b"HTTP/1.1 ");
-        write::decimal(self.out, u64::from(status));
+        write::status_code(self.out, status);
         self.out.push(b' ');
         self.out.extend_from_slice(self.head.reason.of(self.bytes));
         self.out.extend_from_slice(b"\r\n");

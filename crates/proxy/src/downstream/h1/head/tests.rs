@@ -9,14 +9,16 @@ mod list;
 use std::fmt::Write as _;
 
 use evenkeel_core::Endpoint;
-use evenkeel_http1::{Field, Limits, Method, Parsed, RequestHead, ResponseHead, Version};
-use evenkeel_request::forward::write_interim as write_interim_by_policy;
+use evenkeel_http1::{
+    Body, Field, Framing, Limits, Method, Parsed, RequestHead, ResponseHead, Version,
+};
+use evenkeel_request::forward::{ForwardedTrailers, write_interim as write_interim_by_policy};
 use evenkeel_request::headers::Side;
 use proptest::prelude::*;
 
-use self::cases::{Changes, DATE, REQUESTS, RESPONSES, value};
-use self::list::{ListRequest, ListResponse, ListWriter};
-use super::view::{H1Request, H1Response};
+use self::cases::{Changes, DATE, REQUESTS, RESPONSES, TRAILERS, value};
+use self::list::{ListFields, ListRequest, ListResponse, ListWriter};
+use super::view::{H1Request, H1Response, H1Trailers};
 use super::*;
 
 const KEPT: Manner = Manner {
@@ -301,6 +303,55 @@ fn every_protocol_carries_out_the_same_policy() {
     }
 }
 
+/// The trailer fields of a body without content, which are the section `text`.
+fn parsed_trailers(text: &str) -> Vec<Field> {
+    let (mut body, mut fields) = (Body::new(Framing::Chunked), Vec::new());
+    let last = body.advance_to_trailers(b"0\r\n");
+    assert!(last.is_ok_and(|last| last.taken == 3 && !last.done));
+    let read = body.read_trailers(text.as_bytes(), &mut fields);
+    assert_eq!(read, Ok(Some(text.len())), "{text:?}");
+    fields
+}
+
+/// What the policy makes of trailers as a list, and what HTTP/1.1 writes of them, read again.
+fn both_of_trailers(text: &str, forwarded: &ForwardedTrailers<'_>) -> (String, String) {
+    let (fields, bytes) = (parsed_trailers(text), text.as_bytes());
+    let view = H1Trailers {
+        fields: &fields,
+        bytes,
+    };
+    let (mut list, mut out) = (ListWriter::default(), Vec::new());
+    forwarded.write(&view, &mut list);
+    write_trailers(&mut out, &fields, bytes, forwarded);
+    assert!(out.len() <= text.len(), "it is put where they were");
+    let out = String::from_utf8(out).expect("text");
+    let mut again = String::new();
+    for field in parsed_trailers(&out) {
+        let [name, value] = [field.name, field.value].map(|span| span.of(out.as_bytes()));
+        let name = name.to_ascii_lowercase();
+        let [name, value] = [&name, value].map(String::from_utf8_lossy);
+        writeln!(again, "{name}: {value}").expect("a text takes everything");
+    }
+    (list.text(), again)
+}
+
+#[test]
+fn trailers_pass_by_the_same_policy_in_every_protocol() {
+    for case in &TRAILERS {
+        let header = message_text("HTTP/1.1 200 OK", case.header);
+        let (head, bytes) = (parsed_response(&header).expect("a head"), header.as_bytes());
+        let changes = (case.changes)();
+        let forwarded = case.forwarded(&H1Response { head: &head, bytes }, &changes);
+        let trailers = message_text("", case.trailers);
+        let both = both_of_trailers(trailers.trim_start_matches("\r\n"), &forwarded);
+        assert_eq!(both.0, case.expected, "{}", case.name);
+        assert_eq!(both.1, case.expected, "{}", case.name);
+        let ([header, trailers], mut writer) = (ListFields::of(case), ListWriter::default());
+        (case.forwarded(&header, &changes)).write(&trailers, &mut writer);
+        assert_eq!(writer.text(), case.expected, "{}", case.name);
+    }
+}
+
 const NAMES: [&str; 22] = [
     "accept",
     "cookie",
@@ -444,5 +495,35 @@ proptest! {
         }
         let out = String::from_utf8_lossy(&out).into_owned();
         prop_assert_eq!(listed_response(&out), writer.text());
+    }
+
+    /// What HTTP/1.1 has written of trailers reads again, and has exactly the fields of the list.
+    #[test]
+    fn trailers_that_are_written_are_those_of_the_policy(
+        header in random_fields(),
+        trailers in random_fields(),
+        which in 0..8_u8,
+        is_response in any::<bool>(),
+    ) {
+        let lines = |fields: &[(String, &str)]| -> String {
+            let line = |(name, value): &(String, &str)| format!("{name}: {value}\r\n");
+            fields.iter().map(line).collect()
+        };
+        let text = format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(&header));
+        let (head, bytes) = (parsed_response(&text), text.as_bytes());
+        prop_assume!(head.is_some());
+        let head = head.unwrap_or_default();
+        let changes = random_changes(which);
+        let edits = match is_response {
+            true => changes.response().edits,
+            false => changes.request().edits,
+        };
+        let forwarded = ForwardedTrailers::of(&H1Response { head: &head, bytes }, edits);
+        let (list, again) = both_of_trailers(&format!("{}\r\n", lines(&trailers)), &forwarded);
+        prop_assert_eq!(&again, &list);
+        for line in list.lines() {
+            let name = line.split(':').next().unwrap_or_default();
+            prop_assert!(["accept", "server", "x-a", "x-env", "x-client", "x-deadline"].contains(&name));
+        }
     }
 }

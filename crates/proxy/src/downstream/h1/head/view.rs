@@ -1,7 +1,9 @@
 //! Heads that the parser has found, as the models of [`evenkeel_request::head`]. Nothing is copied.
 
-use evenkeel_http1::{Field, FieldKind, RequestHead, ResponseHead, Version};
-use evenkeel_request::head::{Authority, FieldClass, HeaderField, HeaderFields, HttpVersion};
+use evenkeel_http1::{Field, FieldKind, Framing, RequestHead, ResponseHead, Version};
+use evenkeel_request::head::{
+    Authority, BodyExtent, FieldClass, HeaderField, HeaderFields, HttpVersion,
+};
 use evenkeel_request::{RequestView, ResponseView};
 
 /// A request's head and the bytes that it was parsed from.
@@ -15,6 +17,13 @@ pub(crate) struct H1Request<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct H1Response<'a> {
     pub(crate) head: &'a ResponseHead,
+    pub(crate) bytes: &'a [u8],
+}
+
+/// The trailer fields of a message and the bytes that they were parsed from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct H1Trailers<'a> {
+    pub(crate) fields: &'a [Field],
     pub(crate) bytes: &'a [u8],
 }
 
@@ -44,6 +53,17 @@ impl HeaderFields for H1Response<'_> {
 
     fn fields(&self) -> impl Iterator<Item = H1Field<'_>> {
         fields(&self.head.fields, self.bytes)
+    }
+}
+
+impl HeaderFields for H1Trailers<'_> {
+    type Field<'a>
+        = H1Field<'a>
+    where
+        Self: 'a;
+
+    fn fields(&self) -> impl Iterator<Item = H1Field<'_>> {
+        fields(self.fields, self.bytes)
     }
 }
 
@@ -85,6 +105,15 @@ impl ResponseView for H1Response<'_> {
     /// Servers are asked in HTTP/1.1, whatever version an old one answers with.
     fn version(&self) -> HttpVersion {
         HttpVersion::Http11
+    }
+
+    fn body_extent(&self) -> BodyExtent {
+        match self.head.framing {
+            Framing::None => BodyExtent::Empty,
+            Framing::Length(length) => BodyExtent::Length(length),
+            Framing::Chunked => BodyExtent::Marked,
+            Framing::UntilClose => BodyExtent::ConnectionEnd,
+        }
     }
 }
 
