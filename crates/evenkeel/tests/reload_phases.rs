@@ -388,7 +388,10 @@ fn a_drain_by_a_person_lasts_until_the_server_is_removed() {
     for request in requests {
         assert_eq!(request.join().unwrap().unwrap().status, 200);
     }
+    let drained = shop.program.pids()[1].unwrap();
     shop.reload(1, "");
+    // It has the port until it has ended.
+    wait_for("its end", || (!lives(drained)).then_some(()));
     shop.reload(2, "");
     shop.program.wait_for_servers("a new one", |servers| {
         servers.len() == 2 && servers[1].state == "up"
