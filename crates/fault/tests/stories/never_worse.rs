@@ -161,14 +161,26 @@ fn price(name: &str, place: Place) -> u64 {
     }
 }
 
+/// Where answers are drawn, each of the two simulations draws its own: three standard deviations of the difference of two counts.
+fn chance(name: &str, failed: u64) -> u64 {
+    let is_drawn = [
+        "half of all answers are errors",
+        "a few answers are errors",
+        "they shed",
+    ]
+    .contains(&name);
+    if is_drawn { 3 * failed.isqrt() } else { 0 }
+}
+
 fn assert_never_worse(place: Place) {
     for (name, script) in SCRIPTS {
         let (with, requests) = good(place, Mode::Automatic, script);
         let (without, as_many) = good(place, Mode::Off, script);
         assert_eq!(requests, as_many, "{name}, {place:?}");
+        let by_chance = chance(name, 2 * requests - with - without);
         // A request or two may come at another moment of a server's life.
         assert!(
-            with + 2 + price(name, place) >= without,
+            with + 2 + price(name, place) + by_chance >= without,
             "{name}, {place:?}: {with} good of {requests}, {without} with mode off"
         );
     }
