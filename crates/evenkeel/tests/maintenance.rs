@@ -4,29 +4,13 @@
 
 mod common;
 
-use common::{Called, Program, call, get, lives, signal, wait_for};
-use tempfile::TempDir;
-
-fn order(program: &Program, arguments: &[&str]) -> Called {
-    let admin = format!("http://{}", program.admin);
-    let mut all = arguments.to_vec();
-    all.extend(["--admin", &admin]);
-    call(program.folder.path(), &all)
-}
-
-/// Ends it and starts it again with the same file and store.
-fn again(mut program: Program) -> Program {
-    program.signal("TERM");
-    program.wait();
-    let folder = std::mem::replace(&mut program.folder, TempDir::new().unwrap());
-    Program::start(folder, &["run", "evenkeel.toml"])
-}
+use common::{Program, get, lives, signal, wait_for};
 
 #[test]
 fn a_held_server_that_is_stopped_is_not_restarted_and_outlives_a_restart_of_evenkeel() {
     let program = Program::with_children("");
     let reason = ["--reason", "a new disk", "--for", "2h", "--wait"];
-    let drained = order(&program, &[&["drain", "shop/shop-1"], &reason[..]].concat());
+    let drained = program.order(&[&["drain", "shop/shop-1"], &reason[..]].concat());
     assert_eq!(drained.status, Some(0), "{drained:?}");
     let victim = program.servers()[0].pid.unwrap();
     signal(victim, "KILL");
@@ -35,13 +19,13 @@ fn a_held_server_that_is_stopped_is_not_restarted_and_outlives_a_restart_of_even
         (now.pid.is_none() && now.state == "maintenance").then_some(())
     });
     assert!(!lives(victim));
-    let status = order(&program, &["status"]);
+    let status = program.order(&["status"]);
     assert!(
         status.out.contains("in maintenance (drained)") && status.out.contains("a new disk"),
         "{status:?}"
     );
 
-    let program = again(program);
+    let program = program.again();
     assert_eq!(program.servers()[0].state, "maintenance");
     let view = program.api("/api/services/shop");
     assert_eq!(view["servers"][0]["standing"], "draining");
@@ -49,7 +33,7 @@ fn a_held_server_that_is_stopped_is_not_restarted_and_outlives_a_restart_of_even
     wait_for("the other server", || {
         (program.servers()[1].state == "up").then_some(())
     });
-    let restored = order(&program, &["restore", "shop/shop-1", "--wait"]);
+    let restored = program.order(&["restore", "shop/shop-1", "--wait"]);
     assert_eq!(restored.status, Some(0), "{restored:?}\n{}", program.log());
     assert!(restored.out.contains("verified"), "{restored:?}");
     program.wait_until_up();
@@ -60,16 +44,16 @@ fn a_held_server_that_is_stopped_is_not_restarted_and_outlives_a_restart_of_even
 #[test]
 fn the_last_server_is_taken_out_by_force_only() {
     let program = Program::with_children("");
-    assert_eq!(order(&program, &["drain", "shop/shop-1"]).status, Some(0));
+    assert_eq!(program.order(&["drain", "shop/shop-1"]).status, Some(0));
     for verb in ["drain", "eject", "restart"] {
-        let refused = order(&program, &[verb, "shop/shop-2"]);
+        let refused = program.order(&[verb, "shop/shop-2"]);
         assert!(
             refused.status == Some(1) && refused.err.contains("--force"),
             "{refused:?}"
         );
     }
     assert_eq!(program.servers()[1].state, "up");
-    let forced = order(&program, &["eject", "shop/shop-2", "--force"]);
+    let forced = program.order(&["eject", "shop/shop-2", "--force"]);
     assert_eq!(forced.status, Some(0), "{forced:?}");
     assert_eq!(program.servers()[1].state, "maintenance");
 }
@@ -77,10 +61,7 @@ fn the_last_server_is_taken_out_by_force_only() {
 #[test]
 fn a_service_in_maintenance_is_answered_for_until_it_is_verified() {
     let program = Program::with_children("");
-    let on = order(
-        &program,
-        &["maintenance", "shop", "on", "--reason", "a new schema"],
-    );
+    let on = program.order(&["maintenance", "shop", "on", "--reason", "a new schema"]);
     assert_eq!(on.status, Some(0), "{on:?}");
     let answer = get(program.address(), "/").unwrap();
     assert_eq!(answer.status, 503);
@@ -89,16 +70,16 @@ fn a_service_in_maintenance_is_answered_for_until_it_is_verified() {
         "{}",
         answer.head
     );
-    let program = again(program);
+    let program = program.again();
     wait_for("the answer of maintenance", || {
         (get(program.address(), "/").ok()?.status == 503).then_some(())
     });
     let view = program.api("/api/services/shop");
     assert_eq!(view["maintenance"]["reason"], "a new schema");
-    let off = order(&program, &["maintenance", "shop", "off", "--wait"]);
+    let off = program.order(&["maintenance", "shop", "off", "--wait"]);
     assert_eq!(off.status, Some(0), "{off:?}\n{}", program.log());
     assert_eq!(get(program.address(), "/").unwrap().status, 200);
-    let twice = order(&program, &["maintenance", "shop", "off"]);
+    let twice = program.order(&["maintenance", "shop", "off"]);
     assert_eq!(twice.status, Some(1), "{twice:?}");
     let incidents = program.incidents_of_services();
     assert!(incidents.is_empty(), "{incidents:#?}");
@@ -113,12 +94,12 @@ fn an_order_returns_its_result() {
          { address = \"127.0.0.1:10\", name = \"broken\", managed_by = { exec = { restart = [\"/no/such/program\"] } } },\n]\n\
          [service.shop.recover]\nmode = \"off\"\n",
     );
-    let refused = order(&program, &["restart", "shop/plain", "--force"]);
+    let refused = program.order(&["restart", "shop/plain", "--force"]);
     assert!(
         refused.status == Some(1) && refused.err.contains("managed_by"),
         "{refused:?}"
     );
-    let failed = order(&program, &["restart", "shop/broken", "--force", "--wait"]);
+    let failed = program.order(&["restart", "shop/broken", "--force", "--wait"]);
     assert!(
         failed.status == Some(1) && failed.err.contains("/no/such/program"),
         "{failed:?}\n{}",

@@ -7,19 +7,8 @@ mod common;
 use std::fs;
 use std::net::SocketAddr;
 
-use common::{Called, Program, call, free_ports, get, lives, sample_server, wait_for};
+use common::{Program, free_ports, get, lives, sample_server, wait_for};
 use evenkeel_lab::{LoadPlan, OpenLoad};
-
-fn order(program: &Program, arguments: &[&str]) -> Called {
-    let admin = format!("http://{}", program.admin);
-    let mut all = arguments.to_vec();
-    all.extend(["--admin", &admin]);
-    call(program.folder.path(), &all)
-}
-
-fn write(program: &Program, text: &str) {
-    fs::write(program.folder.path().join("evenkeel.toml"), text).unwrap();
-}
 
 /// A configuration with servers at these ports; `more` stands before the services.
 fn configuration(ports: &[u16], listener: u16, more: &str, service: &str) -> String {
@@ -44,25 +33,25 @@ fn reloads_lose_nothing_and_leave_alone_what_is_unchanged() {
     wait_for("answers", || (load.snapshot().ok >= 100).then_some(()));
     let also = format!("[listen.two]\naddress = \"127.0.0.1:{second}\"\nservice = \"shop\"");
     for _ in 0..5 {
-        write(&program, &text(&ports[..3], &also));
-        let differs = order(&program, &["diff"]);
+        program.write(&text(&ports[..3], &also));
+        let differs = program.order(&["diff"]);
         assert_eq!(differs.status, Some(1), "{differs:?}");
         assert!(differs.out.contains("listener two added"), "{differs:?}");
-        let done = order(&program, &["reload"]);
+        let done = program.order(&["reload"]);
         assert_eq!(done.status, Some(0), "{done:?}");
-        assert_eq!(order(&program, &["diff"]).status, Some(0));
+        assert_eq!(program.order(&["diff"]).status, Some(0));
         program.wait_for_servers("the third", |servers| {
             servers.len() == 3 && servers.iter().all(|server| server.state == "up")
         });
         let two = SocketAddr::from(([127, 0, 0, 1], second));
         assert_eq!(get(two, "/").unwrap().status, 200);
         let third = program.pids()[2].unwrap();
-        write(&program, &text(&ports[..2], ""));
-        let done = order(&program, &["reload"]);
+        program.write(&text(&ports[..2], ""));
+        let done = program.order(&["reload"]);
         assert_eq!(done.status, Some(0), "{done:?}");
         wait_for("the end of the third", || (!lives(third)).then_some(()));
         assert!(get(two, "/").is_err(), "nothing listens there any more");
-        let again = order(&program, &["reload"]);
+        let again = program.order(&["reload"]);
         assert!(again.out.contains("nothing was changed"), "{again:?}");
     }
     let numbers = load.stop();
@@ -98,16 +87,16 @@ fn a_file_that_cannot_be_used_changes_nothing() {
         (format!("unknown = 1\n{text}"), "unknown key `unknown`"),
         (elsewhere, "listener two cannot listen on"),
     ] {
-        write(&program, &bad);
-        let refused = order(&program, &["reload"]);
+        program.write(&bad);
+        let refused = program.order(&["reload"]);
         assert_eq!(refused.status, Some(1), "{refused:?}");
         assert!(refused.err.contains(why), "{refused:?}");
         assert_eq!(program.metric("evenkeel_reload_ok") as u64, 0);
         assert_eq!(get(program.address(), "/").unwrap().status, 200);
         assert_eq!(program.pids(), before);
     }
-    write(&program, &text);
-    assert_eq!(order(&program, &["reload"]).status, Some(0));
+    program.write(&text);
+    assert_eq!(program.order(&["reload"]).status, Some(0));
     assert_eq!(program.metric("evenkeel_reload_ok") as u64, 1);
 }
 
@@ -120,8 +109,8 @@ fn a_changed_command_replaces_the_processes_one_at_a_time() {
     let before = program.pids();
     let load = OpenLoad::start(LoadPlan::new(program.address(), 100.0)).unwrap();
     wait_for("answers", || (load.snapshot().ok >= 100).then_some(()));
-    write(&program, &text("environment = { SHOP = \"new\" }\n"));
-    let done = order(&program, &["reload"]);
+    program.write(&text("environment = { SHOP = \"new\" }\n"));
+    let done = program.order(&["reload"]);
     assert_eq!(done.status, Some(0), "{done:?}");
     wait_for("other processes", || {
         let mut pids = program.pids().into_iter().zip(&before);

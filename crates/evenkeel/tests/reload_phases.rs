@@ -11,7 +11,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use common::{Called, PROBED, Program, ask, call, free_ports, get, lives, sample_server, wait_for};
+use common::{Called, PROBED, Program, ask, free_ports, get, lives, sample_server, wait_for};
 use evenkeel_fault::incident::{CloseReason, IncidentStatus};
 use evenkeel_fault::{FaultKind, Incident};
 use evenkeel_lab::{LoadPlan, LoadStats, OpenLoad};
@@ -69,10 +69,7 @@ impl Shop {
     }
 
     fn order(&self, arguments: &[&str]) -> Called {
-        let admin = format!("http://{}", self.program.admin);
-        let mut all = arguments.to_vec();
-        all.extend(["--admin", &admin]);
-        call(self.program.folder.path(), &all)
+        self.program.order(arguments)
     }
 
     fn ordered(&self, arguments: &[&str]) {

@@ -141,6 +141,27 @@ pub(crate) struct Program {
 }
 
 impl Program {
+    /// Calls the program with the running evenkeel's address.
+    pub(crate) fn order(&self, arguments: &[&str]) -> Called {
+        let admin = format!("http://{}", self.admin);
+        let mut all = arguments.to_vec();
+        all.extend(["--admin", &admin]);
+        call(self.folder.path(), &all)
+    }
+
+    /// Puts this text in the place of the file.
+    pub(crate) fn write(&self, text: &str) {
+        std::fs::write(self.folder.path().join("evenkeel.toml"), text).unwrap();
+    }
+
+    /// Ends it and starts it again with the same file and store.
+    pub(crate) fn again(mut self) -> Self {
+        self.signal("TERM");
+        self.wait();
+        let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
+        Self::start(folder, &["run", "evenkeel.toml"])
+    }
+
     /// `evenkeel run` with this configuration, ready. `{folder}` is replaced by its directory.
     pub(crate) fn run(configuration: &str) -> Self {
         let folder = TempDir::new().unwrap();

@@ -4,7 +4,7 @@
 use evenkeel_fault::FaultKind;
 use evenkeel_fault::contract::Managed;
 use evenkeel_fault::incident::{CloseReason, Incident, IncidentStatus};
-use evenkeel_fault::policy::ProbeKind;
+use evenkeel_fault::policy::{FaultOptions, ProbeKind};
 
 use super::kinds::{evidence, kind};
 use super::world::{Condition, World, ms, options};
@@ -26,6 +26,14 @@ fn hangs(seed: u64, managed: Managed, every: u64) -> World {
     assert_eq!(kind(world.only()), FaultKind::ProcessHung, "seed {seed}");
     assert!(!world.in_service(1), "seed {seed}");
     world
+}
+
+/// Probes that find a hang within a second.
+fn quick_probes() -> FaultOptions {
+    let mut options = options();
+    let probe = &mut options.detect.probe;
+    (probe.every, probe.timeout, probe.fast, probe.fall) = (ms(250), ms(300), ms(100), 2);
+    options
 }
 
 fn outcome(incident: &Incident) -> &str {
@@ -123,11 +131,9 @@ fn a_next_process_that_hangs_as_well_is_not_put_into_service() {
 fn a_pause_that_is_over_is_called_what_it_was() {
     for http in [true, false] {
         for seed in 0..100 {
-            let mut options = options();
-            let probe = &mut options.detect.probe;
-            (probe.every, probe.timeout, probe.fast, probe.fall) = (ms(250), ms(300), ms(100), 2);
+            let mut options = quick_probes();
             if !http {
-                probe.kind = ProbeKind::Tcp;
+                options.detect.probe.kind = ProbeKind::Tcp;
             }
             let mut world = World::new(3, Managed::Child, options);
             (world.every, world.patience) = (ms(2 + seed % 10), ms(200));
@@ -155,9 +161,7 @@ fn a_pause_that_is_over_is_called_what_it_was() {
 #[test]
 fn a_pause_is_called_what_it_was_also_if_an_examination_is_given_up() {
     for seed in 0..100 {
-        let mut options = options();
-        let probe = &mut options.detect.probe;
-        (probe.every, probe.timeout, probe.fast, probe.fall) = (ms(250), ms(300), ms(100), 2);
+        let options = quick_probes();
         let mut world = World::new(3, Managed::Child, options);
         (world.every, world.patience) = (ms(2 + seed % 10), ms(200));
         world.examined_late = ms(500);
@@ -195,9 +199,7 @@ fn a_hang_that_cannot_be_examined_is_told_by_its_probes_and_restarted() {
 #[test]
 fn a_process_that_is_stopped_again_at_once_is_restarted() {
     for seed in 0..100 {
-        let mut options = options();
-        let probe = &mut options.detect.probe;
-        (probe.every, probe.timeout, probe.fast, probe.fall) = (ms(250), ms(300), ms(100), 2);
+        let options = quick_probes();
         let mut world = World::new(3, Managed::Child, options);
         (world.every, world.patience) = (ms(2 + seed % 10), ms(200));
         world.run(5_000 + seed * 37);

@@ -3,28 +3,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by it")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod named_server;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 
-use common::{Called, Program, call, free_ports, get, wait_for};
+use common::{Program, free_ports, get, wait_for};
 use evenkeel_lab::{LoadPlan, OpenLoad};
+use named_server::NamedServer;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Calls the program with the running evenkeel's address.
-fn order(program: &Program, arguments: &[&str]) -> Called {
-    let admin = format!("http://{}", program.admin);
-    let mut all = arguments.to_vec();
-    all.extend(["--admin", &admin]);
-    call(program.folder.path(), &all)
-}
-
 fn done(program: &Program, arguments: &[&str]) -> String {
-    let called = order(program, arguments);
+    let called = program.order(arguments);
     assert_eq!(
         called.status,
         Some(0),
@@ -32,80 +26,6 @@ fn done(program: &Program, arguments: &[&str]) -> String {
         program.log()
     );
     called.out
-}
-
-fn write(program: &Program, text: &str) {
-    fs::write(program.folder.path().join("evenkeel.toml"), text).unwrap();
-}
-
-/// Ends it and starts it again with the same file and store.
-fn again(mut program: Program) -> Program {
-    program.signal("TERM");
-    program.wait();
-    let folder = std::mem::replace(&mut program.folder, TempDir::new().unwrap());
-    Program::start(folder, &["run", "evenkeel.toml"])
-}
-
-/// A server that answers each request with its own name; one for `/hold` when it is let go.
-struct NamedServer {
-    address: SocketAddr,
-    held: Receiver<()>,
-    let_go: Sender<()>,
-}
-
-impl NamedServer {
-    fn start(name: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (is_held, held) = channel();
-        let (let_go, go) = channel();
-        let go = std::sync::Arc::new(std::sync::Mutex::new(go));
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (is_held, go) = (is_held.clone(), std::sync::Arc::clone(&go));
-                std::thread::spawn(move || {
-                    serve(stream, name, || {
-                        is_held.send(()).ok();
-                        // The test may have ended.
-                        go.lock().unwrap().recv().ok();
-                    });
-                });
-            }
-        });
-        Self {
-            address,
-            held,
-            let_go,
-        }
-    }
-
-    fn port(&self) -> u16 {
-        self.address.port()
-    }
-}
-
-fn serve(stream: TcpStream, name: &str, hold: impl Fn()) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    loop {
-        let mut head = Vec::new();
-        loop {
-            let mut line = String::new();
-            match lines.read_line(&mut line) {
-                Ok(0) | Err(_) => return,
-                Ok(_) if line == "\r\n" => break,
-                Ok(_) => head.push(line),
-            }
-        }
-        if head[0].starts_with("GET /hold ") {
-            hold();
-        }
-        let length = name.len();
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}");
-        if stream.write_all(answer.as_bytes()).is_err() {
-            return;
-        }
-    }
 }
 
 /// Servers `a` and more as listed, spread by weight.
@@ -247,7 +167,7 @@ fn changes_live_through_reloads_until_the_file_says_otherwise() {
     let (listed_a, listed_b) = (listed("a", &a), listed("b", &b));
     let two = format!("{listed_a}, {listed_b}");
     let program = Program::up(&configuration(&two, ""));
-    assert_eq!(order(&program, &["diff"]).status, Some(0));
+    assert_eq!(program.order(&["diff"]).status, Some(0));
     let address = c.address.to_string();
     done(
         &program,
@@ -256,7 +176,7 @@ fn changes_live_through_reloads_until_the_file_says_otherwise() {
     done(&program, &["server", "weight", "shop/a", "5"]);
     done(&program, &["server", "remove", "shop/b"]);
 
-    let differs = order(&program, &["diff"]);
+    let differs = program.order(&["diff"]);
     assert_eq!(differs.status, Some(1), "{differs:?}");
     for part in [
         "~ service shop: server c added at run time: ",
@@ -272,11 +192,11 @@ fn changes_live_through_reloads_until_the_file_says_otherwise() {
     assert_eq!(program.metric("evenkeel_runtime_changes") as u64, 3);
 
     // The reload changes something else, and they stay.
-    write(
-        &program,
-        &configuration(&two, "[service.shop.timeout]\ntotal = \"7s\"\n"),
-    );
-    let differs = order(&program, &["diff"]);
+    program.write(&configuration(
+        &two,
+        "[service.shop.timeout]\ntotal = \"7s\"\n",
+    ));
+    let differs = program.order(&["diff"]);
     assert!(
         differs
             .out
@@ -284,7 +204,7 @@ fn changes_live_through_reloads_until_the_file_says_otherwise() {
         "{differs:?}"
     );
     let file = program.folder.path().join("evenkeel.toml");
-    let of_file = order(&program, &["diff", &file.display().to_string()]);
+    let of_file = program.order(&["diff", &file.display().to_string()]);
     assert_eq!(of_file.status, Some(1), "{of_file:?}");
     assert_eq!(of_file.out, differs.out, "whoever compares");
     let reloaded = done(&program, &["reload"]);
@@ -299,7 +219,7 @@ fn changes_live_through_reloads_until_the_file_says_otherwise() {
         listed("b", &c),
         listed("c", &b),
     );
-    write(&program, &configuration(&with_c, ""));
+    program.write(&configuration(&with_c, ""));
     let reloaded = done(&program, &["reload"]);
     for part in [
         "server c: the change made at run time no longer holds: the file has this server now",
@@ -311,7 +231,7 @@ fn changes_live_through_reloads_until_the_file_says_otherwise() {
     assert_eq!(names(&program), ["a", "b", "c"]);
     assert_eq!(weight(&program, "a"), 2);
     assert!(changes(&program).is_empty());
-    assert_eq!(order(&program, &["diff"]).status, Some(0));
+    assert_eq!(program.order(&["diff"]).status, Some(0));
 }
 
 #[test]
@@ -331,7 +251,7 @@ fn after_a_restart_only_what_was_kept_holds() {
     done(&program, &["server", "weight", "shop/c", "3"]);
     done(&program, &["server", "add", "shop/d", &gone]);
     done(&program, &["server", "remove", "shop/a", "--persist"]);
-    let unkept = order(&program, &["server", "weight", "shop/d", "3", "--persist"]);
+    let unkept = program.order(&["server", "weight", "shop/d", "3", "--persist"]);
     assert!(
         unkept.status == Some(1)
             && unkept
@@ -341,7 +261,7 @@ fn after_a_restart_only_what_was_kept_holds() {
     );
     assert_eq!(weight(&program, "d"), 1, "nothing was changed");
 
-    let program = again(program);
+    let program = program.again();
     assert_eq!(names(&program), ["b", "c"]);
     assert_eq!(weight(&program, "c"), 1, "its weight was not kept");
     wait_for_log(
@@ -358,7 +278,7 @@ fn after_a_restart_only_what_was_kept_holds() {
 
     // Taken back without --persist, it is there again after the next restart, and that is shown.
     done(&program, &["server", "remove", "shop/c"]);
-    let differs = order(&program, &["diff"]);
+    let differs = program.order(&["diff"]);
     assert!(
         differs
             .out
@@ -377,7 +297,7 @@ fn after_a_restart_only_what_was_kept_holds() {
         ],
     );
     assert!(used.contains("server a added"), "{used}");
-    let program = again(program);
+    let program = program.again();
     assert_eq!(names(&program), ["a", "b", "c"]);
 }
 
@@ -392,7 +312,7 @@ fn what_was_kept_gives_way_to_a_file_that_was_changed_meanwhile() {
     program.signal("TERM");
     program.wait();
     let both = format!("{}, {}", listed("a", &a), listed("c", &c));
-    write(&program, &configuration(&both, ""));
+    program.write(&configuration(&both, ""));
     let folder = std::mem::replace(&mut program.folder, TempDir::new().unwrap());
     let program = Program::start(folder, &["run", "evenkeel.toml"]);
     let overruled =
@@ -400,7 +320,7 @@ fn what_was_kept_gives_way_to_a_file_that_was_changed_meanwhile() {
     wait_for_log(&program, overruled);
     assert_eq!(weight(&program, "a"), 4, "what the file has not changed");
     assert_eq!(changes(&program).len(), 1);
-    let program = again(program);
+    let program = program.again();
     assert!(
         !program.log().contains("no longer holds"),
         "it is said once: {}",
@@ -464,7 +384,7 @@ fn what_cannot_be_is_refused_and_nothing_changes() {
         ),
         (vec!["server", "remove", "run/run-1"], "`run-1`"),
     ] {
-        let refused = order(&program, &arguments);
+        let refused = program.order(&arguments);
         assert!(
             refused.status == Some(1) && refused.err.contains(why),
             "{arguments:?}: {refused:?}"
@@ -475,11 +395,11 @@ fn what_cannot_be_is_refused_and_nothing_changes() {
         vec!["server", "add", "shop", "shop.internal:80"],
         vec!["server", "remove", "a"],
     ] {
-        assert_eq!(order(&program, &wrong).status, Some(2), "{wrong:?}");
+        assert_eq!(program.order(&wrong).status, Some(2), "{wrong:?}");
     }
     assert_eq!(names(&program), ["a", "b"]);
     assert!(changes(&program).is_empty());
-    assert_eq!(order(&program, &["diff"]).status, Some(0));
+    assert_eq!(program.order(&["diff"]).status, Some(0));
 }
 
 #[test]
@@ -490,10 +410,7 @@ fn without_a_file_servers_can_be_changed_but_nothing_is_kept() {
         TempDir::new().unwrap(),
         &["proxy", "--listen", "127.0.0.1:0", "--to", &at_a],
     );
-    let kept = order(
-        &program,
-        &["server", "add", "servers/b", &at_b, "--persist"],
-    );
+    let kept = program.order(&["server", "add", "servers/b", &at_b, "--persist"]);
     assert!(
         kept.status == Some(1) && kept.err.contains("the incident store is in memory"),
         "{kept:?}"
@@ -507,12 +424,12 @@ fn without_a_file_servers_can_be_changed_but_nothing_is_kept() {
         shown.contains("# command line") && shown.contains("# API"),
         "{shown}"
     );
-    let differs = order(&program, &["diff"]);
+    let differs = program.order(&["diff"]);
     assert!(
         differs.status == Some(1) && differs.out.starts_with("~ service servers: server b added"),
         "{differs:?}"
     );
-    let reload = order(&program, &["reload"]);
+    let reload = program.order(&["reload"]);
     assert!(
         reload.status == Some(1) && reload.err.contains("was not started with a file"),
         "{reload:?}"
@@ -531,7 +448,7 @@ fn show_says_where_each_value_of_what_runs_comes_from() {
     let program = Program::up(&configuration(&both, ""));
     done(&program, &["server", "weight", "shop/b", "4"]);
     // The file is another one by now, and is not what runs.
-    write(&program, "# nothing");
+    program.write("# nothing");
     let shown = done(&program, &["show"]);
     let line = |key: &str| {
         let found = shown.lines().find(|line| line.starts_with(key));
@@ -549,7 +466,7 @@ fn show_says_where_each_value_of_what_runs_comes_from() {
     // What is shown is a file that evenkeel takes, and means what runs.
     let path = program.folder.path().join("shown.toml");
     fs::write(&path, &shown).unwrap();
-    let same = order(&program, &["diff", &path.display().to_string()]);
+    let same = program.order(&["diff", &path.display().to_string()]);
     let pending = same.out.lines().filter(|line| !line.starts_with("~ "));
     assert_eq!(
         pending.collect::<Vec<_>>(),
@@ -575,8 +492,8 @@ fn status_shows_the_last_reload_that_was_refused_until_one_succeeds() {
     let text = configuration(&listed("a", &a), "");
     let program = Program::up(&text);
     assert!(!done(&program, &["status"]).contains("refused"));
-    write(&program, &format!("unknown = 1\n{text}"));
-    let refused = order(&program, &["reload"]);
+    program.write(&format!("unknown = 1\n{text}"));
+    let refused = program.order(&["reload"]);
     assert_eq!(refused.status, Some(1), "{refused:?}");
     let status = done(&program, &["status"]);
     for part in [
@@ -594,7 +511,7 @@ fn status_shows_the_last_reload_that_was_refused_until_one_succeeds() {
             .contains("unknown key"),
         "{view:#}"
     );
-    write(&program, &text);
+    program.write(&text);
     done(&program, &["reload"]);
     assert!(!done(&program, &["status"]).contains("refused"));
     assert_eq!(program.api("/api/status").get("refused_reload"), None);
